@@ -1,0 +1,43 @@
+# make demo   see the motion between two photographs
+# make test   ruff, mypy, pytest
+# Both set up .venv on their own. Another Python: make PYTHON=python3.12 demo
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= demo
+BIN = $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SETUP_FILES = constraints.txt pyproject.toml runtime/pyproject.toml
+
+.PHONY: demo test test-all lint clean
+
+demo: $(VENV)/.demo
+	$(BIN)/perceiver-export --task flow --output $(DEMO)/flow --force
+	$(BIN)/python -m perceiver_deploy.demo $(DEMO)
+
+test: lint
+	$(BIN)/python -m pytest -m "not published_size_tiled"
+
+test-all: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/.python:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.python $(SETUP_FILES)
+	$(INSTALL) --editable "./runtime[cpu,images]" --editable ".[photographs]"
+	mkdir -p $(DEMO)
+	touch $@
+
+$(VENV)/.test: $(VENV)/.python $(SETUP_FILES)
+	$(INSTALL) --editable "./runtime[cpu,images]" --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO)

@@ -1,0 +1,8 @@
+"""Perceiver IO models to ONNX graphs: wrappers per task, tracing, and passes that rewrite the graphs for a target.
+
+It ends at files in a folder; what makes a bundle of them (manifest, known answer, verification) is perceiver_deploy's.
+"""
+
+from perceiver_export.export import GRAPHS, export_graphs
+
+__all__ = ["GRAPHS", "export_graphs"]

@@ -1,0 +1,34 @@
+"""Attention as one recognisable node of the traced graph, for a lowering pass to replace.
+
+The trace holds `perceiver::Attention(q, k, v)` with the attribute `num_heads`: queries (B, Q, heads·k), keys
+(B, M, heads·k), values (B, M, heads·v) → (B, Q, heads·v), scaled by 1/√k. No bundle ever contains this node.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from perceiver_io.attention import MultiHeadAttention
+
+DOMAIN, OP_TYPE = "perceiver", "Attention"
+
+
+def symbolic_attention(q: Tensor, k: Tensor, v: Tensor, *, heads: int, dropout: float) -> Tensor:
+    """Stands in for `perceiver_io.attention.scaled_dot_product` while a model is traced."""
+    node: Tensor = torch.onnx.ops.symbolic(
+        f"{DOMAIN}::{OP_TYPE}",
+        (q, k, v),
+        {"num_heads": heads},
+        dtype=q.dtype,
+        shape=(q.shape[0], q.shape[1], v.shape[2]),
+        version=1,
+    )
+    return node
+
+
+def use_symbolic_attention(model: nn.Module) -> None:
+    """Make every attention of `model` trace as one node. Changes the model: give a copy."""
+    for module in model.modules():
+        if isinstance(module, MultiHeadAttention):
+            module.attend = symbolic_attention

@@ -1,0 +1,51 @@
+"""From a PyTorch wrapper to an ONNX graph whose attentions are single `perceiver::Attention` nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+
+import onnx_ir as ir
+import torch
+
+from perceiver_export.graph_spec import GraphSpec
+
+OPSET = 18
+
+
+def trace(spec: GraphSpec) -> ir.Model:
+    """Trace one graph with `torch.onnx.export(dynamo=True)`: inputs, outputs and dynamic sizes named as `spec` says."""
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            spec.module.eval(),
+            kwargs=spec.example,
+            dynamic_shapes=spec.dynamic,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(spec.example),
+            output_names=list(spec.outputs),
+            verbose=False,
+        )
+    assert program is not None  # with dynamo=True there always is one
+    model: ir.Model = program.model
+    model.graph.name = spec.name
+    model.metadata_props.clear()
+    for output, shape in zip(model.graph.outputs, spec.outputs.values()):
+        output.shape = ir.Shape(shape)
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on torchvision and on its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

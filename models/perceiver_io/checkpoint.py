@@ -1,0 +1,207 @@
+"""Checkpoints: where they are found, what they must hold, how they are read and written.
+
+A checkpoint is a folder with `config.json` and `model.safetensors`, in one of two layouts: Hugging Face's (written by
+`save_pretrained`, see huggingface.py) or this package's own (written by `save_checkpoint`). A pickle
+(`pytorch_model.bin`) is read only where the caller allows it, with torch's `weights_only`, and never as a fallback.
+No code from a checkpoint is ever run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from perceiver_io import huggingface
+from perceiver_io.config import ConfigError, FlowConfig, from_json, to_json
+from perceiver_io.flow import OpticalFlow
+
+FORMAT = "perceiver_io"
+SHIPPED = {folder.name: folder for folder in sorted((Path(__file__).parent / "checkpoints").glob("*/"))}
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be found, read or matched to a model; the message names the way out."""
+
+
+@dataclass(frozen=True)
+class CheckpointFiles:
+    """The files of a checkpoint on this machine, and what the configuration says it is for."""
+
+    config: Path
+    weights: Path
+    task: str
+    revision: str | None = None  # the commit, where it came from a hub
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is needed to build a task's model: its configuration class and its model class."""
+
+    config: type[FlowConfig]
+    model: Callable[[FlowConfig], OpticalFlow]
+
+
+TASKS: dict[str, Task] = {"flow": Task(FlowConfig, OpticalFlow)}
+
+
+def find_checkpoint(source: str | Path, *, allow_pickle: bool = False, revision: str | None = None) -> CheckpointFiles:
+    """Locate a checkpoint: a folder, the name of a shipped one (see `SHIPPED`), or a hub id such as `org/name`.
+
+    A hub id is downloaded with huggingface_hub, at `revision` if given. Raises `CheckpointError`.
+    """
+    folder, commit = Path(source), None
+    if not folder.exists():
+        if str(source) in SHIPPED:
+            folder = SHIPPED[str(source)]
+        elif re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)):
+            folder = _download(str(source), allow_pickle=allow_pickle, revision=revision)
+            commit = folder.name
+        else:
+            raise CheckpointError(
+                f"no checkpoint at {source}: give a folder, a hub id such as deepmind/optical-flow-perceiver, or one of "
+                f"the shipped checkpoints ({', '.join(SHIPPED)})"
+            )
+    if not folder.is_dir():
+        raise CheckpointError(f"{source} is a file: give the folder that holds config.json and model.safetensors")
+    config = folder / "config.json"
+    if not config.is_file():
+        raise CheckpointError(f"{folder} has no config.json: give a folder written by save_pretrained or save_checkpoint")
+    return CheckpointFiles(config, _weights_file(folder, allow_pickle=allow_pickle), _task(config), commit)
+
+
+def load_checkpoint(
+    source: str | Path, *, task: str | None = None, allow_pickle: bool = False, revision: str | None = None
+) -> OpticalFlow:
+    """Load a checkpoint (see `find_checkpoint`) into its model, in float32 and evaluation mode.
+
+    With `task`, a checkpoint of another task is refused. Raises `CheckpointError`, listing by name the tensors that
+    are missing, unexpected or of another shape.
+
+    >>> model = load_checkpoint("flow-small")
+    """
+    files = find_checkpoint(source, allow_pickle=allow_pickle, revision=revision)
+    if task is not None and files.task != task:
+        raise CheckpointError(f"{source} is a checkpoint for {files.task}, not for {task}: use --task {files.task}")
+    return load_files(files)
+
+
+def load_files(files: CheckpointFiles) -> OpticalFlow:
+    """Build and fill the model of a checkpoint that `find_checkpoint` located."""
+    data = _read_json(files.config)
+    kind = TASKS[files.task]
+    try:
+        ours = data.get("format") == FORMAT
+        config = from_json(kind.config, data.get("config")) if ours else huggingface.flow_config(data)
+        model = _on_meta(kind.model, config)
+    except (ConfigError, ValueError) as error:
+        raise CheckpointError(f"{files.config}: {error}") from error
+    file_name: Callable[[str], str] = str if ours else huggingface.tensor_name
+    tensors = _read_weights(files.weights)
+    expected = {file_name(name): parameter for name, parameter in model.state_dict().items()}
+    _check_tensors(files.weights, expected, tensors)
+    state = {name: tensors[file_name(name)].float() for name in model.state_dict()}
+    model.load_state_dict(state, assign=True)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    return model.eval()
+
+
+def save_checkpoint(model: OpticalFlow, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write `config.json` and `model.safetensors` in this package's own layout, weights as `dtype`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors")
+    data = {"format": FORMAT, "task": "flow", "config": to_json(model.config)}
+    (folder / "config.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def _on_meta(build: Callable[[FlowConfig], OpticalFlow], config: FlowConfig) -> OpticalFlow:
+    with torch.device("meta"):  # no memory, no random numbers: every tensor is about to be replaced
+        return build(config)
+
+
+def _task(config: Path) -> str:
+    data = _read_json(config)
+    task = data.get("task") if data.get("format") == FORMAT else huggingface.task_of(data)
+    if task not in TASKS:
+        found = data.get("architectures") or data.get("model_type") or task
+        raise CheckpointError(
+            f"{config} describes {found}, which is none of the supported models: {', '.join(huggingface.TASK_OF_ARCHITECTURE)}"
+        )
+    return task
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path} should hold a JSON object")
+    return data
+
+
+def _weights_file(folder: Path, *, allow_pickle: bool) -> Path:
+    weights, pickle = folder / "model.safetensors", folder / "pytorch_model.bin"
+    if weights.is_file():
+        return weights
+    if not pickle.is_file():
+        raise CheckpointError(f"{folder} has no model.safetensors")
+    if not allow_pickle:
+        raise CheckpointError(
+            f"{folder} has no model.safetensors, only pytorch_model.bin, which is a pickle and can run code when read: "
+            "save it again as safetensors, or pass allow_pickle (--allow-pickle) if you trust where it came from"
+        )
+    return pickle
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the readers raise many kinds; each means the same to the user
+        raise CheckpointError(f"{path} cannot be read ({error}): copy or download it again") from error
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise CheckpointError(f"{path} should hold a mapping of names to tensors")
+    return state
+
+
+def _check_tensors(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    missing = sorted(set(expected) - set(found))
+    unexpected = sorted(set(found) - set(expected))
+    misshapen = [
+        f"{name} {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in sorted(set(expected) & set(found))
+        if found[name].shape != expected[name].shape
+    ]
+    problems = [
+        f"{label}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}"
+        for label, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+        if names
+    ]
+    if problems:
+        raise CheckpointError(f"{path} does not fit its config.json; tensors {'; '.join(problems)}")
+
+
+def _download(hub_id: str, *, allow_pickle: bool, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = ["config.json", "model.safetensors", "README.md"] + ["pytorch_model.bin"] * allow_pickle
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
+    except Exception as error:  # offline, refused, unknown: huggingface_hub raises a different kind for each
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"cannot fetch {hub_id} from the hub ({type(error).__name__}: {reason}): check the name and the network, "
+            "or download it elsewhere and give the folder"
+        ) from error

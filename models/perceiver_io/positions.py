@@ -1,0 +1,43 @@
+"""Where an input or a query sits: Fourier features of a position in [-1, 1], or a learned table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def grid_positions(size: Sequence[int], *, device: torch.device | None = None) -> Tensor:
+    """Positions of all cells of a grid, row-major, each axis linspace(-1, 1) with both ends: (prod(size), len(size))."""
+    axes = [torch.linspace(-1.0, 1.0, steps, device=device) for steps in size]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, -2)
+
+
+def fourier_frequencies(bands: int, max_resolution: Sequence[int]) -> Tensor:
+    """Per axis, `bands` frequencies from 1 to the Nyquist frequency of its resolution over [-1, 1]: (d, bands)."""
+    return torch.stack([torch.linspace(1.0, resolution / 2, bands) for resolution in max_resolution])
+
+
+def fourier_features(positions: Tensor, frequencies: Tensor) -> Tensor:
+    """Positions (..., d) in [-1, 1], frequencies (d, bands) → (..., d + 2·d·bands).
+
+    In this order: positions, sin(π·f·p) axis by axis, cos(π·f·p) likewise. Source: arXiv 2103.03206, section 3.2. Always
+    computed in float32: at the highest frequency, half precision is off by whole periods.
+    """
+    positions = positions.float()
+    angles = math.pi * (positions[..., None] * frequencies.to(positions.device)).flatten(-2)  # (..., d·bands)
+    return torch.cat([positions, torch.sin(angles), torch.cos(angles)], dim=-1)
+
+
+class TrainablePositions(nn.Module):
+    """A learned vector per index."""
+
+    def __init__(self, count: int, channels: int, *, initializer_range: float = 0.02) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(count, channels) * initializer_range)
+
+    def forward(self, batch: int) -> Tensor:
+        """The whole table for each item of a batch: (batch, count, channels)."""
+        return self.table.expand(batch, -1, -1)

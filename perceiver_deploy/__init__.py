@@ -1,0 +1,11 @@
+"""What a user drives on a workstation: checkpoint → verified bundle, and the `perceiver-export` command.
+
+>>> from perceiver_deploy import export_bundle
+>>> export_bundle(task="flow", checkpoint="flow-small", output="flow")
+"""
+
+from perceiver_deploy.export import export_bundle
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "export_bundle"]

@@ -1,0 +1,61 @@
+"""Writing a folder so that it is either complete or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from perceiver_runtime import InputError
+
+
+def check_destination(output: Path, *, force: bool) -> None:
+    """Raise `InputError` if `output` cannot be written, before any work is done for it."""
+    if output.exists() and not force:
+        raise InputError(f"{output} is already there: choose another -o, or --force to replace it")
+    if output.exists() and not (output / "manifest.json").is_file():
+        raise InputError(f"{output} is there and is no bundle: --force replaces bundles only; choose another -o")
+    parent = output.absolute().parent
+    if not parent.is_dir():
+        raise InputError(f"there is no folder {parent} to write {output.name} into: create it first")
+    if not os.access(parent, os.W_OK):
+        raise InputError(f"no permission to write into {parent}: choose another -o")
+
+
+@contextlib.contextmanager
+def staged_folder(output: Path, *, force: bool = False) -> Iterator[Path]:
+    """A temporary folder beside `output` that becomes `output` when the block ends, and goes away if it fails.
+
+    An existing bundle (with `force`) is replaced only at the very end. Killed outright, this leaves at most a folder
+    named `.NAME.partial-…`, never a half-written `output`.
+    """
+    check_destination(output, force=force)
+    output = output.absolute()
+    staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
+    try:
+        yield staging
+        _give_usual_permissions(staging)
+        if output.exists():
+            retired = staging.with_name(staging.name + "-old")
+            os.rename(output, retired)
+            os.rename(staging, output)
+            shutil.rmtree(retired)
+        else:
+            os.rename(staging, output)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def _give_usual_permissions(folder: Path) -> None:
+    """Temporary folders and safetensors files are private to the user; a bundle is as readable as any file made here."""
+    mask = os.umask(0)
+    os.umask(mask)
+    folder.chmod(0o777 & ~mask)
+    for path in folder.iterdir():
+        path.chmod(0o666 & ~mask)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())

@@ -1,0 +1,1 @@
+"""The `perceiver` command: one module per subcommand, each with `add_parser` and a function that returns its result."""

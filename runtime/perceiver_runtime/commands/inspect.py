@@ -1,0 +1,47 @@
+"""`perceiver inspect BUNDLE`: what a bundle is, after checking that it is whole. Needs numpy alone."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import Any
+
+from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.commands.arguments import add_bundle
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser("inspect", help="show what a bundle holds, and that it is whole")
+    add_bundle(parser)
+    parser.set_defaults(function=inspect_bundle, render=render)
+
+
+def inspect_bundle(arguments: argparse.Namespace) -> dict[str, object]:
+    """The manifest as a dictionary, with its own sha256."""
+    bundle = open_bundle(arguments.bundle)
+    return {"bundle": str(bundle.folder), "manifest_sha256": bundle.manifest_sha256, **dataclasses.asdict(bundle.manifest)}
+
+
+def render(result: dict[str, Any]) -> str:
+    """The same for people."""
+    source, parity = result["source"], result["parity"]
+    lines = [
+        f"{result['bundle']}: {result['task']}, {result['precision']}, for {result['target']}",
+        f"schema {result['schema_version']}, manifest sha256 {result['manifest_sha256']}",
+        f"source {source['checkpoint']} {source['revision']}".rstrip() + f", licence {source['license']}",
+        f"source weights sha256 {source['sha256']}",
+        "files",
+        *(f"  {entry['path']:24} {entry['size'] / 1e6:10.3f} MB" for entry in result["files"]),
+        "graphs",
+    ]
+    for name, graph in result["graphs"].items():
+        lines.append(f"  {name}: {_tensors(graph['inputs'])} -> {_tensors(graph['outputs'])}")
+    lines.append("ranges " + ", ".join(f"{name} {span['min']} to {span['max']}" for name, span in result["ranges"].items()))
+    lines.append("processor " + ", ".join(f"{key} {value}" for key, value in result["processor"].items()))
+    lines.append("checked against torch: " + ", ".join(f"{key} {value}" for key, value in parity.get("summary", {}).items()))
+    return "\n".join(lines)
+
+
+def _tensors(specs: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{spec['name']} ({', '.join(map(str, spec['shape']))})" for spec in specs)

@@ -1,0 +1,59 @@
+"""`perceiver run | inspect | verify`: what a user types on the device.
+
+Results go to stdout (as one JSON object with `--json`), progress and hints to stderr. Exit codes: 0 ok, 1 bad input, 2
+usage, 3 verification failed, 4 integrity refused, 5 something missing on this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from perceiver_runtime import __version__
+from perceiver_runtime.commands import inspect, run, verify
+from perceiver_runtime.errors import PerceiverError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="perceiver",
+        description="Run Perceiver IO bundles made by perceiver-export.",
+        epilog="Exit codes: 0 ok, 1 bad input, 2 usage, 3 verification failed, 4 integrity refused, 5 missing here.",
+    )
+    parser.add_argument("--version", action="version", version=f"perceiver-runtime {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (run, inspect, verify):
+        module.add_parser(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code; errors are one line on stderr."""
+    parsed = build_parser().parse_args(arguments)
+    try:
+        result: dict[str, object] = parsed.function(parsed)
+    except PerceiverError as error:
+        return _failed(parsed, str(error), error.exit_code)
+    except OSError as error:
+        return _failed(parsed, f"{error.filename or 'a file'}: {error.strerror or error}", 1)
+    except KeyboardInterrupt:
+        return _failed(parsed, "interrupted", 130)
+    if parsed.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print(parsed.render(result))
+    return 0
+
+
+def _failed(parsed: argparse.Namespace, message: str, code: int) -> int:
+    if parsed.json:
+        print(json.dumps({"error": message, "exit_code": code}, indent=2))
+    print(f"perceiver {parsed.command}: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""From a bundle's folder to the pipeline of its task."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+from perceiver_runtime.bundle import Bundle, open_bundle
+from perceiver_runtime.errors import UsageError
+from perceiver_runtime.flow import FlowPipeline
+
+PIPELINES: dict[str, Callable[..., FlowPipeline]] = {"flow": FlowPipeline}
+
+
+def load(folder: str | Path, *, task: str | None = None, device: str = "auto", threads: int | None = None) -> FlowPipeline:
+    """Check a bundle and open it for use.
+
+    `device` is `auto`, `cpu` or `cuda`; `threads` defaults to the cores this process may use. With `task`, a bundle of
+    another task is refused. Raises `InputError`, `UsageError`, `IntegrityError`, `BackendError`.
+
+    >>> with perceiver_runtime.load("flow") as flow:
+    ...     field = flow(frame1, frame2)
+    """
+    bundle = open_bundle(folder)
+    check_task(bundle, task)
+    return PIPELINES[bundle.manifest.task](bundle, device=device, threads=threads)
+
+
+def check_task(bundle: Bundle, task: str | None) -> None:
+    """Raise `UsageError` unless the bundle is for `task` (any, if None) and this version can run it."""
+    found = bundle.manifest.task
+    if task is not None and task not in PIPELINES:
+        nearest = difflib.get_close_matches(task, PIPELINES, n=1, cutoff=0.0)[0]
+        raise UsageError(f"unknown task {task!r}; did you mean {nearest!r}? available: {', '.join(PIPELINES)}")
+    if task is not None and found != task:
+        raise UsageError(f"{bundle.folder} is a bundle for {found}, not for {task}: give a {task} bundle")
+    if found not in PIPELINES:
+        raise UsageError(f"{bundle.folder} is for the task {found!r}, which this perceiver-runtime cannot run: upgrade it")
