@@ -16,7 +16,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m perceiver_deploy.demo $(DEMO)
 
 test: lint
-	$(BIN)/python -m pytest -m "not published_size_tiled"
+	$(BIN)/python -m pytest -m "not tiled"
 
 test-all: lint
 	$(BIN)/python -m pytest

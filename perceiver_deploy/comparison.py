@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SPREAD_SHARE = 1e-3  # largest error allowed, as a share of the spread ...
-ROUNDING = 1e-5  # ... plus this share of the largest value
+SPREAD_SHARE = 2e-3  # largest error allowed, as a share of the spread ...
+ROUNDING = 2e-5  # ... plus this share of the largest value
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from skimage import data
 from torch.nn import functional as F
 from transformers import PerceiverConfig, PerceiverForOpticalFlow
 
+from perceiver_io import FlowConfig, OpticalFlow
+
 PUBLISHED: dict[str, Any] = {
     "num_latents": 2048,
     "d_latents": 512,
@@ -49,6 +51,22 @@ def save_random_checkpoint(folder: Path, *, seed: int = 0, **config: Any) -> Per
             if "final_layer" in name:
                 parameter.mul_(20)
     model.save_pretrained(folder)
+    return model
+
+
+def random_flow(config: FlowConfig) -> OpticalFlow:
+    """Our model with random weights and a field that varies, in evaluation mode."""
+    model = OpticalFlow(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+            if name == "encoder.latents":
+                parameter.mul_(50)
+            if ".query.weight" in name or ".key.weight" in name:
+                parameter.mul_(6)
+            if name.startswith("decoder.output"):
+                parameter.mul_(100)
     return model
 
 

@@ -98,7 +98,7 @@ def flow_graphs(model: OpticalFlow) -> list[GraphSpec]:
     if isinstance(traced.stem, PatchStem):
         traced.stem = PatchConvolutionStem(traced.stem)  # type: ignore[assignment]
     latents_shape = (config.encoder.num_latents, config.encoder.latent_channels)
-    batch, height, width, queries = Dim("B", min=1), Dim("H", min=4), Dim("W", min=4), Dim("O", min=1)
+    batch, height, width, queries = Dim("B", min=1), Dim("H", min=16), Dim("W", min=16), Dim("O", min=1)
     return [
         GraphSpec(
             name="encode",

@@ -77,8 +77,9 @@ def _dense(flow: FlowPipeline, frame1: Any, frame2: Any, arguments: argparse.Nam
         write_flo(arguments.flo, field)
         written.append(arguments.flo)
     length = np.hypot(field[..., 0], field[..., 1])
-    before = np.abs(frame1.astype(np.float32) - frame2).mean()
-    after = np.abs(frame1.astype(np.float32) - warp(frame2, field)).mean()
+    grey_levels = 1 if frame1.dtype == np.uint8 else 255
+    before = grey_levels * np.abs(frame1.astype(np.float32) - frame2).mean()
+    after = grey_levels * np.abs(frame1.astype(np.float32) - warp(frame2, field)).mean()
     return {
         "motion_px": {"mean": float(length.mean()), "max": float(length.max())},
         "frame_difference": {"before": float(before), "after_warping": float(after)},

@@ -1,0 +1,69 @@
+"""Checkpoints and bundles that several tests share; each is made once a session."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from published import PUBLISHED, TINY, save_random_checkpoint
+from transformers import PerceiverForOpticalFlow
+
+from perceiver_deploy import export_bundle
+
+ROOT = Path(__file__).parent.parent
+
+
+class HuggingFace:
+    """A folder written by `save_pretrained`, and the model that wrote it."""
+
+    def __init__(self, folder: Path, **config: object) -> None:
+        self.folder = folder
+        self.model: PerceiverForOpticalFlow = save_random_checkpoint(folder, **config)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> HuggingFace:
+    """A transformers flow checkpoint small enough for every test, 40x56."""
+    return HuggingFace(tmp_path_factory.mktemp("checkpoints") / "tiny", **TINY)
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> HuggingFace:
+    """A transformers flow checkpoint of the published size, 368x496."""
+    return HuggingFace(tmp_path_factory.mktemp("checkpoints") / "published", **PUBLISHED)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny: HuggingFace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny`, exported. Do not change it: copy it."""
+    output = tmp_path_factory.mktemp("bundles") / "tiny"
+    export_bundle(task="flow", checkpoint=tiny.folder, output=output)
+    return output
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped checkpoint, exported. Do not change it: copy it."""
+    output = tmp_path_factory.mktemp("bundles") / "small"
+    export_bundle(task="flow", output=output)
+    return output
+
+
+@pytest.fixture(scope="session")
+def device_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a virtual environment that holds perceiver-runtime, numpy and onnxruntime, as on a device."""
+    folder = tmp_path_factory.mktemp("device") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*install, "--constraint", ROOT / "constraints.txt", f"{ROOT / 'runtime'}[cpu]"], check=True)
+    return python
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed() -> None:
+    """Every test draws the same random numbers each time."""
+    torch.manual_seed(0)

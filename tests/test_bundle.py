@@ -1,0 +1,107 @@
+"""A bundle is used only if it is exactly what was written."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+import perceiver_runtime as pr
+from perceiver_runtime.bundle import open_bundle
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of a good bundle, to be spoilt."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+def test_what_is_in_it(tiny_bundle: Path) -> None:
+    files = {"README.md", "decode.onnx", "encode.onnx", "manifest.json", "sample.npz", "weights.safetensors"}
+    assert set(os.listdir(tiny_bundle)) == files
+    bundle = open_bundle(tiny_bundle)
+    assert {entry.path for entry in bundle.manifest.files} == files - {"manifest.json"}
+    assert bundle.manifest.source.checkpoint == "tiny"
+    assert bundle.manifest.parity["summary"]["cases"] >= 4
+    for row in bundle.manifest.parity["cases"]:
+        assert row["max_error_px"] <= row["allowed_px"] < row["negative_control_px"]
+
+
+@pytest.mark.parametrize("name", ["README.md", "decode.onnx", "encode.onnx", "sample.npz", "weights.safetensors"])
+@pytest.mark.parametrize("where", [0.0, 0.5, 1.0])
+def test_a_flipped_byte_is_refused(bundle: Path, name: str, where: float) -> None:
+    path = bundle / name
+    raw = bytearray(path.read_bytes())
+    raw[int(where * (len(raw) - 1))] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(pr.IntegrityError, match=rf"{name} is damaged: its sha256 is not the manifest's"):
+        pr.load(bundle)
+
+
+def test_a_flipped_byte_of_the_manifest_never_passes_unnoticed(bundle: Path) -> None:
+    """It is refused, or it changes only free text, and then the manifest's own sha256 tells."""
+    path = bundle / "manifest.json"
+    raw, good = path.read_bytes(), open_bundle(bundle).manifest_sha256
+    for place in range(0, len(raw), 97):
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
+        try:
+            assert open_bundle(bundle).manifest_sha256 != good
+        except pr.IntegrityError:
+            continue
+
+
+def test_truncated(bundle: Path) -> None:
+    path = bundle / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(pr.IntegrityError, match=r"weights.safetensors has \d+ bytes, the manifest says \d+"):
+        pr.load(bundle)
+
+
+def test_swapped(bundle: Path) -> None:
+    (bundle / "encode.onnx").rename(bundle / "x")
+    (bundle / "decode.onnx").rename(bundle / "encode.onnx")
+    (bundle / "x").rename(bundle / "decode.onnx")
+    with pytest.raises(pr.IntegrityError, match=r"the manifest says"):
+        pr.load(bundle)
+
+
+def test_missing(bundle: Path) -> None:
+    (bundle / "encode.onnx").unlink()
+    with pytest.raises(pr.IntegrityError, match=r"encode.onnx is missing, unreadable or a link"):
+        pr.load(bundle)
+
+
+def test_unlisted(bundle: Path) -> None:
+    (bundle / "model.engine").write_bytes(b"native code")
+    with pytest.raises(pr.IntegrityError, match=r"holds \['model.engine'\], which its manifest does not list"):
+        pr.load(bundle)
+
+
+def test_symbolic_link(bundle: Path, tmp_path: Path) -> None:
+    (bundle / "encode.onnx").rename(tmp_path / "elsewhere.onnx")
+    (bundle / "encode.onnx").symlink_to(tmp_path / "elsewhere.onnx")
+    with pytest.raises(pr.IntegrityError, match=r"encode.onnx is missing, unreadable or a link"):
+        pr.load(bundle)
+
+
+def test_hard_link(bundle: Path, tmp_path: Path) -> None:
+    os.link(bundle / "encode.onnx", tmp_path / "second-name.onnx")
+    with pytest.raises(pr.IntegrityError, match=r"is not a plain file with one name"):
+        pr.load(bundle)
+
+
+def test_changed_after_it_was_verified(bundle: Path) -> None:
+    opened = open_bundle(bundle)
+    (bundle / "encode.onnx").write_bytes((bundle / "encode.onnx").read_bytes())
+    with pytest.raises(pr.IntegrityError, match=r"encode.onnx changed since the bundle was opened"):
+        opened.path("encode.onnx")
+    (bundle / "decode.onnx").unlink()
+    with pytest.raises(pr.IntegrityError, match=r"decode.onnx has gone since"):
+        opened.path("decode.onnx")
+
+
+def test_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(pr.InputError, match=r"there is no bundle at"):
+        pr.load(tmp_path / "nothing")
+    with pytest.raises(pr.InputError, match=r"has no manifest.json"):
+        pr.load(tmp_path)

@@ -1,0 +1,241 @@
+"""The `perceiver-export` command: what it writes, what it refuses, and what is left when it is stopped."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import HuggingFace
+from transformers import PerceiverConfig, PerceiverForMaskedLM
+
+from perceiver_deploy import flow, verify
+from perceiver_deploy.cli import main
+from perceiver_deploy.comparison import Comparison
+from perceiver_deploy.export import export_bundle
+from perceiver_deploy.staging import staged_folder
+from perceiver_io import OpticalFlow, load_checkpoint
+from perceiver_runtime import InputError, VerificationError
+from perceiver_runtime.manifest import GraphEntry
+from perceiver_runtime.onnx_backend import OnnxGraph
+
+
+def test_export_by_command(tiny: HuggingFace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "flow"
+    assert main(["--task", "flow", "--checkpoint", str(tiny.folder), "-o", str(output)]) == 0
+    out, err = capsys.readouterr()
+    assert f"wrote {output}" in out
+    assert f"next: perceiver run {output} frame1.png frame2.png -o flow.png" in out
+    assert err == ""  # progress is silent where stderr is not a terminal
+    assert os.listdir(tmp_path) == ["flow"]
+    assert oct(output.stat().st_mode & 0o777) == oct(0o777 & ~current_umask())
+    assert {oct(path.stat().st_mode & 0o777) for path in output.iterdir()} == {oct(0o666 & ~current_umask())}
+
+
+def current_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_the_shipped_checkpoint_is_announced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--task", "flow", "-o", str(tmp_path / "flow"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["source"]["checkpoint"] == "flow-small"
+    assert "small checkpoint shipped for flow, flow-small; for the published one: --checkpoint deepmind/optical-flow" in err
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--task", "flwo"], 2, "unknown task 'flwo'; did you mean 'flow'? available: flow"),
+        (["--task", "flow", "--fp16"], 5, "--fp16 is not in this version yet: leave it out"),
+        (["--task", "flow", "--target", "tensorrt"], 5, "--target tensorrt is not in this version yet: use --target ort"),
+        (["--task", "flow", "--checkpoint", "/nowhere/at/all"], 1, "no checkpoint at /nowhere/at/all: give a folder"),
+        (["--task", "flow", "-o", "/nowhere/flow"], 1, "there is no folder /nowhere to write flow into"),
+    ],
+)
+def test_refusals(
+    arguments: list[str],
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == code
+    err = capsys.readouterr().err.strip().splitlines()
+    assert message in err[-1]
+    assert os.listdir() == []
+
+
+def test_another_architecture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = PerceiverConfig(num_latents=4, d_latents=16, num_self_attends_per_block=1, qk_channels=16, v_channels=16)
+    PerceiverForMaskedLM(config).save_pretrained(tmp_path / "language")
+    capsys.readouterr()
+    assert main(["--task", "flow", "--checkpoint", str(tmp_path / "language"), "-o", str(tmp_path / "flow")]) == 1
+    assert "describes ['PerceiverForMaskedLM'], which is none of the supported models" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["language"]
+
+
+def test_what_is_there_is_kept(tiny: HuggingFace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years")
+    arguments = ["--task", "flow", "--checkpoint", str(tiny.folder), "-o", str(tmp_path / "precious")]
+    assert main(arguments) == 1
+    assert "is already there: choose another -o, or --force" in capsys.readouterr().err
+    assert main([*arguments, "--force"]) == 1
+    assert "is there and is no bundle: --force replaces bundles only" in capsys.readouterr().err
+    assert (tmp_path / "precious" / "thesis.txt").read_text() == "years"
+
+
+def test_force_replaces_a_bundle(tiny: HuggingFace, tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "flow"))
+    (bundle / "stale").write_text("")
+    export_bundle(task="flow", checkpoint=tiny.folder, output=bundle, force=True)
+    assert not (bundle / "stale").exists()
+    assert os.listdir(tmp_path) == ["flow"]
+
+
+def fail_half_way(output: Path, *, force: bool = False) -> None:
+    with staged_folder(output, force=force) as staging:
+        (staging / "part").write_text("half")
+        raise RuntimeError("half way")
+
+
+def test_a_failing_block_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="half way"):
+        fail_half_way(tmp_path / "out")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failing_replacement_keeps_the_old(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "flow"))
+    before = sorted(os.listdir(bundle))
+    with pytest.raises(RuntimeError, match="half way"):
+        fail_half_way(bundle, force=True)
+    assert sorted(os.listdir(bundle)) == before
+    assert os.listdir(tmp_path) == ["flow"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("at", ["tracing encode", "verifying"])
+def test_interrupting_leaves_no_bundle(tiny: HuggingFace, tmp_path: Path, number: signal.Signals, at: str) -> None:
+    script = (
+        "import sys, perceiver_deploy.cli as cli\n"
+        "cli._progress = lambda: lambda text: print(text, flush=True)\n"
+        f"sys.exit(cli.main(['--task', 'flow', '--checkpoint', {str(tiny.folder)!r}, '-o', 'flow']))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(at):
+            break
+    time.sleep(0.5)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "perceiver-export: interrupted; nothing was written to flow" in err
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_wrong_graph_fails_verification(tiny: HuggingFace, tiny_bundle: Path) -> None:
+    """The graphs of one checkpoint against another with a single weight matrix changed by 2 %."""
+    graphs = [OnnxGraph(tiny_bundle / f"{name}.onnx", GraphEntry("", (), ()), device="cpu") for name in ("encode", "decode")]
+    model = load_checkpoint(tiny.folder)
+    verify.verify_flow(model, *graphs)
+    with torch.no_grad():
+        model.encoder.self_attention[0].attention.value.weight.mul_(1.02)  # type: ignore[union-attr, operator]
+    with pytest.raises(VerificationError, match="the graphs differ from torch on frames 1x2x3x16x16: largest error"):
+        verify.verify_flow(model, *graphs)
+
+
+def test_a_field_that_ignores_its_input_fails_verification(tiny: HuggingFace) -> None:
+    """Every tolerance passes against a constant field: the negative control says so."""
+
+    class Constant:
+        def run(self, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+            if "frames" in inputs:
+                batch, height, width = inputs["frames"].shape[0], *inputs["frames"].shape[-2:]
+                return [np.zeros((batch, 4, 4), np.float32), np.zeros((batch, height * width, 4), np.float32)]
+            return [np.zeros((*inputs["query_positions"].shape[:2], 2), np.float32)]
+
+    model = load_checkpoint(tiny.folder)
+    with torch.no_grad():
+        model.decoder.output.weight.zero_()
+        model.decoder.output.bias.zero_()
+    with pytest.raises(VerificationError, match=r"the swapped frames give the same answer .* proves nothing"):
+        verify.verify_flow(model, Constant(), Constant())  # type: ignore[arg-type]
+
+
+def test_comparing_nothing_fails(tiny: HuggingFace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "cases", lambda config: iter(()))
+    with pytest.raises(VerificationError, match="nothing was compared"):
+        verify.verify_flow(load_checkpoint(tiny.folder), None, None)  # type: ignore[arg-type]
+    assert not Comparison.of(np.zeros((1, 0, 2)), np.zeros((1, 0, 2))).passes
+    assert not Comparison.of(np.zeros((1, 3, 2)), np.zeros((1, 4, 2))).passes
+
+
+def test_nan_never_passes() -> None:
+    reference = np.random.default_rng(0).normal(size=(1, 50, 2))
+    assert Comparison.of(reference, reference + 1e-4).passes
+    assert not Comparison.of(reference, reference + 1e-2).passes
+    assert not Comparison.of(reference, np.where(reference > 1, np.nan, reference)).passes
+
+
+def test_a_crash_of_the_child_is_a_failed_verification(
+    tiny: HuggingFace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dead = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    run = subprocess.run
+    monkeypatch.setattr("perceiver_deploy.export.subprocess.run", lambda command, **options: run(dead, **options))
+    assert main(["--task", "flow", "--checkpoint", str(tiny.folder), "-o", str(tmp_path / "flow")]) == 3
+    assert "verification failed (exit code -9): the process died. No bundle was written" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failed_verification_is_exit_code_3(
+    tiny: HuggingFace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The child compares with the checkpoint on disk; the parent exports another model."""
+    load = load_checkpoint
+
+    def other(files: object) -> OpticalFlow:
+        model = load(tiny.folder)
+        with torch.no_grad():
+            model.decoder.output.weight.mul_(1.05)
+        return model
+
+    monkeypatch.setattr("perceiver_deploy.export.load_files", other)
+    assert main(["--task", "flow", "--checkpoint", str(tiny.folder), "-o", str(tmp_path / "flow")]) == 3
+    assert "the graphs differ from torch" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_without_permission_is_said(tiny: HuggingFace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    if os.access(tmp_path / "locked", os.W_OK):
+        monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(InputError, match="no permission to write into"):
+        export_bundle(task="flow", checkpoint=tiny.folder, output=tmp_path / "locked" / "flow")
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["-h"])
+    assert "--checkpoint PATH|HUB-ID|NAME" in capsys.readouterr().out

@@ -1,0 +1,77 @@
+"""Imports go one way, and the runtime's import brings numpy and the standard library alone."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = {
+    "perceiver_io": ROOT / "models/perceiver_io",
+    "perceiver_export": ROOT / "exporters/perceiver_export",
+    "perceiver_runtime": ROOT / "runtime/perceiver_runtime",
+    "perceiver_deploy": ROOT / "perceiver_deploy",
+}
+MAY_IMPORT = {
+    "perceiver_io": {"perceiver_io"},
+    "perceiver_export": {"perceiver_export", "perceiver_io"},
+    "perceiver_runtime": {"perceiver_runtime"},
+    "perceiver_deploy": set(PACKAGES),
+}
+FORBIDDEN = {
+    "perceiver_io": {"onnx", "onnx_ir", "onnxscript", "onnxruntime", "transformers"},
+    "perceiver_export": {"onnxruntime", "transformers"},
+    "perceiver_runtime": {"torch", "onnx", "safetensors", "transformers", "PIL", "onnxruntime"},
+    "perceiver_deploy": {"transformers"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names of every import statement in a file, wherever it stands."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_go_one_way(package: str) -> None:
+    files = sorted(PACKAGES[package].rglob("*.py"))
+    assert files
+    for path in files:
+        names = imported(path)
+        assert names & set(PACKAGES) <= MAY_IMPORT[package], path
+        assert not names & FORBIDDEN[package], path
+
+
+def test_the_runtime_names_only_numpy_and_the_standard_library() -> None:
+    names = set().union(*(imported(path) for path in PACKAGES["perceiver_runtime"].rglob("*.py")))
+    assert names - set(sys.stdlib_module_names) == {"numpy", "perceiver_runtime"}
+
+
+def test_the_check_sees_a_forbidden_import(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("def f():\n    import torch.nn as nn\n    from perceiver_deploy.cli import main\n")
+    assert imported(tmp_path / "a.py") == {"torch", "perceiver_deploy"}
+
+
+def test_importing_the_runtime_loads_nothing_else(device_python: Path) -> None:
+    code = "import sys; import perceiver_runtime; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    loaded = set(subprocess.run([device_python, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+    extra = {name for name in loaded - set(sys.stdlib_module_names) if not name.startswith(("_", "sitecustomize"))}
+    assert extra == {"numpy", "perceiver_runtime"}
+
+
+def test_every_runtime_module_imports_with_numpy_alone(device_python: Path) -> None:
+    modules = [
+        ".".join(path.relative_to(PACKAGES["perceiver_runtime"].parent).with_suffix("").parts)
+        for path in sorted(PACKAGES["perceiver_runtime"].rglob("*.py"))
+        if path.name != "__main__.py"
+    ]
+    code = f"import sys, importlib; sys.modules['onnxruntime'] = None; [importlib.import_module(m) for m in {modules}]"
+    subprocess.run([device_python, "-c", code], check=True)
