@@ -3,8 +3,8 @@
     python benchmarks/flow.py                                   # random weights at published size, 368x496
     python benchmarks/flow.py --checkpoint deepmind/optical-flow-perceiver --rounds 5 --json flow.json
 
-Every measurement is a fresh process; sides take turns. Time is of one call after one warm-up call, the median over rounds; memory
-is the process's peak resident size. Needs the test dependencies (transformers, scikit-image) and a bundle, which it exports
+Every measurement is a fresh process; sides take turns. Time is of one call after one warm-up call, the median over rounds;
+memory is the process's peak resident size. Needs the test dependencies (transformers, scikit-image) and a bundle, which it exports
 itself unless `--bundle` names one.
 """
 
