@@ -12,6 +12,7 @@ SETUP_FILES = constraints.txt pyproject.toml runtime/pyproject.toml
 .PHONY: demo test test-all lint clean
 
 demo: $(VENV)/.demo
+	mkdir -p $(DEMO)
 	$(BIN)/perceiver-export --task flow --output $(DEMO)/flow --force
 	$(BIN)/python -m perceiver_deploy.demo $(DEMO)
 
@@ -32,7 +33,6 @@ $(VENV)/.python:
 
 $(VENV)/.demo: $(VENV)/.python $(SETUP_FILES)
 	$(INSTALL) --editable "./runtime[cpu,images]" --editable ".[photographs]"
-	mkdir -p $(DEMO)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.python $(SETUP_FILES)

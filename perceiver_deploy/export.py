@@ -57,14 +57,12 @@ def export_bundle(
     name = str(checkpoint or DEFAULT_CHECKPOINTS[task])
     try:
         files = find_checkpoint(name, allow_pickle=allow_pickle, revision=revision)
-        if files.task != task:
-            raise InputError(f"{name} is a checkpoint for {files.task}, not for {task}: use --task {files.task}")
         progress(f"loading {name}")
         model = load_files(files)
     except CheckpointError as error:
         raise InputError(str(error)) from error
     with staged_folder(output, force=force) as staging:
-        specs = export_graphs(model, staging, progress=progress)
+        specs = export_graphs(task, model, staging, progress=progress)
         progress("verifying against torch in a child process")
         _verify(files, staging)
         receipt_file = staging / RECEIPT_FILE

@@ -38,16 +38,25 @@ def staged_folder(output: Path, *, force: bool = False) -> Iterator[Path]:
     try:
         yield staging
         _give_usual_permissions(staging)
-        if output.exists():
-            retired = staging.with_name(staging.name + "-old")
-            os.rename(output, retired)
-            os.rename(staging, output)
-            shutil.rmtree(retired)
-        else:
-            os.rename(staging, output)
+        _move_into_place(staging, output)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+
+
+def _move_into_place(staging: Path, output: Path) -> None:
+    retired = staging.with_name(staging.name + "-old")
+    replacing = output.exists()
+    if replacing:
+        os.rename(output, retired)
+    try:
+        os.rename(staging, output)
+    except BaseException:
+        if replacing:
+            os.rename(retired, output)
+        raise
+    if replacing:
+        shutil.rmtree(retired)
 
 
 def _give_usual_permissions(folder: Path) -> None:

@@ -38,7 +38,7 @@ def change_tensors(folder: Path, **changes: object) -> None:
 def test_own_layout_round_trip(tmp_path: Path) -> None:
     model = random_flow(MINI)
     save_checkpoint(model, tmp_path / "saved")
-    loaded = load_checkpoint(tmp_path / "saved", task="flow")
+    loaded = load_checkpoint(tmp_path / "saved")
     assert loaded.config == model.config
     assert not loaded.training
     state = loaded.state_dict()

@@ -39,7 +39,7 @@ class Exported:
         self.folder = folder
         self.model = random_flow(config)
         self.said: list[str] = []
-        export_graphs(self.model, folder, progress=self.said.append)
+        export_graphs("flow", self.model, folder, progress=self.said.append)
 
     def run(self, frames: torch.Tensor) -> np.ndarray:
         encode, decode = (onnxruntime.InferenceSession(self.folder / f"{name}.onnx") for name in ("encode", "decode"))

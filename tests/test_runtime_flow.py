@@ -13,7 +13,7 @@ from published import PIXELS_PER_UNIT, model_frames, real_frames, spread, transf
 
 import perceiver_runtime as pr
 from perceiver_runtime import onnx_backend
-from perceiver_runtime.flow import FlowPipeline
+from perceiver_runtime.flow import FlowPipeline, FlowProcessor
 from perceiver_runtime.tiling import blend_weights, tile_grid
 
 TILE = (40, 56)
@@ -223,3 +223,22 @@ def test_closed_pipelines_say_so(tiny_bundle: Path) -> None:
         pass
     with pytest.raises(pr.BackendError, match=r"this pipeline was closed: load the bundle again"):
         pipeline(GOOD, GOOD)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tile": [0, 56]}, "make no sense"),
+        ({"tile": [10**9, 56]}, "make no sense"),
+        ({"min_overlap": 40}, "make no sense"),
+        ({"query_chunk": 0}, "make no sense"),
+        ({"flow_scale": float("inf")}, "make no sense"),
+        ({"tile": [40]}, "not those of a flow bundle"),
+        ({"flow_scale": "much"}, "not those of a flow bundle"),
+    ],
+)
+def test_processor_constants_are_bounded(change: dict[str, Any], message: str) -> None:
+    good = {"tile": [40, 56], "min_overlap": 13, "flow_scale": 20.0, "query_chunk": 100}
+    assert FlowProcessor.from_json(good).tile == (40, 56)
+    with pytest.raises(pr.IntegrityError, match=message):
+        FlowProcessor.from_json({**good, **change})

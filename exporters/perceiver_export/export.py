@@ -16,12 +16,12 @@ from perceiver_io import OpticalFlow
 GRAPHS: dict[str, Callable[[OpticalFlow], list[GraphSpec]]] = {"flow": flow_graphs}
 
 
-def export_graphs(model: OpticalFlow, folder: Path, *, progress: Callable[[str], None]) -> list[GraphSpec]:
-    """Trace, lower for ONNX Runtime and write the graphs of a flow model, with one shared weights file.
+def export_graphs(task: str, model: OpticalFlow, folder: Path, *, progress: Callable[[str], None]) -> list[GraphSpec]:
+    """Trace, lower for ONNX Runtime and write the graphs of a task's model, with one shared weights file.
 
     Returns what was traced, for the manifest. `progress` is told what is being done.
     """
-    specs = GRAPHS["flow"](model)
+    specs = GRAPHS[task](model)
     graphs = {}
     for spec in specs:
         progress(f"tracing {spec.name}")

@@ -77,20 +77,14 @@ def find_checkpoint(source: str | Path, *, allow_pickle: bool = False, revision:
     return CheckpointFiles(config, _weights_file(folder, allow_pickle=allow_pickle), _task(config), commit)
 
 
-def load_checkpoint(
-    source: str | Path, *, task: str | None = None, allow_pickle: bool = False, revision: str | None = None
-) -> OpticalFlow:
+def load_checkpoint(source: str | Path, *, allow_pickle: bool = False, revision: str | None = None) -> OpticalFlow:
     """Load a checkpoint (see `find_checkpoint`) into its model, in float32 and evaluation mode.
 
-    With `task`, a checkpoint of another task is refused. Raises `CheckpointError`, listing by name the tensors that
-    are missing, unexpected or of another shape.
+    Raises `CheckpointError`, listing by name the tensors that are missing, unexpected or of another shape.
 
     >>> model = load_checkpoint("flow-small")
     """
-    files = find_checkpoint(source, allow_pickle=allow_pickle, revision=revision)
-    if task is not None and files.task != task:
-        raise CheckpointError(f"{source} is a checkpoint for {files.task}, not for {task}: use --task {files.task}")
-    return load_files(files)
+    return load_files(find_checkpoint(source, allow_pickle=allow_pickle, revision=revision))
 
 
 def load_files(files: CheckpointFiles) -> OpticalFlow:

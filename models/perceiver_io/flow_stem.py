@@ -83,15 +83,17 @@ class ConvStem(nn.Module):
     """
 
     stride = 4
+    reduced_channels, matched_channels = 32, 64  # after each of the two strided convolutions
 
     def __init__(self, config: FlowStemConfig) -> None:
         super().__init__()
         self.radius = config.window_radius
-        self.reduce = nn.Conv2d(3, 32, 7, stride=2, padding=3)
-        self.reduce_again = nn.Conv2d(32, 64, 5, stride=2, padding=2)
-        self.describe = nn.Conv2d(64, 64, 3, padding=1)
+        reduced, matched = self.reduced_channels, self.matched_channels
+        self.reduce = nn.Conv2d(3, reduced, 7, stride=2, padding=3)
+        self.reduce_again = nn.Conv2d(reduced, matched, 5, stride=2, padding=2)
+        self.describe = nn.Conv2d(matched, matched, 3, padding=1)
         self.match_scale = nn.Parameter(torch.tensor(10.0))
-        self.merge = nn.Conv2d((2 * self.radius + 1) ** 2 + 64, config.channels, 3, padding=1)
+        self.merge = nn.Conv2d((2 * self.radius + 1) ** 2 + matched, config.channels, 3, padding=1)
         self.blocks = nn.Sequential(*(ResidualBlock(config.channels) for _ in range(config.residual_blocks)))
         self.upsample = nn.Conv2d(config.channels, self.stride**2 * config.query_channels, 1)
         self.detail = nn.Conv2d(6, config.query_channels, 3, padding=1)
@@ -105,7 +107,7 @@ class ConvStem(nn.Module):
         """frames (B, 2, 3, H, W) in [-1, 1]."""
         batch, _, _, height, width = frames.shape
         reduced = F.relu(self.reduce_again(F.relu(self.reduce(frames.flatten(0, 1)))))
-        first, second = self.describe(reduced).view(batch, 2, 64, *reduced.shape[-2:]).unbind(1)
+        first, second = self.describe(reduced).view(batch, 2, -1, *reduced.shape[-2:]).unbind(1)
         matches = local_attention(first, second, radius=self.radius, scale=self.match_scale)
         tokens = self.blocks(self.merge(torch.cat([matches, first], dim=1)))
         upsampled = F.pixel_shuffle(self.upsample(F.relu(tokens)), self.stride)[:, :, :height, :width]

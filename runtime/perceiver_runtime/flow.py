@@ -22,6 +22,7 @@ from perceiver_runtime.tiling import blend_weights, tile_grid
 Image = NDArray[Any]
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
+MAX_TILE = 4096  # pixels a side: bounds memory whatever a manifest says, and positions are exact up to here
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class FlowProcessor:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError(f"the manifest's processor constants are not those of a flow bundle ({error!r})") from error
-        if not 0 <= result.min_overlap < min(result.tile) or result.query_chunk < 1 or not math.isfinite(result.flow_scale):
+        sizes_valid = 0 <= result.min_overlap < min(result.tile) and max(result.tile) <= MAX_TILE and result.query_chunk >= 1
+        if not sizes_valid or not math.isfinite(result.flow_scale):
             raise IntegrityError(f"the manifest's processor constants make no sense: {data}")
         return result
 

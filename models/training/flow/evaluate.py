@@ -45,7 +45,7 @@ if __name__ == "__main__":
     parser.add_argument("--checkpoint", default="flow-small")
     parser.add_argument("--count", type=int, default=256, help="synthetic pairs, a multiple of 16")
     arguments = parser.parse_args()
-    model = load_checkpoint(arguments.checkpoint, task="flow")
+    model = load_checkpoint(arguments.checkpoint)
     for motion in (2.0, 4.0, 8.0):
         pairs = held_out_pairs(count=arguments.count, size=model.config.train_size, max_motion=motion)
         zero = float(torch.linalg.vector_norm(pairs.flow, dim=-1).mean())
