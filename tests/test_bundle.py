@@ -38,16 +38,14 @@ def test_a_flipped_byte_is_refused(bundle: Path, name: str, where: float) -> Non
         pr.load(bundle)
 
 
-def test_a_flipped_byte_of_the_manifest_never_passes_unnoticed(bundle: Path) -> None:
-    """It is refused, or it changes only free text, and then the manifest's own sha256 tells."""
+def test_a_flipped_byte_of_the_manifest_is_refused(bundle: Path) -> None:
     path = bundle / "manifest.json"
-    raw, good = path.read_bytes(), open_bundle(bundle).manifest_sha256
-    for place in range(0, len(raw), 97):
-        path.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
-        try:
-            assert open_bundle(bundle).manifest_sha256 != good
-        except pr.IntegrityError:
-            continue
+    raw = path.read_bytes()
+    for place in range(0, len(raw), 41):
+        for bit in (1, 32):
+            path.write_bytes(raw[:place] + bytes([raw[place] ^ bit]) + raw[place + 1 :])
+            with pytest.raises(pr.IntegrityError):
+                open_bundle(bundle)
 
 
 def test_truncated(bundle: Path) -> None:

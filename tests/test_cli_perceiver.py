@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from published import real_frames
+from published import edit_manifest, real_frames
 
 import perceiver_runtime as pr
 from perceiver_runtime import image_files
+from perceiver_runtime.bundle import file_sha256
 from perceiver_runtime.commands.main import main
+from perceiver_runtime.manifest import FileEntry, Manifest
 
 
 @pytest.fixture(scope="module")
@@ -85,18 +87,15 @@ def test_verify(small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_verify_refuses_another_answer(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A bundle that is whole but computes something else: its weights changed by 3 % before the manifest was written."""
-    from perceiver_runtime.bundle import file_sha256
-
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     weights = bundle / "weights.safetensors"
     raw = weights.read_bytes()
     start = 8 + int.from_bytes(raw[:8], "little")
     values = np.frombuffer(raw[start:], "<f4") * np.float32(1.03)
     weights.write_bytes(raw[:start] + values.tobytes())
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    entry = next(entry for entry in manifest["files"] if entry["path"] == weights.name)
-    entry["sha256"] = file_sha256(weights)[1]
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    files = Manifest.from_json((bundle / "manifest.json").read_bytes()).files
+    resealed = FileEntry(weights.name, *file_sha256(weights))
+    edit_manifest(bundle, files=tuple(resealed if entry.path == weights.name else entry for entry in files))
     assert main(["verify", str(bundle)]) == 3
     assert "the known answer is off by" in capsys.readouterr().err
 
@@ -160,8 +159,7 @@ def test_bad_input_is_one_sentence_each(
 
 def test_a_bundle_of_another_task(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
-    manifest = (bundle / "manifest.json").read_text()
-    (bundle / "manifest.json").write_text(manifest.replace('"task": "flow"', '"task": "fill-mask"', 1))
+    edit_manifest(bundle, task="fill-mask")
     frame = str(tmp_path / "a.npy")
     np.save(frame, np.zeros((8, 8, 3), np.uint8))
     assert main(["run", str(bundle), frame, frame]) == 2

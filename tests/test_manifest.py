@@ -57,6 +57,19 @@ def test_refused(text: str, path: tuple[Any, ...], value: Any, message: str) -> 
         Manifest.from_json(change(text, *path, value=value))
 
 
+@pytest.mark.parametrize("place", ["licence", "white space", "number", "digest"])
+def test_any_change_shows(text: str, place: str) -> None:
+    changed = {
+        "licence": text.replace('"license": "unknown"', '"license": "mit"'),
+        "white space": text.replace("\n", "", 1),
+        "number": text.replace('"query_chunk": 32768', '"query_chunk": 32769'),
+        "digest": text[:-5] + ("0" if text[-5] != "0" else "1") + text[-4:],
+    }[place]
+    assert changed != text
+    with pytest.raises(IntegrityError, match="the manifest is damaged or was edited: its sha256 does not fit"):
+        Manifest.from_json(changed.encode())
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import HuggingFace
 from published import PIXELS_PER_UNIT, model_frames, real_frames, spread, transformers_flow
 
 import perceiver_runtime as pr
 from perceiver_runtime import onnx_backend
-from perceiver_runtime.flow import FlowPipeline, FlowProcessor
+from perceiver_runtime.flow import FlowPipeline
+from perceiver_runtime.flow_processing import FlowProcessor, linear_positions
 from perceiver_runtime.tiling import blend_weights, tile_grid
 
 TILE = (40, 56)
@@ -242,3 +244,8 @@ def test_processor_constants_are_bounded(change: dict[str, Any], message: str) -
     assert FlowProcessor.from_json(good).tile == (40, 56)
     with pytest.raises(pr.IntegrityError, match=message):
         FlowProcessor.from_json({**good, **change})
+
+
+@pytest.mark.parametrize("steps", [2, 5, 56, 61, 368, 496, 4096])
+def test_positions_round_as_torch(steps: int) -> None:
+    assert np.array_equal(linear_positions(steps), torch.linspace(-1, 1, steps).numpy())

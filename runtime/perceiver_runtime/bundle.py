@@ -1,8 +1,8 @@
 """Opening a bundle: a folder that is used only if it is exactly what its manifest says.
 
 Every listed file must be there with its size and sha256; nothing else may be there; links are refused. Nothing in a
-bundle is ever run as code. What this does not promise: that the manifest itself is the one its author wrote (compare its
-sha256, which `perceiver inspect` prints), or that the weights mean well.
+bundle is ever run as code. What this does not promise: that the manifest is the one its author wrote (compare the sha256
+that `perceiver inspect` prints with theirs), or that the weights mean well.
 """
 
 from __future__ import annotations

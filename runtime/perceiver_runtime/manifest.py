@@ -1,12 +1,15 @@
 """The manifest of a bundle: what it holds, what its graphs take and give, how it was checked.
 
 `Manifest.from_json` is strict (unknown, missing and duplicate keys, wrong types and out-of-range values are
-`IntegrityError`s that name the place), `to_json` is canonical, and ``Manifest.from_json(m.to_json()) == m``.
+`IntegrityError`s that name the place), `to_json` is canonical, and ``Manifest.from_json(m.to_json()) == m``. The text ends
+with a sha256 of the rest, so that a flipped byte shows wherever it is. That finds damage, not forgery: whoever writes a
+manifest can write its sum.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import re
@@ -116,8 +119,10 @@ class Manifest:
                 raise IntegrityError(f"the graph {name} is in {graph.file}, which the manifest does not list")
 
     def to_json(self) -> str:
-        """Canonical text: two spaces, keys in field order, a final newline."""
-        return json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        """Canonical text: two spaces, keys in field order, then `sha256` of the text without it, a final newline."""
+        body = json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False, ensure_ascii=False)
+        digest = hashlib.sha256(body.encode()).hexdigest()
+        return f'{body[:-2]},\n  "sha256": "{digest}"\n}}\n'
 
     @classmethod
     def from_json(cls, text: bytes) -> Manifest:
@@ -132,7 +137,12 @@ class Manifest:
             )
         except (ValueError, RecursionError) as error:
             raise IntegrityError(f"the manifest is not valid JSON ({error}): copy or export the bundle again") from error
-        return _build(cls, data, "manifest")
+        if isinstance(data, dict):
+            data.pop("sha256", None)
+        manifest = _build(cls, data, "manifest")
+        if manifest.to_json().encode() != text:
+            raise IntegrityError("the manifest is damaged or was edited: its sha256 does not fit. Copy the bundle again")
+        return manifest
 
 
 def _depth(text: bytes) -> int:
