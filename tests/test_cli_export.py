@@ -239,3 +239,21 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["-h"])
     assert "--checkpoint PATH|HUB-ID|NAME" in capsys.readouterr().out
+
+
+def test_a_replacement_that_cannot_move_into_place_keeps_the_old(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "flow"))
+    rename = os.rename
+
+    def failing(source: Path, target: Path) -> None:
+        if Path(target) == bundle and "-old" not in str(source):
+            raise OSError("disk gone")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises(OSError, match="disk gone"), staged_folder(bundle, force=True) as staging:
+        (staging / "manifest.json").write_text("new")
+    assert sorted(os.listdir(bundle)) == sorted(os.listdir(tiny_bundle))
+    assert os.listdir(tmp_path) == ["flow"]

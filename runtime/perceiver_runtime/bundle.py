@@ -1,8 +1,9 @@
 """Opening a bundle: a folder that is used only if it is exactly what its manifest says.
 
-Every listed file must be there with its size and sha256; nothing else may be there; links are refused. Nothing in a
-bundle is ever run as code. What this does not promise: that the manifest is the one its author wrote (compare the sha256
-that `perceiver inspect` prints with theirs), or that the weights mean well.
+Every listed file must be there with its size and sha256; nothing else may be there; links are refused; graphs may hold only
+what graph_check.py lists, and take weights from the bundle's weights file alone. Nothing in a bundle is ever run as code.
+What this does not promise: that the manifest is the one its author wrote (compare the sha256 that `perceiver inspect` prints
+with theirs), or that the weights mean well.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perceiver_runtime.errors import InputError, IntegrityError
+from perceiver_runtime.graph_check import MAX_GRAPH_BYTES, GraphCheck
 from perceiver_runtime.manifest import MAX_MANIFEST_BYTES, FileEntry, Manifest
 
 _CHUNK = 1 << 20
@@ -56,7 +58,7 @@ def open_bundle(folder: str | Path) -> Bundle:
     found = set(os.listdir(folder))
     if found - listed:
         raise IntegrityError(f"{folder} holds {sorted(found - listed)}, which its manifest does not list: remove or copy again")
-    states = {entry.path: _check(folder, entry) for entry in manifest.files}
+    states = {entry.path: _check(folder, entry, manifest) for entry in manifest.files}
     return Bundle(folder, manifest, hashlib.sha256(text).hexdigest(), states)
 
 
@@ -94,8 +96,13 @@ def _read(path: Path, *, keep: int) -> bytes:
         return file.read(keep + 1)
 
 
-def _check(folder: Path, entry: FileEntry) -> tuple[int, ...]:
+def _check(folder: Path, entry: FileEntry, manifest: Manifest) -> tuple[int, ...]:
+    """The file as the manifest lists it; if it holds a graph, what the graph may hold."""
     path = folder / entry.path
+    graphs = [graph for graph in manifest.graphs.values() if graph.file == entry.path]
+    if graphs and entry.size > MAX_GRAPH_BYTES:
+        raise IntegrityError(f"{path} has {entry.size} bytes, more than the {MAX_GRAPH_BYTES} allowed for a graph")
+    kept = bytearray()
     with os.fdopen(_open(path), "rb") as file:
         status = os.fstat(file.fileno())
         if status.st_size != entry.size:
@@ -103,6 +110,11 @@ def _check(folder: Path, entry: FileEntry) -> tuple[int, ...]:
         digest = hashlib.sha256()
         while piece := file.read(_CHUNK):
             digest.update(piece)
+            if graphs:
+                kept += piece
     if digest.hexdigest() != entry.sha256:
         raise IntegrityError(f"{path} is damaged: its sha256 is not the manifest's. Copy or export the bundle again")
+    weights = {listed.path: listed.size for listed in manifest.files if listed.path.endswith(".safetensors")}
+    for graph in graphs:
+        GraphCheck(entry.path, weights).model(bytes(kept), graph)
     return _state(status)
