@@ -61,7 +61,8 @@ def test_larger_images_are_tiled(flow: FlowPipeline, tiny: HuggingFace, size: tu
     seen: list[tuple[int, int]] = []
     found = flow(frame1, frame2, progress=lambda done, total: seen.append((done, total)))
     check_against(tiled_transformers(tiny, frame1, frame2), found, flow(frame2, frame1))
-    assert seen == [(i + 1, len(seen)) for i in range(len(seen))]
+    assert seen == [(i, len(seen) - 1) for i in range(len(seen))]
+    assert len(seen) > 2
 
 
 @pytest.mark.parametrize("size", [(40, 20), (13, 56), (1, 1)])
@@ -249,3 +250,10 @@ def test_processor_constants_are_bounded(change: dict[str, Any], message: str) -
 @pytest.mark.parametrize("steps", [2, 5, 56, 61, 368, 496, 4096])
 def test_positions_round_as_torch(steps: int) -> None:
     assert np.array_equal(linear_positions(steps), torch.linspace(-1, 1, steps).numpy())
+
+
+def test_too_few_query_features_are_refused(flow: FlowPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = flow._encode.run
+    monkeypatch.setattr(flow._encode, "run", lambda inputs: [output[:, :7] for output in run(inputs)])
+    with pytest.raises(pr.BackendError, match=r"encode gave query features of shape \(1, 7, 64\) for 56x40 pixels"):
+        flow(GOOD, GOOD)

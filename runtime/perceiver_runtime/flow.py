@@ -29,6 +29,10 @@ from perceiver_runtime.timing import Timing
 Progress = Callable[[int, int], None]
 
 
+def _silent(done: int, total: int) -> None:
+    pass
+
+
 class FlowPipeline:
     """Optical flow from a bundle. Callable, safe to share between threads, closes on `with`.
 
@@ -67,8 +71,8 @@ class FlowPipeline:
 
         Frames are (H, W, 3) or grey (H, W), uint8 or float in [0, 1], of one size. Returns float32 (H, W, 2): pixel
         (x, y) of `frame1` is at (x + dx, y + dy) in `frame2`. `query_chunk` pixels are decoded at once (the manifest's
-        number by default; fewer need less memory). `progress(done, total)` is called after each tile. Raises
-        `InputError`, `BackendError`.
+        number by default; fewer need less memory). `progress(done, total)` counts tiles and is called before the first and
+        after each. Raises `InputError`, `BackendError`.
         """
         first, second = self._frames(frame1, frame2)
         height, width = frame1.shape[:2]
@@ -77,14 +81,15 @@ class FlowPipeline:
         weight_sum = np.zeros(first.shape[:2], np.float32)
         tiles = self._tiles(first)
         pixels = pixel_grid(*self.processor.tile)
+        report = progress or _silent
+        report(0, len(tiles))
         for done, (top, left) in enumerate(tiles, start=1):
             tile = self._decode_pixels(*self._encode_tile(first, second, top, left), pixels, query_chunk)
             with self.timing.stage("postprocess"):
                 window = np.s_[top : top + weights.shape[0], left : left + weights.shape[1]]
                 total[window] += tile.reshape(*weights.shape, 2) * weights[..., None]
                 weight_sum[window] += weights
-            if progress:
-                progress(done, len(tiles))
+            report(done, len(tiles))
         with self.timing.stage("postprocess"):
             return np.ascontiguousarray((total / weight_sum[..., None])[:height, :width])
 
@@ -153,7 +158,9 @@ class FlowPipeline:
             frames = np.ascontiguousarray(np.stack([first, second]).transpose(0, 3, 1, 2)[None])  # (1, 2, 3, H, W)
         with self.timing.stage("encode"):
             latents, query_features = self._encode.run({"frames": frames})
-            return latents, query_features
+        if query_features.shape[:2] != (1, first.shape[0] * first.shape[1]):
+            raise BackendError(f"encode gave query features of shape {query_features.shape} for {size_text(first)} pixels")
+        return latents, query_features
 
     def _decode_pixels(
         self, latents: Floats, query_features: Floats, size: tuple[int, int], pixels: NDArray[np.int64], query_chunk: int | None

@@ -98,8 +98,8 @@ def _points(texts: list[str]) -> Any:
 
 
 def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty() and total > 1:
-        print(f"\rtile {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print(f"\r{done} of {total} tiles", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 def render(result: dict[str, Any]) -> str:
