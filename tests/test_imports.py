@@ -1,6 +1,7 @@
 """Imports go one way, and the runtime's import brings numpy and the standard library alone."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,11 @@ def test_every_runtime_module_imports_with_numpy_alone(device_python: Path) -> N
     ]
     code = f"import sys, importlib; sys.modules['onnxruntime'] = None; [importlib.import_module(m) for m in {modules}]"
     subprocess.run([device_python, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("package", "project"), [("perceiver_deploy", "pyproject.toml"), ("perceiver_runtime", "runtime/pyproject.toml")]
+)
+def test_versions_agree(package: str, project: str) -> None:
+    declared = (ROOT / project).read_text().split('\nversion = "')[1].split('"')[0]
+    assert importlib.import_module(package).__version__ == declared
