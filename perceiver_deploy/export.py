@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +30,7 @@ from perceiver_runtime.known_answer import FILE as SAMPLE_FILE
 from perceiver_runtime.known_answer import FlowSample, check_known_answer
 from perceiver_runtime.manifest import SCHEMA_VERSION, FileEntry, GraphEntry, Manifest, Source, TensorSpec
 
+VERIFY = [sys.executable, "-m", "perceiver_deploy.verify"]
 DEFAULT_CHECKPOINTS = {"flow": "flow-small"}
 _DTYPES = {torch.float32: "float32", torch.int64: "int64"}
 
@@ -64,7 +66,7 @@ def export_bundle(
     with staged_folder(output, force=force) as staging:
         specs = export_graphs(task, model, staging, progress=progress)
         progress("verifying against torch in a child process")
-        _verify(files, staging)
+        _verify(files, staging, progress)
         receipt_file = staging / RECEIPT_FILE
         receipt = json.loads(receipt_file.read_text(encoding="utf-8"))
         receipt_file.unlink()
@@ -90,21 +92,27 @@ def export_bundle(
     return manifest
 
 
-def _verify(files: CheckpointFiles, staging: Path) -> None:
+def _verify(files: CheckpointFiles, staging: Path, progress: Callable[[str], None]) -> None:
     request = staging / "request.json"
     request.write_text(
         json.dumps({"config": str(files.config), "weights": str(files.weights), "task": files.task, "folder": str(staging)}),
         encoding="utf-8",
     )
-    child = subprocess.run(
-        [sys.executable, "-m", "perceiver_deploy.verify", str(request)], capture_output=True, text=True, check=False
-    )
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
+        with subprocess.Popen([*VERIFY, str(request)], stdout=subprocess.PIPE, stderr=errors, text=True) as child:
+            try:
+                for line in child.stdout or ():
+                    progress(line.rstrip())
+            except BaseException:
+                child.kill()
+                raise
+        code = child.returncode
+        errors.seek(0)
+        reason = errors.read().strip().splitlines()
     request.unlink()
-    if child.returncode != 0:
-        reason = child.stderr.strip().splitlines()
+    if code != 0:
         raise VerificationError(
-            f"verification failed (exit code {child.returncode}): {reason[-1] if reason else 'the process died'}. "
-            "No bundle was written"
+            f"verification failed (exit code {code}): {reason[-1] if reason else 'the process died'}. No bundle was written"
         )
 
 

@@ -55,6 +55,7 @@ def verify_flow(model: OpticalFlow, encode: OnnxGraph, decode: OnnxGraph) -> dic
                 "proves nothing: is the checkpoint trained?"
             )
         rows.append({"frames": shape, **dataclasses.asdict(comparison), "negative_control_px": control.max_error_px})
+        print(f"frames {shape}: off by {comparison.max_error_px:.2g} px, {comparison.allowed_px:.2g} px allowed", flush=True)
     if not rows:
         raise VerificationError("nothing was compared")
     worst = max(rows, key=lambda row: row["max_error_px"] / row["allowed_px"])

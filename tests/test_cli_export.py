@@ -132,7 +132,7 @@ def test_a_failing_replacement_keeps_the_old(tiny_bundle: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("at", ["tracing encode", "verifying"])
+@pytest.mark.parametrize("at", ["tracing encode", "verifying", "frames 2x2x3x61x83"])
 def test_interrupting_leaves_no_bundle(tiny: HuggingFace, tmp_path: Path, number: signal.Signals, at: str) -> None:
     script = (
         "import sys, perceiver_deploy.cli as cli\n"
@@ -146,7 +146,7 @@ def test_interrupting_leaves_no_bundle(tiny: HuggingFace, tmp_path: Path, number
     for line in process.stdout:
         if line.startswith(at):
             break
-    time.sleep(0.5)
+    time.sleep(0.2)
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
@@ -202,8 +202,7 @@ def test_a_crash_of_the_child_is_a_failed_verification(
     tiny: HuggingFace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dead = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
-    run = subprocess.run
-    monkeypatch.setattr("perceiver_deploy.export.subprocess.run", lambda command, **options: run(dead, **options))
+    monkeypatch.setattr("perceiver_deploy.export.VERIFY", dead)
     assert main(["--task", "flow", "--checkpoint", str(tiny.folder), "-o", str(tmp_path / "flow")]) == 3
     assert "verification failed (exit code -9): the process died. No bundle was written" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
