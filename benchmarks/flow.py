@@ -73,7 +73,8 @@ def main() -> None:
             save_random_checkpoint(folder / "checkpoint", **PUBLISHED)
         bundle = arguments.bundle or str(folder / "flow")
         if not arguments.bundle:
-            subprocess.run(["perceiver-export", "--task", "flow", "--checkpoint", checkpoint, "-o", bundle], check=True)
+            export = [sys.executable, "-m", "perceiver_deploy.cli", "--task", "flow"]
+            subprocess.run([*export, "--checkpoint", checkpoint, "-o", bundle], check=True)
         frames = [folder / "a.npy", folder / "b.npy"]
         for path, frame in zip(frames, real_frames(368, 496)):
             np.save(path, frame)

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,15 @@ def test_tiny(device_python: Path, tiny: HuggingFace, tiny_bundle: Path, tmp_pat
 def published_bundle(published: HuggingFace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`published`, exported by the command, in a process of its own."""
     output = tmp_path_factory.mktemp("bundles") / "published"
-    command = ["perceiver-export", "--task", "flow", "--checkpoint", published.folder, "-o", output]
+    command = [
+        Path(sys.executable).with_name("perceiver-export"),
+        "--task",
+        "flow",
+        "--checkpoint",
+        published.folder,
+        "-o",
+        output,
+    ]
     subprocess.run(command, check=True)
     return output
 
