@@ -4,7 +4,7 @@
     python benchmarks/flow.py --checkpoint deepmind/optical-flow-perceiver --rounds 5 --json flow.json
 
 Every measurement is a fresh process; sides take turns. Time is of one call after one warm-up call, the median over rounds;
-memory is the process's peak resident size. Needs the test dependencies (transformers, scikit-image) and a bundle, which it
+memory is the process's peak resident size (Linux). Needs the test dependencies (transformers, scikit-image) and a bundle, which it
 exports itself unless `--bundle` names one.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 
 TESTS = Path(__file__).parent.parent / "tests"
 PROLOGUE = """
-import json, resource, sys, time
+import json, sys, time
 import numpy as np
 frame1, frame2 = np.load(sys.argv[2]), np.load(sys.argv[3])
 
@@ -31,7 +31,7 @@ def measure(call):
     start = time.perf_counter()
     call()
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
     print(json.dumps({"seconds": seconds, "peak_bytes": peak}))
 """
 OURS = """
