@@ -4,8 +4,8 @@
     python benchmarks/flow.py --checkpoint deepmind/optical-flow-perceiver --rounds 5 --json flow.json
 
 Every measurement is a fresh process; sides take turns. Time is of one call after one warm-up call, the median over rounds;
-memory is the process's peak resident size (Linux). Needs the test dependencies (transformers, scikit-image) and a bundle, which it
-exports itself unless `--bundle` names one.
+memory is the process's peak resident size (on Linux). Needs the test dependencies (transformers, scikit-image) and a bundle,
+which it exports itself unless `--bundle` names one.
 """
 
 from __future__ import annotations
