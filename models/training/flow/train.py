@@ -88,6 +88,7 @@ def train(arguments: argparse.Namespace) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=1e-4)
     step, elapsed = 0, 0.0
     state_file = Path(f"{arguments.out}.training.pt")
+    state_file.parent.mkdir(parents=True, exist_ok=True)
     if arguments.resume:
         state = torch.load(state_file, weights_only=True)
         model.load_state_dict(state["model"])
