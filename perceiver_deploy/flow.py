@@ -69,7 +69,7 @@ def cases(config: FlowConfig) -> Iterator[NDArray[np.float32]]:
 
 
 def model_input(frame1: Frames, frame2: Frames) -> NDArray[np.float32]:
-    """uint8 frames (H, W, 3) → (1, 2, 3, H, W) in [-1, 1]."""
+    """uint8 frames (H, W, 3) → (1, 2, 3, H, W) in [-1, 1]. Apart from the runtime's own, which the known answer checks."""
     return np.ascontiguousarray(np.stack([frame1, frame2]).transpose(0, 3, 1, 2)[None] / np.float32(127.5) - np.float32(1))
 
 

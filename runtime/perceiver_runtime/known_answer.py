@@ -39,9 +39,10 @@ class FlowSample:
 
 
 def check_known_answer(pipeline: FlowPipeline, sample: FlowSample, tolerance: float) -> dict[str, Any]:
-    """Compare the pipeline with the known answer, as a share of the answer's own spread over the points.
+    """Compare the pipeline with the known answer.
 
-    Returns the figures; raises `VerificationError` if the largest error exceeds `tolerance`.
+    Returns the figures, the answer's own spread over the points among them; raises `VerificationError` if the largest error
+    exceeds `tolerance`, in pixels.
     """
     found = pipeline.known_answer(sample.frame1, sample.frame2, sample.points)
     error = np.abs(found - sample.flow)

@@ -2,7 +2,7 @@
 
 Each frame is a background and up to four foreground shapes with soft outlines, every layer with its own texture and its
 own affine motion, drawn back to front: so there is occlusion, and motion that breaks at the outlines. Then brightness,
-contrast, blur and noise, a little different in the two frames. The photographs come with scikit-image, scikit-learn and
+contrast and noise, a little different in the two frames. The photographs come with scikit-image, scikit-learn and
 matplotlib; `HELD_OUT` names those that training never sees.
 """
 
