@@ -2,8 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from perceiver_io import ConfigError, FlowConfig, to_json
-from perceiver_io.config import EncoderConfig, FlowStemConfig, from_json
+from perceiver_io import ConfigError, EncoderConfig, FlowConfig, FlowStemConfig, OpticalFlow, from_json, to_json
 
 PUBLISHED = FlowConfig()
 
@@ -19,7 +18,10 @@ def test_defaults_are_the_published_model() -> None:
         512,
         24,
     )
-    assert PUBLISHED.stem.channels + PUBLISHED.position_channels == 322
+    assert (
+        OpticalFlow(replace(PUBLISHED, encoder=replace(PUBLISHED.encoder, layers_per_block=1))).decoder.output.in_features
+        == 322
+    )
 
 
 @pytest.mark.parametrize(

@@ -162,8 +162,10 @@ def test_attention_lowering_equals_attention(heads: int, qk: int, v: int, tmp_pa
     session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
     values = {"q": torch.randn(2, 11, qk), "k": torch.randn(2, 13, qk), "v": torch.randn(2, 13, v)}
     found = torch.from_numpy(session.run(None, {name: value.numpy() for name, value in values.items()})[0])
-    torch.testing.assert_close(found, scaled_dot_product(**values, heads=heads, dropout=0.0), rtol=0, atol=1e-5)
-    unscaled = scaled_dot_product(values["q"] * (qk // heads) ** 0.5, values["k"], values["v"], heads=heads, dropout=0.0)
+    torch.testing.assert_close(found, scaled_dot_product(**values, heads=heads, mask=None, dropout=0.0), rtol=0, atol=1e-5)
+    unscaled = scaled_dot_product(
+        values["q"] * (qk // heads) ** 0.5, values["k"], values["v"], heads=heads, mask=None, dropout=0.0
+    )
     assert (found - unscaled).abs().max() > 1e-2
     assert lower_attention_ort(model) == 0
 

@@ -13,13 +13,13 @@ from perceiver_io.attention import CrossAttentionLayer, MultiHeadAttention, Self
 from perceiver_io.config import EncoderConfig, FlowStemConfig
 from perceiver_io.encoder import PerceiverEncoder
 from perceiver_io.flow_stem import ConvStem, local_attention
-from perceiver_io.huggingface import tensor_name
+from perceiver_io.huggingface_names import tensor_name
 from perceiver_io.positions import TrainablePositions, fourier_features, fourier_frequencies, grid_positions
 
 
 def copy_weights(ours: nn.Module, other: nn.Module, *, ours_prefix: str, other_prefix: str) -> None:
     state = other.state_dict()
-    names = {name: tensor_name(f"{ours_prefix}.{name}").removeprefix(f"{other_prefix}.") for name in ours.state_dict()}
+    names = {name: tensor_name("flow", f"{ours_prefix}.{name}").removeprefix(f"{other_prefix}.") for name in ours.state_dict()}
     ours.load_state_dict({name: state[other_name] for name, other_name in names.items()})
 
 
@@ -85,7 +85,7 @@ def test_scaled_dot_product_is_torch_s() -> None:
     expected = F.scaled_dot_product_attention(
         *(x.view(2, -1, 4, x.shape[-1] // 4).transpose(1, 2) for x in (q, k, v))
     ).transpose(1, 2)
-    torch.testing.assert_close(scaled_dot_product(q, k, v, heads=4, dropout=0.0), expected.flatten(-2))
+    torch.testing.assert_close(scaled_dot_product(q, k, v, heads=4, mask=None, dropout=0.0), expected.flatten(-2))
 
 
 def test_heads_must_divide_the_channels() -> None:

@@ -7,19 +7,96 @@ and post-processing of user data, which is the runtime's.
 >>> model = load_checkpoint("flow-small")
 """
 
-from perceiver_io.checkpoint import SHIPPED, TASKS, CheckpointError, find_checkpoint, load_checkpoint, save_checkpoint
-from perceiver_io.config import ConfigError, FlowConfig, to_json
-from perceiver_io.flow import OpticalFlow
+from perceiver_io.checkpoint import SHIPPED, CheckpointError, find_checkpoint, load_checkpoint, save_checkpoint
+from perceiver_io.classification import ImageClassifier, TextClassifier, classification_loss
+from perceiver_io.config import (
+    DecoderConfig,
+    EncoderConfig,
+    FeaturesConfig,
+    FillMaskConfig,
+    FlowConfig,
+    FlowStemConfig,
+    ImageClassificationConfig,
+    ImageInputConfig,
+    MultimodalConfig,
+    TextClassificationConfig,
+    TextInputConfig,
+)
+from perceiver_io.config_json import ConfigError, from_json, to_json
+from perceiver_io.decoders import BasicDecoder, ClassificationDecoder, FlowDecoder, ProjectionDecoder, VideoDecoder
+from perceiver_io.features import FeatureExtractor, PerceiverModel
+from perceiver_io.fill_mask import MaskedLanguageModel, fill_mask_loss
+from perceiver_io.flow import OpticalFlow, flow_loss
+from perceiver_io.image_preprocessor import ImagePreprocessor
+from perceiver_io.multimodal import MultimodalAutoencoder, MultimodalDecoder, Reconstruction, multimodal_loss
+from perceiver_io.multimodal_preprocessor import (
+    AudioPreprocessor,
+    MultimodalPreprocessor,
+    OneHotPreprocessor,
+    VideoPreprocessor,
+)
+from perceiver_io.postprocessors import (
+    AudioPostprocessor,
+    ClassificationPostprocessor,
+    MultimodalPostprocessor,
+    ProjectionPostprocessor,
+)
+from perceiver_io.published import PUBLISHED
+from perceiver_io.recording import Recording, record
+from perceiver_io.tasks import TASKS, Task
+from perceiver_io.text_preprocessor import TextPreprocessor
 
 __all__ = [
+    "PUBLISHED",
     "SHIPPED",
     "TASKS",
+    "AudioPostprocessor",
+    "AudioPreprocessor",
+    "BasicDecoder",
     "CheckpointError",
+    "ClassificationDecoder",
+    "ClassificationPostprocessor",
     "ConfigError",
+    "DecoderConfig",
+    "EncoderConfig",
+    "FeatureExtractor",
+    "FeaturesConfig",
+    "FillMaskConfig",
     "FlowConfig",
+    "FlowDecoder",
+    "FlowStemConfig",
+    "ImageClassificationConfig",
+    "ImageClassifier",
+    "ImageInputConfig",
+    "ImagePreprocessor",
+    "MaskedLanguageModel",
+    "MultimodalAutoencoder",
+    "MultimodalConfig",
+    "MultimodalDecoder",
+    "MultimodalPostprocessor",
+    "MultimodalPreprocessor",
+    "OneHotPreprocessor",
     "OpticalFlow",
+    "PerceiverModel",
+    "ProjectionDecoder",
+    "ProjectionPostprocessor",
+    "Reconstruction",
+    "Recording",
+    "Task",
+    "TextClassificationConfig",
+    "TextClassifier",
+    "TextInputConfig",
+    "TextPreprocessor",
+    "VideoDecoder",
+    "VideoPreprocessor",
+    "classification_loss",
+    "fill_mask_loss",
     "find_checkpoint",
+    "flow_loss",
+    "from_json",
     "load_checkpoint",
+    "multimodal_loss",
+    "record",
     "save_checkpoint",
     "to_json",
 ]

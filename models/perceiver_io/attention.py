@@ -13,29 +13,39 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from perceiver_io.config import Activation
+
 
 class Attend(Protocol):
     """The core of attention: queries (B, Q, heads·k), keys (B, M, heads·k), values (B, M, heads·v) → (B, Q, heads·v)."""
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, heads: int, dropout: float) -> Tensor:
-        """Attend; `dropout` is the probability with which an attention weight is dropped."""
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, heads: int, mask: Tensor | None, dropout: float) -> Tensor:
+        """Attend. `mask` (B, M) is zero where a key is to be ignored; `dropout` drops attention weights."""
         ...
 
 
-def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, *, heads: int, dropout: float) -> Tensor:
-    """softmax(q·kᵀ / √head_size)·v per head; `dropout` is applied to the attention weights.
+def _split(x: Tensor, heads: int) -> Tensor:
+    """(B, M, heads·c) → (B, heads, M, c)."""
+    return x.view(x.shape[0], x.shape[1], heads, x.shape[2] // heads).transpose(1, 2)
+
+
+def attention_weights(q: Tensor, k: Tensor, *, heads: int, mask: Tensor | None) -> Tensor:
+    """softmax(q·kᵀ / √head_size) per head, masked keys left out: (B, heads, Q, M)."""
+    q, k = _split(q, heads), _split(k, heads)
+    scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(mask[:, None, None] == 0, torch.finfo(scores.dtype).min)
+    return torch.softmax(scores, dim=-1)
+
+
+def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, *, heads: int, mask: Tensor | None, dropout: float) -> Tensor:
+    """`attention_weights`·v per head; `dropout` is applied to the weights.
 
     Written out, in the order of operations of transformers' model: so the two agree to the last bits, where a fused kernel
     differs by several times the rounding of float32. It stores the whole score matrix.
     """
-
-    def split(x: Tensor) -> Tensor:  # (B, M, heads·c) → (B, heads, M, c)
-        return x.view(x.shape[0], x.shape[1], heads, x.shape[2] // heads).transpose(1, 2)
-
-    q, k, v = split(q), split(k), split(v)
-    scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])  # (B, heads, Q, M)
-    weights = F.dropout(torch.softmax(scores, dim=-1), dropout)
-    return (weights @ v).transpose(1, 2).flatten(-2)
+    weights = F.dropout(attention_weights(q, k, heads=heads, mask=mask), dropout)
+    return (weights @ _split(v, heads)).transpose(1, 2).flatten(-2)
 
 
 class MultiHeadAttention(nn.Module):
@@ -62,13 +72,14 @@ class MultiHeadAttention(nn.Module):
         self.value = nn.Linear(kv_channels, v_channels)
         self.output = nn.Linear(v_channels, q_channels)
 
-    def forward(self, queries: Tensor, inputs: Tensor) -> Tensor:
-        """queries (B, Q, q_channels), inputs (B, M, kv_channels) → (B, Q, q_channels)."""
+    def forward(self, queries: Tensor, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """queries (B, Q, q_channels), inputs (B, M, kv_channels), mask (B, M) → (B, Q, q_channels)."""
         context = self.attend(
             self.query(queries),
             self.key(inputs),
             self.value(inputs),
             heads=self.heads,
+            mask=mask,
             dropout=self.dropout if self.training else 0.0,
         )
         result: Tensor = self.output(context)
@@ -76,16 +87,17 @@ class MultiHeadAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Linear, exact GELU, linear."""
+    """Linear, GELU (exact, or with `gelu_tanh` its approximation), linear."""
 
-    def __init__(self, channels: int, widening: int) -> None:
+    def __init__(self, channels: int, widening: int, activation: Activation = "gelu") -> None:
         super().__init__()
+        self.approximate = "tanh" if activation == "gelu_tanh" else "none"
         self.expand = nn.Linear(channels, widening * channels)
         self.contract = nn.Linear(widening * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., channels) → (..., channels)."""
-        result: Tensor = self.contract(F.gelu(self.expand(x)))
+        result: Tensor = self.contract(F.gelu(self.expand(x), approximate=self.approximate))
         return result
 
 
@@ -107,6 +119,7 @@ class CrossAttentionLayer(nn.Module):
         v_channels: int | None = None,
         widening: int = 1,
         query_residual: bool = True,
+        activation: Activation = "gelu",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -123,11 +136,11 @@ class CrossAttentionLayer(nn.Module):
             dropout=dropout,
         )
         self.mlp_norm = nn.LayerNorm(q_channels)
-        self.mlp = MLP(q_channels, widening)
+        self.mlp = MLP(q_channels, widening, activation)
 
-    def forward(self, queries: Tensor, inputs: Tensor) -> Tensor:
-        """queries (B, Q, q_channels), inputs (B, M, kv_channels) → (B, Q, q_channels)."""
-        x = self.attention(self.query_norm(queries), self.input_norm(inputs))
+    def forward(self, queries: Tensor, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """queries (B, Q, q_channels), inputs (B, M, kv_channels), mask (B, M): zero ignores → (B, Q, q_channels)."""
+        x = self.attention(self.query_norm(queries), self.input_norm(inputs), mask)
         if self.query_residual:
             x = queries + x
         result: Tensor = x + self.mlp(self.mlp_norm(x))
@@ -145,6 +158,7 @@ class SelfAttentionLayer(nn.Module):
         qk_channels: int | None = None,
         v_channels: int | None = None,
         widening: int = 1,
+        activation: Activation = "gelu",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -159,7 +173,7 @@ class SelfAttentionLayer(nn.Module):
             dropout=dropout,
         )
         self.mlp_norm = nn.LayerNorm(channels)
-        self.mlp = MLP(channels, widening)
+        self.mlp = MLP(channels, widening, activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, N, channels) → (B, N, channels)."""

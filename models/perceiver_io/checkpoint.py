@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from perceiver_io import huggingface
-from perceiver_io.config import ConfigError, FlowConfig, from_json, to_json
-from perceiver_io.flow import OpticalFlow
+from perceiver_io.config_json import ConfigError, from_json, to_json
+from perceiver_io.huggingface_names import is_ignored, tensor_name
+from perceiver_io.published import PUBLISHED
+from perceiver_io.tasks import TASKS, task_of
 
 FORMAT = "perceiver_io"
 SHIPPED = {folder.name: folder for folder in sorted((Path(__file__).parent / "checkpoints").glob("*/"))}
@@ -41,17 +43,6 @@ class CheckpointFiles:
     revision: str | None = None  # the commit, where it came from a hub
 
 
-@dataclass(frozen=True)
-class Task:
-    """What is needed to build a task's model: its configuration class and its model class."""
-
-    config: type[FlowConfig]
-    model: Callable[[FlowConfig], OpticalFlow]
-
-
-TASKS: dict[str, Task] = {"flow": Task(FlowConfig, OpticalFlow)}
-
-
 def find_checkpoint(source: str | Path, *, allow_pickle: bool = False, revision: str | None = None) -> CheckpointFiles:
     """Locate a checkpoint: a folder, the name of a shipped one (see `SHIPPED`), or a hub id such as `org/name`.
 
@@ -66,7 +57,7 @@ def find_checkpoint(source: str | Path, *, allow_pickle: bool = False, revision:
             commit = folder.name
         else:
             raise CheckpointError(
-                f"no checkpoint at {source}: give a folder, a hub id such as deepmind/optical-flow-perceiver, or one of "
+                f"no checkpoint at {source}: give a folder, a hub id such as {next(iter(PUBLISHED))}, or one of "
                 f"the shipped checkpoints ({', '.join(SHIPPED)})"
             )
     if not folder.is_dir():
@@ -77,8 +68,8 @@ def find_checkpoint(source: str | Path, *, allow_pickle: bool = False, revision:
     return CheckpointFiles(config, _weights_file(folder, allow_pickle=allow_pickle), _task(config), commit)
 
 
-def load_checkpoint(source: str | Path, *, allow_pickle: bool = False, revision: str | None = None) -> OpticalFlow:
-    """Load a checkpoint (see `find_checkpoint`) into its model, in float32 and evaluation mode.
+def load_checkpoint(source: str | Path, *, allow_pickle: bool = False, revision: str | None = None) -> Any:
+    """Load a checkpoint (see `find_checkpoint`) into its task's model (see `TASKS`), in float32 and evaluation mode.
 
     Raises `CheckpointError`, listing by name the tensors that are missing, unexpected or of another shape.
 
@@ -87,49 +78,55 @@ def load_checkpoint(source: str | Path, *, allow_pickle: bool = False, revision:
     return load_files(find_checkpoint(source, allow_pickle=allow_pickle, revision=revision))
 
 
-def load_files(files: CheckpointFiles) -> OpticalFlow:
+def load_files(files: CheckpointFiles) -> Any:
     """Build and fill the model of a checkpoint that `find_checkpoint` located."""
     data = _read_json(files.config)
-    kind = TASKS[files.task]
+    ours = data.get("format") == FORMAT
+    tensors = _read_weights(files.weights)
+    if not ours:
+        tensors = {name: tensor for name, tensor in tensors.items() if not is_ignored(files.task, name)}
+    task = TASKS[files.task]
     try:
-        ours = data.get("format") == FORMAT
-        config = from_json(kind.config, data.get("config")) if ours else huggingface.flow_config(data)
-        model = _on_meta(kind.model, config)
+        config = from_json(task.config, data.get("config")) if ours else huggingface.model_config(data, tensors)
+        with torch.device("meta"):  # no memory, no random numbers: every tensor is about to be replaced
+            model = task.build(config)
     except (ConfigError, ValueError) as error:
         raise CheckpointError(f"{files.config}: {error}") from error
-    file_name: Callable[[str], str] = str if ours else huggingface.tensor_name
-    tensors = _read_weights(files.weights)
-    expected = {file_name(name): parameter for name, parameter in model.state_dict().items()}
-    _check_tensors(files.weights, expected, tensors)
-    state = {name: tensors[file_name(name)].float() for name in model.state_dict()}
+    names = {name: name if ours else tensor_name(files.task, name) for name in model.state_dict()}
+    check_tensors(files.weights, {names[name]: tensor for name, tensor in model.state_dict().items()}, tensors)
+    state = {name: _in_float32(tensors[names[name]]) for name in names}
     model.load_state_dict(state, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model.eval()
 
 
-def save_checkpoint(model: OpticalFlow, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
-    """Write `config.json` and `model.safetensors` in this package's own layout, weights as `dtype`."""
+def save_checkpoint(model: nn.Module, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write `config.json` and `model.safetensors` of a task's model in this package's own layout, weights as `dtype`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
+    task = task_of(model)
+    state = {
+        name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
     save_file(state, folder / "model.safetensors")
-    data = {"format": FORMAT, "task": "flow", "config": to_json(model.config)}
-    (folder / "config.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    data = {"format": FORMAT, "task": task, "config": to_json(model.config)}
+    (folder / "config.json").write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _on_meta(build: Callable[[FlowConfig], OpticalFlow], config: FlowConfig) -> OpticalFlow:
-    with torch.device("meta"):  # no memory, no random numbers: every tensor is about to be replaced
-        return build(config)
+def _in_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _task(config: Path) -> str:
     data = _read_json(config)
-    task = data.get("task") if data.get("format") == FORMAT else huggingface.task_of(data)
+    architecture = huggingface.architecture_of(data)
+    task = data.get("task") if data.get("format") == FORMAT else architecture and architecture.task
     if task not in TASKS:
         found = data.get("architectures") or data.get("model_type") or task
         raise CheckpointError(
-            f"{config} describes {found}, which is none of the supported models: {', '.join(huggingface.TASK_OF_ARCHITECTURE)}"
+            f"{config} describes {found}, which is none of the supported models: {', '.join(huggingface.ARCHITECTURES)}"
         )
     return task
 
@@ -170,7 +167,8 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _check_tensors(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+def check_tensors(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Raise `CheckpointError`, by name, unless the tensors found in the file `path` are those expected, in shape too."""
     missing = sorted(set(expected) - set(found))
     unexpected = sorted(set(found) - set(expected))
     misshapen = [
@@ -184,7 +182,7 @@ def _check_tensors(path: Path, expected: Mapping[str, Tensor], found: Mapping[st
         if names
     ]
     if problems:
-        raise CheckpointError(f"{path} does not fit its config.json; tensors {'; '.join(problems)}")
+        raise CheckpointError(f"{path} does not fit its configuration; tensors {'; '.join(problems)}")
 
 
 def _download(hub_id: str, *, allow_pickle: bool, revision: str | None) -> Path:

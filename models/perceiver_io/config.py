@@ -1,21 +1,14 @@
-"""Configurations of the model family, as frozen dataclasses that round-trip through JSON.
-
-`to_json` writes plain JSON values, `from_json` is strict: an unknown key, a missing key or a value of another type is a
-`ConfigError` that names the field. The law, tested: ``from_json(type(c), to_json(c)) == c``.
-"""
+"""Configurations of the model family, as frozen dataclasses that round-trip through JSON (config_json.py)."""
 
 from __future__ import annotations
 
-import dataclasses
-import types
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Literal
 
-T = TypeVar("T")
+from perceiver_io.config_json import ConfigError
 
-
-class ConfigError(ValueError):
-    """A configuration that cannot be built; the message names the field and what was expected."""
+Activation = Literal["gelu", "gelu_tanh"]
+Problem = Literal["single_label", "multi_label", "regression"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +27,14 @@ class EncoderConfig:
     self_attention_widening: int = 1
     cross_attention_widening: int = 1
     query_residual: bool = True
+    cross_attentions: int = 1  # how many blocks begin by reading the inputs, with the same weights (2103.03206: several)
+    activation: Activation = "gelu"  # "gelu_tanh" is the approximation that DeepMind's own models use
     attention_dropout: float = 0.1
     initializer_range: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.cross_attentions <= self.num_blocks:
+            raise ConfigError(f"cross_attentions is {self.cross_attentions}: give 1 to num_blocks ({self.num_blocks})")
 
 
 @dataclass(frozen=True)
@@ -84,53 +83,97 @@ class FlowConfig:
                 f"make it equal to stem.channels ({self.stem.channels})"
             )
 
-    @property
-    def position_channels(self) -> int:
-        """Channels of a two-dimensional Fourier position: y, x, then a sine and a cosine per band and axis."""
-        return 2 + 4 * self.fourier_bands
+
+@dataclass(frozen=True)
+class TextInputConfig:
+    """Bytes with learned positions."""
+
+    vocab_size: int = 262  # 256 bytes after 6 special tokens
+    max_positions: int = 2048
+    channels: int = 768
 
 
-def to_json(config: Any) -> dict[str, Any]:
-    """The configuration as plain JSON values (tuples become lists)."""
+@dataclass(frozen=True)
+class FillMaskConfig:
+    """Masked bytes: a learned query per position, answered in the vocabulary through the input embedding."""
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return [plain(item) for item in value] if isinstance(value, (tuple, list)) else value
-
-    result: dict[str, Any] = plain(dataclasses.asdict(config))
-    return result
+    encoder: EncoderConfig
+    decoder: DecoderConfig
+    text: TextInputConfig = field(default_factory=TextInputConfig)
 
 
-def from_json(kind: type[T], data: Any, *, where: str = "config") -> T:
-    """Build the dataclass `kind` from what `to_json` wrote. Raises `ConfigError`, naming the field."""
-    if not isinstance(data, dict):
-        raise ConfigError(f"{where} should be an object, found {type(data).__name__}")
-    hints = get_type_hints(kind)
-    unknown, missing = sorted(set(data) - set(hints)), sorted(set(hints) - set(data))
-    if unknown:
-        raise ConfigError(f"{where} has unknown keys {unknown}; known: {sorted(hints)}")
-    if missing:
-        raise ConfigError(f"{where} lacks {missing}")
-    return kind(**{name: _convert(hint, data[name], f"{where}.{name}") for name, hint in hints.items()})
+@dataclass(frozen=True)
+class TextClassificationConfig:
+    """Text to labels."""
+
+    encoder: EncoderConfig
+    decoder: DecoderConfig
+    labels: tuple[str, ...]
+    text: TextInputConfig = field(default_factory=TextInputConfig)
+    problem: Problem = "single_label"
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return from_json(hint, value, where=where)
-    if origin is Literal:
-        if value in arguments:
-            return value
-        raise ConfigError(f"{where} is {value!r}, expected one of {list(arguments)}")
-    if origin in (Union, types.UnionType):  # `int | None` is the only kind of union here
-        return None if value is None else _convert(arguments[0], value, where)
-    if origin is tuple:
-        if not isinstance(value, list) or len(value) != len(arguments):
-            raise ConfigError(f"{where} is {value!r}, expected a list of {len(arguments)}")
-        return tuple(_convert(each, item, where) for each, item in zip(arguments, value))
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        raise ConfigError(f"{where} is {value!r}, expected {hint.__name__}")
-    return value
+@dataclass(frozen=True)
+class ImageInputConfig:
+    """How an image becomes tokens.
+
+    `pixels`: a token per pixel, every `downsample`-th. `patches`: squares of `downsample` pixels. `conv`: a 7x7 convolution,
+    batch normalisation and pooling, to a quarter of the size. `conv1x1`: a linear map of each `downsample`-th pixel.
+    Positions are appended: Fourier features, or a learned table with a projection.
+    """
+
+    kind: Literal["pixels", "patches", "conv", "conv1x1"]
+    size: tuple[int, int]  # height, width of the images trained on
+    positions: Literal["fourier", "learned"] = "fourier"
+    image_channels: int = 3
+    channels: int = 64  # `conv`, `conv1x1`: channels after the convolution
+    downsample: int = 1  # `pixels`, `patches`, `conv1x1`
+    fourier_bands: int = 64
+    max_resolution: tuple[int, int] = (224, 224)  # `fourier`: the resolution whose Nyquist frequency is the highest band
+    position_channels: int = 256  # `learned`
+    padding: Literal["transformers", "same"] = "transformers"  # `conv`: "same" is what DeepMind's own model does
+
+
+@dataclass(frozen=True)
+class ImageClassificationConfig:
+    """Images to labels."""
+
+    encoder: EncoderConfig
+    decoder: DecoderConfig
+    image: ImageInputConfig
+    labels: tuple[str, ...]
+    problem: Problem = "single_label"
+
+
+@dataclass(frozen=True)
+class MultimodalConfig:
+    """Video, sound and label to themselves: an autoencoder, and with the label left out a classifier."""
+
+    encoder: EncoderConfig
+    decoder: DecoderConfig
+    labels: tuple[str, ...]
+    num_frames: int = 16
+    frame_size: tuple[int, int] = (224, 224)
+    video_patch: int = 4
+    video_bands: int = 32
+    video_max_resolution: tuple[int, int, int] = (16, 56, 56)  # frames, height, width
+    audio_samples: int = 30720  # of the whole clip
+    samples_per_patch: int = 16
+    audio_bands: int = 192
+    label_query_channels: int = 1024
+    output_channels: int = 512  # of the decoder, before each modality's own last layer
+    input_padding: int = 4  # learned channels that tell modalities apart, at least
+    query_padding: int = 2
+
+
+@dataclass(frozen=True)
+class FeaturesConfig:
+    """The encoder alone: vectors of `channels`, or text, to latents."""
+
+    encoder: EncoderConfig
+    channels: int  # of an input vector
+    text: TextInputConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.text and self.text.channels != self.channels:
+            raise ConfigError(f"channels is {self.channels}, but text gives {self.text.channels}: make them equal")

@@ -9,36 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from perceiver_io.attention import CrossAttentionLayer
 from perceiver_io.config import FlowConfig
+from perceiver_io.decoders import FlowDecoder
 from perceiver_io.encoder import PerceiverEncoder
 from perceiver_io.flow_stem import FLOW_STEMS
-from perceiver_io.positions import fourier_features, fourier_frequencies, grid_positions
-
-
-class FlowDecoder(nn.Module):
-    """Queries to flow: one cross-attention to the latents, one linear layer."""
-
-    def __init__(self, config: FlowConfig) -> None:
-        super().__init__()
-        channels = config.stem.query_channels + config.position_channels
-        self.rescale_factor = config.rescale_factor
-        self.cross_attention = CrossAttentionLayer(
-            q_channels=channels,
-            kv_channels=config.encoder.latent_channels,
-            heads=config.decoder.heads,
-            qk_channels=config.decoder.qk_channels,
-            v_channels=config.decoder.v_channels,
-            widening=config.decoder.widening,
-            query_residual=config.decoder.query_residual,
-            dropout=config.encoder.attention_dropout,
-        )
-        self.output = nn.Linear(channels, 2)
-
-    def forward(self, queries: Tensor, latents: Tensor) -> Tensor:
-        """queries (B, O, channels), latents (B, N, D) → flow (B, O, 2) in the model's units."""
-        result: Tensor = self.output(self.cross_attention(queries, latents)) / self.rescale_factor
-        return result
+from perceiver_io.positions import FourierPositions, grid_positions
 
 
 class OpticalFlow(nn.Module):
@@ -53,18 +28,20 @@ class OpticalFlow(nn.Module):
         super().__init__()
         self.config = config
         self.stem = FLOW_STEMS[config.stem.kind](config.stem)
-        self.encoder = PerceiverEncoder(config.encoder, input_channels=config.stem.channels + config.position_channels)
-        self.decoder = FlowDecoder(config)
-
-    def position_features(self, positions: Tensor) -> Tensor:
-        """positions (..., 2) as (y, x) in [-1, 1] → Fourier features (..., position_channels), float32."""
-        return fourier_features(positions, fourier_frequencies(self.config.fourier_bands, self.config.train_size))
+        self.positions = FourierPositions(config.fourier_bands, config.train_size)
+        self.encoder = PerceiverEncoder(config.encoder, input_channels=config.stem.channels + self.positions.channels)
+        self.decoder = FlowDecoder(
+            config.decoder,
+            config.encoder,
+            query_channels=config.stem.query_channels + self.positions.channels,
+            rescale_factor=config.rescale_factor,
+        )
 
     def encode(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """frames (B, 2, 3, H, W) in [-1, 1] → latents (B, N, D), query_features (B, H·W, query_channels)."""
         tokens, query_features = self.stem(frames)
         grid = self.stem.grid_size(frames.shape[-2], frames.shape[-1])
-        positions = self.position_features(grid_positions(grid, device=frames.device)).to(tokens.dtype)
+        positions = self.positions(grid, device=frames.device).to(tokens.dtype)
         inputs = torch.cat([tokens, positions.expand(tokens.shape[0], -1, -1)], dim=-1)
         return self.encoder(inputs), query_features
 
@@ -74,8 +51,8 @@ class OpticalFlow(nn.Module):
         latents (B, N, D), query_features (B, O, query_channels), query_positions (B, O, 2) as (y, x) in [-1, 1] →
         (B, O, 2) as (dx, dy) in the model's units: times `config.flow_scale` for pixels.
         """
-        positions = self.position_features(query_positions).to(query_features.dtype)
-        flow: Tensor = self.decoder(torch.cat([query_features, positions], dim=-1), latents)
+        positions = self.positions.at(query_positions).to(query_features.dtype)
+        flow: Tensor = self.decoder(latents, torch.cat([query_features, positions], dim=-1))
         return flow
 
     def forward(self, frames: Tensor) -> Tensor:

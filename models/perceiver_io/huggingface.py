@@ -1,21 +1,37 @@
-"""The Hugging Face layout: which task a `config.json` is for, its configuration as ours, and the names of tensors.
+"""The Hugging Face layout: which model a `config.json` is for, and its configuration as ours.
 
-Facts are transformers' own (models/perceiver); transformers itself is not needed.
+Facts are transformers' own (models/perceiver); transformers itself is not needed. Names of tensors: huggingface_names.py.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
-from perceiver_io.config import ConfigError, DecoderConfig, EncoderConfig, FlowConfig
-
-TASK_OF_ARCHITECTURE = {"PerceiverForOpticalFlow": "flow"}
+from perceiver_io.config import (
+    Activation,
+    DecoderConfig,
+    EncoderConfig,
+    FeaturesConfig,
+    FillMaskConfig,
+    FlowConfig,
+    ImageClassificationConfig,
+    ImageInputConfig,
+    MultimodalConfig,
+    Problem,
+    TextClassificationConfig,
+    TextInputConfig,
+)
+from perceiver_io.config_json import ConfigError
+from perceiver_io.tasks import AnyConfig
 
 # PerceiverConfig's defaults: save_pretrained writes only what differs from them.
 _DEFAULTS: dict[str, Any] = {
     "num_latents": 256,
     "d_latents": 1280,
+    "d_model": 768,
     "num_blocks": 1,
     "num_self_attends_per_block": 26,
     "num_self_attention_heads": 8,
@@ -29,72 +45,177 @@ _DEFAULTS: dict[str, Any] = {
     "attention_probs_dropout_prob": 0.1,
     "initializer_range": 0.02,
     "use_query_residual": True,
+    "vocab_size": 262,
+    "max_position_embeddings": 2048,
+    "image_size": 56,
     "train_size": [368, 496],
+    "num_frames": 16,
+    "audio_samples_per_frame": 1920,
+    "samples_per_patch": 16,
+    "output_shape": [1, 16, 224, 224],
+    "output_num_channels": 512,
+    "_label_trainable_num_channels": 1024,
+    "problem_type": None,
+}
+_ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh"}
+_PROBLEMS: dict[str, Problem] = {
+    "single_label_classification": "single_label",
+    "multi_label_classification": "multi_label",
+    "regression": "regression",
 }
 
-# Our names to theirs, applied in order, each at most once.
-_RENAMES = [
-    (r"^stem\.projection\.", "perceiver.input_preprocessor.conv_after_patches."),
-    (r"^encoder\.latents$", "perceiver.embeddings.latents"),
-    (r"^encoder\.cross_attention\.", "perceiver.encoder.cross_attention."),
-    (r"^encoder\.self_attention\.", "perceiver.encoder.self_attends."),
-    (r"^decoder\.cross_attention\.", "perceiver.decoder.decoder.decoding_cross_attention."),
-    (r"^decoder\.output\.", "perceiver.decoder.decoder.final_layer."),
-    (r"\.attention\.output\.(?=weight|bias)", ".attention.output.dense."),
-    (r"\.attention\.(query|key|value)\.", r".attention.self.\1."),
-    (r"\.(query_norm|norm)\.", ".attention.self.layernorm1."),
-    (r"\.input_norm\.", ".attention.self.layernorm2."),
-    (r"\.mlp_norm\.", ".layernorm."),
-    (r"\.mlp\.expand\.", ".mlp.dense1."),
-    (r"\.mlp\.contract\.", ".mlp.dense2."),
-]
+
+@dataclass(frozen=True)
+class Architecture:
+    """A model class of transformers: its task, and its configuration as ours, given the tensors' names in the file."""
+
+    task: str
+    config: Callable[[dict[str, Any], Collection[str]], AnyConfig]
 
 
-def task_of(config: dict[str, Any]) -> str | None:
-    """The task of a Hugging Face `config.json`, or None where it is none of ours."""
-    architectures = config.get("architectures") or []
-    return next((TASK_OF_ARCHITECTURE[name] for name in architectures if name in TASK_OF_ARCHITECTURE), None)
+def architecture_of(config: dict[str, Any]) -> Architecture | None:
+    """The architecture of a Hugging Face `config.json`, or None where it is none of ours."""
+    names = config.get("architectures") or []
+    return next((ARCHITECTURES[name] for name in names if name in ARCHITECTURES), None)
 
 
-def tensor_name(name: str) -> str:
-    """The name in a Hugging Face checkpoint of one of our tensors.
-
-    >>> tensor_name("encoder.self_attention.3.mlp.expand.weight")
-    'perceiver.encoder.self_attends.3.mlp.dense1.weight'
-    """
-    for pattern, replacement in _RENAMES:
-        name = re.sub(pattern, replacement, name, count=1)
-    return name
-
-
-def encoder_config(config: dict[str, Any]) -> EncoderConfig:
-    """The encoder part of a Hugging Face configuration. Raises `ConfigError`."""
-    values = {key: config.get(key, default) for key, default in _DEFAULTS.items()}
-    if values["hidden_act"] != "gelu":
-        raise ConfigError(f"hidden_act is {values['hidden_act']!r}; only 'gelu', as in every published model, is supported")
+def model_config(config: dict[str, Any], tensor_names: Collection[str]) -> AnyConfig:
+    """The configuration of a `config.json`. Raises `ConfigError`."""
+    architecture = architecture_of(config)
+    if architecture is None:
+        raise ConfigError(f"the architecture is {config.get('architectures')}; known: {', '.join(ARCHITECTURES)}")
     try:
-        return EncoderConfig(
-            num_latents=int(values["num_latents"]),
-            latent_channels=int(values["d_latents"]),
-            num_blocks=int(values["num_blocks"]),
-            layers_per_block=int(values["num_self_attends_per_block"]),
-            self_attention_heads=int(values["num_self_attention_heads"]),
-            cross_attention_heads=int(values["num_cross_attention_heads"]),
-            qk_channels=values["qk_channels"],
-            v_channels=values["v_channels"],
-            cross_attention_shape=values["cross_attention_shape_for_attention"],
-            self_attention_widening=int(values["self_attention_widening_factor"]),
-            cross_attention_widening=int(values["cross_attention_widening_factor"]),
-            query_residual=bool(values["use_query_residual"]),
-            attention_dropout=float(values["attention_probs_dropout_prob"]),
-            initializer_range=float(values["initializer_range"]),
-        )
-    except (TypeError, ValueError) as error:
+        return architecture.config({key: config.get(key, default) for key, default in _DEFAULTS.items()} | config, tensor_names)
+    except (TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(f"a value in the configuration has the wrong type: {error}") from error
 
 
-def flow_config(config: dict[str, Any]) -> FlowConfig:
-    """A PerceiverForOpticalFlow configuration as ours: what transformers hard-codes, the defaults here."""
-    height, width = config.get("train_size", _DEFAULTS["train_size"])
-    # Its decoder sees neither qk_channels nor the residual: one head over the latents' channels.
-    return FlowConfig(encoder=encoder_config(config), decoder=DecoderConfig(), train_size=(int(height), int(width)))
+def _encoder(values: dict[str, Any]) -> EncoderConfig:
+    if values["hidden_act"] not in _ACTIVATIONS:
+        raise ConfigError(f"hidden_act is {values['hidden_act']!r}; supported: {', '.join(_ACTIVATIONS)}")
+    return EncoderConfig(
+        num_latents=int(values["num_latents"]),
+        latent_channels=int(values["d_latents"]),
+        num_blocks=int(values["num_blocks"]),
+        layers_per_block=int(values["num_self_attends_per_block"]),
+        self_attention_heads=int(values["num_self_attention_heads"]),
+        cross_attention_heads=int(values["num_cross_attention_heads"]),
+        qk_channels=values["qk_channels"],
+        v_channels=values["v_channels"],
+        cross_attention_shape=values["cross_attention_shape_for_attention"],
+        self_attention_widening=int(values["self_attention_widening_factor"]),
+        cross_attention_widening=int(values["cross_attention_widening_factor"]),
+        query_residual=bool(values["use_query_residual"]),
+        activation=_ACTIVATIONS[values["hidden_act"]],
+        attention_dropout=float(values["attention_probs_dropout_prob"]),
+        initializer_range=float(values["initializer_range"]),
+    )
+
+
+def _decoder(values: dict[str, Any], *, query_channels: int, query_residual: bool) -> DecoderConfig:
+    """A decoder of one head: it sees the encoder's choice of whose channels to attend in, and none of its channel counts."""
+    in_queries = values["cross_attention_shape_for_attention"] == "q"
+    return DecoderConfig(qk_channels=query_channels if in_queries else None, query_residual=query_residual)
+
+
+def _labels(values: dict[str, Any]) -> tuple[str, ...]:
+    names = values.get("id2label") or {str(number): f"LABEL_{number}" for number in range(int(values.get("num_labels", 2)))}
+    numbered = {int(number): str(name) for number, name in names.items()}
+    if sorted(numbered) != list(range(len(numbered))):
+        raise ConfigError(f"id2label should number the labels from 0 to {len(numbered) - 1}")
+    return tuple(numbered[number] for number in range(len(numbered)))
+
+
+def _problem(values: dict[str, Any], labels: tuple[str, ...]) -> Problem:
+    if values["problem_type"] is None:
+        return "single_label" if len(labels) > 1 else "regression"
+    return _PROBLEMS[values["problem_type"]]
+
+
+def _text(values: dict[str, Any]) -> TextInputConfig:
+    return TextInputConfig(int(values["vocab_size"]), int(values["max_position_embeddings"]), int(values["d_model"]))
+
+
+def _flow(values: dict[str, Any], _: Collection[str]) -> FlowConfig:
+    height, width = (int(side) for side in values["train_size"])
+    config = FlowConfig(encoder=_encoder(values), train_size=(height, width))
+    query_channels = config.stem.query_channels + 2 + 4 * config.fourier_bands
+    return replace(config, decoder=_decoder(values, query_channels=query_channels, query_residual=False))
+
+
+def _fill_mask(values: dict[str, Any], _: Collection[str]) -> FillMaskConfig:
+    text = _text(values)
+    return FillMaskConfig(_encoder(values), DecoderConfig(heads=8, qk_channels=256, v_channels=text.channels), text)
+
+
+def _classifier(values: dict[str, Any]) -> DecoderConfig:
+    return _decoder(values, query_channels=int(values["d_latents"]), query_residual=True)
+
+
+def _text_classification(values: dict[str, Any], _: Collection[str]) -> TextClassificationConfig:
+    labels = _labels(values)
+    return TextClassificationConfig(_encoder(values), _classifier(values), labels, _text(values), _problem(values, labels))
+
+
+def _image(values: dict[str, Any], image: ImageInputConfig) -> ImageClassificationConfig:
+    labels = _labels(values)
+    return ImageClassificationConfig(_encoder(values), _classifier(values), image, labels, _problem(values, labels))
+
+
+def _learned(values: dict[str, Any], _: Collection[str]) -> ImageClassificationConfig:
+    size = int(values["image_size"])
+    return _image(values, ImageInputConfig("conv1x1", (size, size), positions="learned", channels=256))
+
+
+def _fourier(values: dict[str, Any], _: Collection[str]) -> ImageClassificationConfig:
+    return _image(values, ImageInputConfig("pixels", (224, 224)))
+
+
+def _conv(values: dict[str, Any], _: Collection[str]) -> ImageClassificationConfig:
+    return _image(values, ImageInputConfig("conv", (224, 224), max_resolution=(56, 56)))
+
+
+def _multimodal(values: dict[str, Any], _: Collection[str]) -> MultimodalConfig:
+    frames, resolution = int(values["num_frames"]), int(values["image_size"])
+    height, width = (int(side) for side in values["output_shape"][2:])
+    config = MultimodalConfig(
+        _encoder(values),
+        DecoderConfig(),
+        labels=_labels(values),
+        num_frames=frames,
+        frame_size=(height, width),
+        video_max_resolution=(frames, resolution, resolution),
+        audio_samples=frames * int(values["audio_samples_per_frame"]),
+        samples_per_patch=int(values["samples_per_patch"]),
+        label_query_channels=int(values["_label_trainable_num_channels"]),
+        output_channels=int(values["output_num_channels"]),
+    )
+    widest = max(config.label_query_channels, 1 + 2 * config.audio_bands, 3 * (1 + 2 * config.video_bands))
+    return replace(config, decoder=_decoder(values, query_channels=widest + config.query_padding, query_residual=False))
+
+
+def _features(values: dict[str, Any], tensor_names: Collection[str]) -> FeaturesConfig:
+    prefix = "input_preprocessor."
+    preprocessor = {re.split(r"[.]", name[len(prefix) :])[0] for name in tensor_names if name.startswith(prefix)}
+    if not preprocessor:
+        return FeaturesConfig(_encoder(values), int(values["d_model"]))
+    if preprocessor != {"embeddings", "position_embeddings"}:
+        raise ConfigError(
+            f"the PerceiverModel has a preprocessor with {', '.join(sorted(preprocessor))}, which config.json does not "
+            "describe: save it without one or with a text preprocessor, or save the whole model of its task"
+        )
+    return FeaturesConfig(_encoder(values), int(values["d_model"]), _text(values))
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "PerceiverForOpticalFlow": Architecture("flow", _flow),
+    "PerceiverForMaskedLM": Architecture("fill-mask", _fill_mask),
+    "PerceiverForSequenceClassification": Architecture("text-classification", _text_classification),
+    "PerceiverForImageClassificationLearned": Architecture("image-classification", _learned),
+    "PerceiverForImageClassificationFourier": Architecture("image-classification", _fourier),
+    "PerceiverForImageClassificationConvProcessing": Architecture("image-classification", _conv),
+    "PerceiverForMultimodalAutoencoding": Architecture("multimodal", _multimodal),
+    "PerceiverModel": Architecture("features", _features),
+}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def grid_positions(size: Sequence[int], *, device: torch.device | None = None) -> Tensor:
@@ -41,3 +42,40 @@ class TrainablePositions(nn.Module):
     def forward(self, batch: int) -> Tensor:
         """The whole table for each item of a batch: (batch, count, channels)."""
         return self.table.expand(batch, -1, -1)
+
+
+class FourierPositions(nn.Module):
+    """Fourier features of a grid, or of any positions. Nothing is learned."""
+
+    def __init__(self, bands: int, max_resolution: Sequence[int]) -> None:
+        super().__init__()
+        self.bands, self.max_resolution = bands, tuple(max_resolution)
+        self.channels = len(self.max_resolution) * (1 + 2 * bands)
+
+    def at(self, positions: Tensor) -> Tensor:
+        """positions (..., d) in [-1, 1] → (..., channels), float32."""
+        return fourier_features(positions, fourier_frequencies(self.bands, self.max_resolution))
+
+    def forward(self, grid: Sequence[int], *, device: torch.device | None = None) -> Tensor:
+        """A grid of d sides → (cells, channels), float32."""
+        return self.at(grid_positions(grid, device=device))
+
+
+class LearnedGrid(nn.Module):
+    """A learned vector for each cell of a two-dimensional grid, then a linear layer."""
+
+    def __init__(self, grid: tuple[int, int], channels: int, *, initializer_range: float = 0.02) -> None:
+        super().__init__()
+        self.grid, self.channels = grid, channels
+        self.table = nn.Parameter(torch.randn(grid[0] * grid[1], channels) * initializer_range)
+        self.projection = nn.Linear(channels, channels)
+
+    def forward(self, grid: Sequence[int], *, device: torch.device | None = None) -> Tensor:
+        """(cells, channels). For another grid than the learned one, the table is interpolated bicubically."""
+        table: Tensor = self.table
+        if tuple(grid) != self.grid:
+            cells = table.view(1, *self.grid, self.channels).permute(0, 3, 1, 2)
+            resized = F.interpolate(cells, size=tuple(grid), mode="bicubic", align_corners=False)
+            table = resized.flatten(2)[0].transpose(0, 1)
+        result: Tensor = self.projection(table)
+        return result

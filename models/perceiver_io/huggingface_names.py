@@ -1,0 +1,71 @@
+"""Names of tensors: ours to those of a Hugging Face checkpoint."""
+
+from __future__ import annotations
+
+import re
+
+_TEXT = [
+    (r"^preprocessor\.embedding\.", "input_preprocessor.embeddings."),
+    (r"^preprocessor\.positions\.table$", "input_preprocessor.position_embeddings.weight"),
+]
+_ONE_DECODER = [
+    (r"^decoder\.queries\.table$", "decoder.decoder.output_position_encodings.position_embeddings"),
+    (r"^decoder\.cross_attention\.", "decoder.decoder.decoding_cross_attention."),
+    (r"^decoder\.output\.", "decoder.decoder.final_layer."),
+]
+
+# Applied in order, each at most once.
+_BY_TASK: dict[str, list[tuple[str, str]]] = {
+    "flow": [(r"^stem\.projection\.", "input_preprocessor.conv_after_patches."), *_ONE_DECODER],
+    "fill-mask": [
+        *_TEXT,
+        (r"^queries\.table$", "decoder.output_position_encodings.position_embeddings"),
+        (r"^decoder\.cross_attention\.", "decoder.decoding_cross_attention."),
+    ],
+    "text-classification": [*_TEXT, *_ONE_DECODER],
+    "image-classification": [
+        (r"^preprocessor\.convolution\.convolution\.", "input_preprocessor.convnet.conv."),
+        (r"^preprocessor\.convolution\.norm\.", "input_preprocessor.convnet.batchnorm."),
+        (r"^preprocessor\.convolution\.", "input_preprocessor.convnet_1x1."),
+        (r"^preprocessor\.positions\.table$", "input_preprocessor.position_embeddings.position_embeddings"),
+        (r"^preprocessor\.positions\.projection\.", "input_preprocessor.positions_projection."),
+        *_ONE_DECODER,
+    ],
+    "multimodal": [
+        (r"^preprocessor\.", "input_preprocessor."),
+        (r"^decoder\.label\.table$", "decoder.modalities.label.decoder.output_position_encodings.position_embeddings"),
+        (r"^decoder\.decoder\.cross_attention\.", "decoder.decoder.decoding_cross_attention."),
+        (r"^decoder\.decoder\.output\.", "decoder.decoder.final_layer."),
+        (r"^postprocessor\.modalities\.(\w+)\.projection\.", r"output_postprocessor.modalities.\1.classifier."),
+    ],
+    "features": _TEXT,
+}
+_EVERYWHERE = [
+    (r"^encoder\.latents$", "embeddings.latents"),
+    (r"^encoder\.self_attention\.", "encoder.self_attends."),
+    (r"\.attention\.output\.(?=weight|bias)", ".attention.output.dense."),
+    (r"\.attention\.(query|key|value)\.", r".attention.self.\1."),
+    (r"\.(query_norm|norm)\.(?=weight|bias)", ".attention.self.layernorm1."),
+    (r"\.input_norm\.", ".attention.self.layernorm2."),
+    (r"\.mlp_norm\.", ".layernorm."),
+    (r"\.mlp\.expand\.", ".mlp.dense1."),
+    (r"\.mlp\.contract\.", ".mlp.dense2."),
+]
+
+
+def tensor_name(task: str, name: str) -> str:
+    """The name in a Hugging Face checkpoint of one of our tensors.
+
+    >>> tensor_name("flow", "encoder.self_attention.3.mlp.expand.weight")
+    'perceiver.encoder.self_attends.3.mlp.dense1.weight'
+    """
+    if name == "output_bias":
+        return "embedding_decoder.bias"
+    for pattern, replacement in _BY_TASK[task] + _EVERYWHERE:
+        name = re.sub(pattern, replacement, name, count=1)
+    return name if task == "features" else f"perceiver.{name}"
+
+
+def is_ignored(task: str, name: str) -> bool:
+    """Whether a tensor of a Hugging Face checkpoint is of no use to the task: a decoder, where features are wanted."""
+    return task == "features" and name.startswith(("decoder.", "output_postprocessor."))
