@@ -1,7 +1,8 @@
 """Attention as one recognisable node of the traced graph, for a lowering pass to replace.
 
-The trace holds `perceiver::Attention(q, k, v)` with the attribute `num_heads`: queries (B, Q, heads·k), keys
-(B, M, heads·k), values (B, M, heads·v) → (B, Q, heads·v), scaled by 1/√k. No bundle ever contains this node.
+The trace holds `perceiver::Attention(q, k, v[, mask])` with the attribute `num_heads`: queries (B, Q, heads·k), keys
+(B, M, heads·k), values (B, M, heads·v), mask (B, M), zero where a key is to be ignored → (B, Q, heads·v), scaled by 1/√k. No
+bundle ever contains this node.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from perceiver_io.attention import MultiHeadAttention
 DOMAIN, OP_TYPE = "perceiver", "Attention"
 
 
-def symbolic_attention(q: Tensor, k: Tensor, v: Tensor, *, heads: int, dropout: float) -> Tensor:
+def symbolic_attention(q: Tensor, k: Tensor, v: Tensor, *, heads: int, mask: Tensor | None, dropout: float) -> Tensor:
     """Stands in for `perceiver_io.attention.scaled_dot_product` while a model is traced."""
     node: Tensor = torch.onnx.ops.symbolic(
         f"{DOMAIN}::{OP_TYPE}",
-        (q, k, v),
+        (q, k, v) if mask is None else (q, k, v, mask),
         {"num_heads": heads},
         dtype=q.dtype,
         shape=(q.shape[0], q.shape[1], v.shape[2]),

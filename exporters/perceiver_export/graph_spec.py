@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
+
+from perceiver_export.attention_node import use_symbolic_attention
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -21,3 +26,10 @@ class GraphSpec:
     example: dict[str, Tensor]
     dynamic: dict[str, dict[int, Any]]
     outputs: dict[str, tuple[str | int, ...]]
+
+
+def traceable(model: Model) -> Model:
+    """A copy of the model in evaluation mode whose attentions trace as single nodes."""
+    traced = copy.deepcopy(model).eval()
+    use_symbolic_attention(traced)
+    return traced

@@ -6,6 +6,7 @@ length reads straight from it, and the file stays readable on its own.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,30 +17,39 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from perceiver_export.passes.share_initializers import Identity, identity
+
 FILE = "weights.safetensors"
 MIN_BYTES = 1024  # smaller tensors stay in the graph
 
 
 def save_graphs(models: Mapping[str, ir.Model], folder: Path) -> None:
-    """Write NAME.onnx for each model and one weights file for all. A tensor of one name must be the same everywhere."""
+    """Write NAME.onnx for each model and one weights file for all. A tensor that two graphs have is written once."""
     tensors: dict[str, NDArray[Any]] = {}
-    for name, model in models.items():
+    stored_as: dict[Identity, str] = {}
+    for model in models.values():
         for value in _large_initializers(model):
-            array = np.ascontiguousarray(_constant(value).numpy())
-            known = tensors.setdefault(value.name or "", array)
-            if known is not array and not np.array_equal(known, array):
-                raise ValueError(f"{name}: two graphs have different tensors of the name {value.name}")
+            same = identity(_constant(value))
+            if same not in stored_as:
+                stored_as[same] = _unused_name(value.name or "", tensors)
+                tensors[stored_as[same]] = np.ascontiguousarray(_constant(value).numpy())
     save_file(tensors, folder / FILE)
     places = _places(folder / FILE)
     for name, model in models.items():
         for value in _large_initializers(model):
-            offset, length = places[value.name or ""]
             constant = _constant(value)
+            offset, length = places[stored_as[identity(constant)]]
             shape = ir.Shape(constant.numpy().shape)
             value.const_value = ir.ExternalTensor(
                 FILE, offset, length, constant.dtype, shape=shape, name=value.name or "", base_dir=folder
             )
         ir.save(model, folder / f"{name}.onnx")
+
+
+def _unused_name(name: str, taken: Mapping[str, object]) -> str:
+    """`name`, or with a number where another graph's tensor of that name is different."""
+    candidates = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
+    return next(candidate for candidate in candidates if candidate not in taken)
 
 
 def _large_initializers(model: ir.Model) -> list[ir.Value]:

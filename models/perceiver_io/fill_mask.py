@@ -38,7 +38,7 @@ class MaskedLanguageModel(nn.Module):
 
     def decode(self, latents: Tensor, query_positions: Tensor) -> Tensor:
         """latents (B, N, D), query_positions (B, O) int64, places in the text → logits (B, O, vocab_size)."""
-        decoded = self.decoder(latents, self.queries.table[query_positions])
+        decoded = self.decoder(latents, F.embedding(query_positions, self.queries.table))
         logits: Tensor = decoded @ self.preprocessor.embedding.weight.transpose(0, 1) + self.output_bias
         return logits
 
