@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import json
 import signal
 import sys
@@ -14,11 +13,10 @@ from pathlib import Path
 from types import FrameType
 
 from perceiver_deploy import __version__
-from perceiver_deploy.export import DEFAULT_CHECKPOINTS, export_bundle
+from perceiver_deploy.export import export_bundle, shipped_checkpoint
+from perceiver_deploy.tasks import ABOUT, RECIPES, SHIPPED_FOR, other_names, published_for, task_name
 from perceiver_runtime import BackendError, PerceiverError, UsageError
 from perceiver_runtime.manifest import Manifest
-
-PUBLISHED = {"flow": "deepmind/optical-flow-perceiver"}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,7 +26,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Turn a Perceiver IO checkpoint into a bundle of ONNX graphs, verified against PyTorch.",
         epilog="Exit codes: 0 ok, 1 bad input, 2 usage, 3 verification failed, 5 not available on this machine or version.",
     )
-    parser.add_argument("--task", required=True, metavar="TASK", help=f"one of: {', '.join(DEFAULT_CHECKPOINTS)}")
+    parser.add_argument("--task", metavar="TASK", help=f"one of: {', '.join(RECIPES)}")
+    parser.add_argument("--list-tasks", action="store_true", help="say what each task does and which checkpoints it takes")
     parser.add_argument(
         "--checkpoint",
         metavar="PATH|HUB-ID|NAME",
@@ -36,6 +35,13 @@ def build_parser() -> argparse.ArgumentParser:
         "or a shipped checkpoint; default: the small one shipped for the task",
     )
     parser.add_argument("-o", "--output", metavar="DIR", help="the bundle to write (default: the task's name)")
+    parser.add_argument("--fused", action="store_true", help="also write one graph of the whole model, model.onnx")
+    parser.add_argument(
+        "--image-size",
+        type=_size,
+        metavar="N|HxW",
+        help="what images are resized to (default: the checkpoint's size); learned positions are interpolated for it",
+    )
     parser.add_argument("--target", default="ort", choices=["ort", "tensorrt"], help="what runs the graphs (default: ort)")
     parser.add_argument("--fp16", action="store_true", help="half precision (not in this version yet)")
     parser.add_argument("--revision", help="branch, tag or commit of a hub checkpoint")
@@ -46,20 +52,48 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _size(text: str) -> tuple[int, int]:
+    sides = [int(side) for side in text.lower().split("x")]  # argparse reports a ValueError
+    if not 1 <= len(sides) <= 2 or min(sides) < 16 or max(sides) > 4096:
+        raise argparse.ArgumentTypeError("give a size such as 288 or 288x320, of 16 to 4096 pixels a side")
+    return sides[0], sides[-1]
+
+
+def list_tasks() -> list[dict[str, object]]:
+    """Each task: what it does, its aliases, its checkpoints."""
+    return [
+        {
+            "task": task,
+            "does": ABOUT[task],
+            "aliases": other_names(task),
+            "shipped": SHIPPED_FOR.get(task),
+            "published": published_for(task),
+        }
+        for task in RECIPES
+    ]
+
+
+def _tasks_text(tasks: list[dict[str, object]]) -> str:
+    lines = []
+    for task in tasks:
+        lines.append(f"{task['task']}: {task['does']}")
+        for key in ("aliases", "shipped", "published"):
+            value = task[key]
+            if value:
+                lines.append(f"    {key}: {', '.join(value) if isinstance(value, list) else value}")
+    return "\n".join(lines)
+
+
 def run(arguments: argparse.Namespace) -> Manifest:
     """Do what the command line asks for. Raises `PerceiverError`."""
-    if arguments.task not in DEFAULT_CHECKPOINTS:
-        nearest = difflib.get_close_matches(arguments.task, DEFAULT_CHECKPOINTS, n=1, cutoff=0.0)[0]
-        available = ", ".join(DEFAULT_CHECKPOINTS)
-        raise UsageError(f"unknown task {arguments.task!r}; did you mean {nearest!r}? available: {available}")
     if arguments.fp16:
         raise BackendError("--fp16 is not in this version yet: leave it out for an fp32 bundle")
     if arguments.target == "tensorrt":
         raise BackendError("--target tensorrt is not in this version yet: use --target ort")
     if not arguments.checkpoint:
         _say(
-            f"using the small checkpoint shipped for {arguments.task}, {DEFAULT_CHECKPOINTS[arguments.task]}; "
-            f"for the published one: --checkpoint {PUBLISHED[arguments.task]}"
+            f"using the small checkpoint shipped for {arguments.task}, {shipped_checkpoint(arguments.task)}; "
+            f"for the published one: --checkpoint {published_for(arguments.task)[0]}"
         )
     return export_bundle(
         task=arguments.task,
@@ -67,6 +101,8 @@ def run(arguments: argparse.Namespace) -> Manifest:
         checkpoint=arguments.checkpoint,
         allow_pickle=arguments.allow_pickle,
         revision=arguments.revision,
+        fused=arguments.fused,
+        image_size=arguments.image_size,
         force=arguments.force,
         progress=_progress(),
     )
@@ -75,9 +111,16 @@ def run(arguments: argparse.Namespace) -> Manifest:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; errors are one line on stderr."""
     arguments = build_parser().parse_args(argv)
-    arguments.output = Path(arguments.output or arguments.task)
+    if arguments.list_tasks:
+        tasks = list_tasks()
+        print(json.dumps(tasks, indent=2) if arguments.json else _tasks_text(tasks))
+        return 0
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        if not arguments.task:
+            raise UsageError(f"which task? --task with one of: {', '.join(RECIPES)}; --list-tasks says what they do")
+        arguments.task = task_name(arguments.task)
+        arguments.output = Path(arguments.output or arguments.task)
         manifest = run(arguments)
     except PerceiverError as error:
         return _failed(arguments, str(error), error.exit_code)
@@ -88,13 +131,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.json:
         print(json.dumps({"bundle": str(arguments.output), **dataclasses.asdict(manifest)}, indent=2))
         return 0
-    summary = manifest.parity["summary"]
+    summary, unit = manifest.parity["summary"], RECIPES[manifest.task].unit
     size = sum(entry.size for entry in manifest.files) / 1e6
+    errors = [
+        f"{name} off by {own['max_error']:.2g}{unit} at most, {own['allowed']:.2g}{unit} allowed"
+        for name, own in summary["outputs"].items()
+    ]
     print(
         f"wrote {arguments.output} ({size:.1f} MB, {manifest.precision}, for ONNX Runtime), equal to torch on "
-        f"{summary['cases']} shapes: off by {summary['max_error_px']:.2g} px at most, {summary['allowed_px']:.2g} px allowed"
+        f"{summary['cases']} shapes: {'; '.join(errors)}"
     )
-    print(f"next: perceiver run {arguments.output} frame1.png frame2.png -o flow.png")
+    print(f"next: perceiver run {arguments.output} {RECIPES[manifest.task].usage}")
     return 0
 
 

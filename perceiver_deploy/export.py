@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import re
@@ -16,22 +17,23 @@ import onnx
 import onnxruntime
 import torch
 
-from perceiver_deploy import flow
+from perceiver_deploy.recipe import ExportOptions, Recipe
 from perceiver_deploy.staging import check_destination, staged_folder
+from perceiver_deploy.tasks import RECIPES, SHIPPED_FOR, published_for
 from perceiver_deploy.verify import RECEIPT_FILE
 from perceiver_export import export_graphs
 from perceiver_export.graph_spec import GraphSpec
 from perceiver_io import SHIPPED, CheckpointError, to_json
 from perceiver_io.checkpoint import CheckpointFiles, find_checkpoint, load_files
-from perceiver_runtime import InputError, VerificationError
+from perceiver_runtime import InputError, UsageError, VerificationError
 from perceiver_runtime.bundle import file_sha256, open_bundle
-from perceiver_runtime.flow import FlowPipeline
+from perceiver_runtime.classification import FILE as LABELS_FILE
 from perceiver_runtime.known_answer import FILE as SAMPLE_FILE
-from perceiver_runtime.known_answer import FlowSample, check_known_answer
+from perceiver_runtime.known_answer import Sample, check_known_answer, tolerances
+from perceiver_runtime.loading import open_pipeline
 from perceiver_runtime.manifest import SCHEMA_VERSION, FileEntry, GraphEntry, Manifest, Source, TensorSpec
 
 VERIFY = [sys.executable, "-m", "perceiver_deploy.verify"]
-DEFAULT_CHECKPOINTS = {"flow": "flow-small"}
 _DTYPES = {torch.float32: "float32", torch.int64: "int64"}
 
 
@@ -46,41 +48,55 @@ def export_bundle(
     checkpoint: str | Path | None = None,
     allow_pickle: bool = False,
     revision: str | None = None,
+    fused: bool = False,
+    image_size: tuple[int, int] | None = None,
     force: bool = False,
     progress: Callable[[str], None] = _silent,
 ) -> Manifest:
     """Export a checkpoint (a folder, a hub id, a shipped name; the task's shipped one by default) to a bundle at `output`.
 
-    Returns the bundle's manifest. Raises `InputError` for a checkpoint or destination that cannot be used and
-    `VerificationError` if the graphs do not compute what torch computes; `output` is then left as it was.
+    `fused` also writes one graph of the whole model, model.onnx. `image_size` (height, width) is what images are resized to,
+    the checkpoint's own by default; learned positions are interpolated for it. Returns the bundle's manifest. Raises
+    `UsageError` and `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if
+    the graphs do not compute what torch computes; `output` is then left as it was.
     """
     output = Path(output)
     check_destination(output, force=force)
-    name = str(checkpoint or DEFAULT_CHECKPOINTS[task])
+    name = str(checkpoint or shipped_checkpoint(task))
     try:
         files = find_checkpoint(name, allow_pickle=allow_pickle, revision=revision)
+        if task not in (files.task, "features"):
+            raise InputError(f"{name} is a checkpoint for {files.task}, not for {task}: use --task {files.task}, or features")
         progress(f"loading {name}")
         model = load_files(files)
     except CheckpointError as error:
         raise InputError(str(error)) from error
+    options = ExportOptions(fused, image_size)
+    recipe = RECIPES[task](model.config, options, files.config.parent)
+    processor = recipe.processor()
+    if image_size is not None and "crop" not in processor:
+        raise UsageError(f"an image size is for tasks on images, not for {name}: leave it out")
     with staged_folder(output, force=force) as staging:
-        specs = export_graphs(task, model, staging, progress=progress)
+        specs = export_graphs(task, model, staging, progress=progress, **recipe.graph_options())
         progress("verifying against torch in a child process")
-        _verify(files, staging, progress)
+        _verify(files, task, options, staging, progress)
         receipt_file = staging / RECEIPT_FILE
         receipt = json.loads(receipt_file.read_text(encoding="utf-8"))
         receipt_file.unlink()
+        if recipe.labels is not None:
+            labels = json.dumps(list(recipe.labels), indent=0, ensure_ascii=False)
+            (staging / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")
         source = _source(files, name)
-        (staging / "README.md").write_text(_readme(task, source), encoding="utf-8")
+        (staging / "README.md").write_text(_readme(task, recipe, source), encoding="utf-8")
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             task=task,
             precision="fp32",
             target="ort",
-            config=to_json(model.config),
-            processor=flow.processor(model.config),
+            config={key: value for key, value in to_json(model.config).items() if key != "labels"},
+            processor=processor,
             graphs={spec.name: _graph_entry(spec) for spec in specs},
-            ranges=flow.ranges(model.config),
+            ranges=recipe.ranges(),
             source=source,
             tools=_tools(),
             parity=receipt,
@@ -88,16 +104,30 @@ def export_bundle(
         )
         (staging / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
         progress("checking the finished bundle")
-        _check_finished(staging, receipt["known_answer_tolerance_px"])
+        _check_finished(staging)
     return manifest
 
 
-def _verify(files: CheckpointFiles, staging: Path, progress: Callable[[str], None]) -> None:
+def shipped_checkpoint(task: str) -> str:
+    """The name of the small checkpoint that comes with a task. Raises `InputError` where there is none."""
+    if task not in SHIPPED_FOR:
+        published = published_for(task)
+        way_out = f"--checkpoint {published[0]}" if published else "--checkpoint with a folder written by save_pretrained"
+        raise InputError(f"no small checkpoint comes with {task} yet: give {way_out}")
+    return SHIPPED_FOR[task]
+
+
+def _verify(files: CheckpointFiles, task: str, options: ExportOptions, staging: Path, progress: Callable[[str], None]) -> None:
     request = staging / "request.json"
-    request.write_text(
-        json.dumps({"config": str(files.config), "weights": str(files.weights), "task": files.task, "folder": str(staging)}),
-        encoding="utf-8",
-    )
+    asked = {
+        "config": str(files.config),
+        "weights": str(files.weights),
+        "checkpoint_task": files.task,
+        "task": task,
+        "folder": str(staging),
+        **dataclasses.asdict(options),
+    }
+    request.write_text(json.dumps(asked), encoding="utf-8")
     with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
         with subprocess.Popen([*VERIFY, str(request)], stdout=subprocess.PIPE, stderr=errors, text=True) as child:
             try:
@@ -116,11 +146,11 @@ def _verify(files: CheckpointFiles, staging: Path, progress: Callable[[str], Non
         )
 
 
-def _check_finished(folder: Path, tolerance: float) -> None:
+def _check_finished(folder: Path) -> None:
     """Open the bundle as a device would and run its known answer."""
     bundle = open_bundle(folder)
-    with FlowPipeline(bundle, device="cpu") as pipeline:
-        check_known_answer(pipeline, FlowSample.read(bundle.path(SAMPLE_FILE)), tolerance)
+    with open_pipeline(bundle, device="cpu") as pipeline:
+        check_known_answer(pipeline, Sample.read(bundle.path(SAMPLE_FILE)), tolerances(bundle.manifest))
 
 
 def _source(files: CheckpointFiles, name: str) -> Source:
@@ -159,7 +189,7 @@ def _tools() -> dict[str, str]:
     }
 
 
-def _readme(task: str, source: Source) -> str:
+def _readme(task: str, recipe: Recipe, source: Source) -> str:
     return (
         f"# {task} bundle\n\n"
         f"Made by perceiver-export from `{source.checkpoint}` (licence of the weights: {source.license}).\n"
@@ -167,6 +197,6 @@ def _readme(task: str, source: Source) -> str:
         "```\n"
         "pip install 'perceiver-runtime[cpu,images]'\n"
         "perceiver verify .\n"
-        "perceiver run . frame1.png frame2.png -o flow.png\n"
+        f"perceiver run . {recipe.usage}\n"
         "```\n"
     )

@@ -1,71 +1,26 @@
-"""What perceiver_deploy knows of optical flow: constants of a bundle, the cases it is checked on, its known answer."""
+"""Exporting optical flow."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import resources
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
-from perceiver_io import FlowConfig, OpticalFlow
+from perceiver_deploy.pictures import Frames, sample_frames
+from perceiver_deploy.recipe import Answer, Case, Graphs, Inputs, Recipe, contiguous, rows, shape_text
+from perceiver_io import OpticalFlow
 from perceiver_io.positions import grid_positions
-from perceiver_runtime.known_answer import FlowSample
+from perceiver_runtime.known_answer import Sample
 from perceiver_runtime.manifest import Range
+from perceiver_runtime.onnx_backend import OnnxGraph
 from perceiver_runtime.tiling import MIN_OVERLAP
 
 QUERY_CHUNK = 32768
 SMALLEST, ODD, KNOWN_ANSWER_SIZE = (16, 16), (61, 83), (64, 96)
 KNOWN_ANSWER_POINTS = 200
-Frames = NDArray[np.uint8]
-
-
-def largest_size(config: FlowConfig) -> tuple[int, int]:
-    """The largest frame that the graphs are verified on: the training size, or the published one if that is larger."""
-    return max(368, config.train_size[0]), max(496, config.train_size[1])
-
-
-def ranges(config: FlowConfig) -> dict[str, Range]:
-    """The sizes that the graphs are meant for."""
-    height, width = largest_size(config)
-    return {
-        "B": Range(1, 16),
-        "H": Range(SMALLEST[0], height),
-        "W": Range(SMALLEST[1], width),
-        "O": Range(1, height * width),
-    }
-
-
-def processor(config: FlowConfig) -> dict[str, Any]:
-    """The constants that perceiver_runtime.flow.FlowProcessor reads."""
-    return {
-        "tile": list(config.train_size),
-        "min_overlap": min(MIN_OVERLAP, min(config.train_size) // 3),
-        "flow_scale": config.flow_scale,
-        "query_chunk": QUERY_CHUNK,
-    }
-
-
-def sample_frames(height: int, width: int) -> tuple[Frames, Frames]:
-    """The photographs that come with this package, at any size: two of uint8 (height, width, 3)."""
-    folder = resources.files("perceiver_deploy") / "samples"
-    frames = []
-    for name in ("frame1.png", "frame2.png"):
-        with (folder / name).open("rb") as file, Image.open(file) as image:
-            frames.append(np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)))
-    return frames[0], frames[1]
-
-
-def cases(config: FlowConfig) -> Iterator[NDArray[np.float32]]:
-    """Inputs to verify on, (B, 2, 3, H, W): the smallest size, an odd one in a batch of two, the usual, the largest."""
-    pair = model_input(*sample_frames(*ODD))
-    yield model_input(*sample_frames(*SMALLEST))
-    yield np.concatenate([pair, pair[:, ::-1]])
-    for size in dict.fromkeys([config.train_size, largest_size(config)]):
-        yield model_input(*sample_frames(*size))
 
 
 def model_input(frame1: Frames, frame2: Frames) -> NDArray[np.float32]:
@@ -73,24 +28,80 @@ def model_input(frame1: Frames, frame2: Frames) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.stack([frame1, frame2]).transpose(0, 3, 1, 2)[None] / np.float32(127.5) - np.float32(1))
 
 
-@torch.no_grad()
-def reference_flow(model: OpticalFlow, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What torch says: frames (B, 2, 3, H, W) → flow (B, H·W, 2) in pixels."""
-    flow: NDArray[np.float32] = (model(torch.from_numpy(frames.copy())).flatten(1, 2) * model.config.flow_scale).numpy()
-    return flow
+class FlowRecipe(Recipe):
+    """Two frames to the motion of every pixel."""
 
+    unit = " px"
+    usage = "frame1.png frame2.png -o flow.png"
 
-def query_positions(frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Every pixel's position as the decode graph takes it: (B, H·W, 2)."""
-    positions = grid_positions(frames.shape[-2:]).expand(frames.shape[0], -1, -1).contiguous()
-    array: NDArray[np.float32] = positions.numpy()
-    return array
+    @property
+    def _largest(self) -> tuple[int, int]:
+        """The largest frame that the graphs are verified on: the training size, or the published one if that is larger."""
+        return max(368, self.config.train_size[0]), max(496, self.config.train_size[1])
 
+    def ranges(self) -> dict[str, Range]:
+        """The sizes that the graphs are meant for."""
+        height, width = self._largest
+        return {
+            "B": Range(1, 16),
+            "H": Range(SMALLEST[0], height),
+            "W": Range(SMALLEST[1], width),
+            "O": Range(1, height * width),
+        }
 
-def known_answer(model: OpticalFlow) -> FlowSample:
-    """Small frames and torch's answer at points spread over them."""
-    height, width = KNOWN_ANSWER_SIZE
-    frame1, frame2 = sample_frames(height, width)
-    pixels = np.linspace(0, height * width - 1, KNOWN_ANSWER_POINTS).astype(np.int64)
-    flow = reference_flow(model, model_input(frame1, frame2))[0, pixels]
-    return FlowSample(frame1, frame2, np.stack([pixels % width, pixels // width], axis=-1), flow)
+    def processor(self) -> dict[str, Any]:
+        """The constants that perceiver_runtime.flow_processing.FlowProcessor reads."""
+        return {
+            "tile": list(self.config.train_size),
+            "min_overlap": min(MIN_OVERLAP, min(self.config.train_size) // 3),
+            "flow_scale": self.config.flow_scale,
+            "query_chunk": QUERY_CHUNK,
+        }
+
+    def cases(self) -> Iterator[Case]:
+        """Frames of the smallest size, an odd one in a batch of two, the usual, the largest."""
+        pair = model_input(*sample_frames(*ODD))
+        frames = [model_input(*sample_frames(*SMALLEST)), np.concatenate([pair, pair[:, ::-1]])]
+        frames += [model_input(*sample_frames(*size)) for size in dict.fromkeys([self.config.train_size, self._largest])]
+        for each in frames:
+            yield Case(shape_text({"frames": each}), ({"frames": each},))
+
+    @torch.no_grad()
+    def reference(self, model: OpticalFlow, inputs: Inputs) -> Answer:
+        """flow (B·H·W, 2) in pixels."""
+        frames = torch.from_numpy(inputs["frames"].copy())
+        return {"flow": rows((model(frames).flatten(1, 2) * self.config.flow_scale).numpy())}
+
+    def answer(self, graphs: Graphs, inputs: Inputs) -> Answer:
+        """The same from the graphs, decoded in chunks."""
+        latents, query_features = graphs["encode"].run({"frames": contiguous(inputs["frames"])})
+        positions = grid_positions(inputs["frames"].shape[-2:]).expand(len(latents), -1, -1).numpy()
+        flows = [
+            graphs["decode"].run(
+                {
+                    "latents": latents,
+                    "query_features": contiguous(query_features[:, start : start + QUERY_CHUNK]),
+                    "query_positions": contiguous(positions[:, start : start + QUERY_CHUNK]),
+                }
+            )[0]
+            for start in range(0, positions.shape[1], QUERY_CHUNK)
+        ]
+        return {"flow": rows(np.concatenate(flows, axis=1)) * np.float32(self.config.flow_scale)}
+
+    def fused_answer(self, graph: OnnxGraph, inputs: Inputs) -> Answer:
+        """The same from the fused graph."""
+        flow = graph.run({"frames": contiguous(inputs["frames"])})[0]
+        return {"flow": rows(flow) * np.float32(self.config.flow_scale)}
+
+    def figures(self, reference: Answer, found: Answer) -> dict[str, float]:
+        """The mean end-point error in pixels."""
+        return {"end_point_error_px": float(np.linalg.norm(reference["flow"] - found["flow"], axis=-1).mean())}
+
+    def sample(self, model: OpticalFlow) -> Sample:
+        """Small frames and torch's answer at points spread over them."""
+        height, width = KNOWN_ANSWER_SIZE
+        frame1, frame2 = sample_frames(height, width)
+        pixels = np.linspace(0, height * width - 1, KNOWN_ANSWER_POINTS).astype(np.int64)
+        flow = self.reference(model, {"frames": model_input(frame1, frame2)})["flow"][pixels]
+        points = np.stack([pixels % width, pixels // width], axis=-1)
+        return Sample({"frame1": frame1, "frame2": frame2, "points": points}, {"flow": flow})

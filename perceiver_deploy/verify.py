@@ -16,90 +16,104 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from perceiver_deploy import flow
 from perceiver_deploy.comparison import ROUNDING, SPREAD_SHARE, Comparison
-from perceiver_io import OpticalFlow
+from perceiver_deploy.recipe import Answer, ExportOptions, Recipe
+from perceiver_deploy.tasks import RECIPES
 from perceiver_io.checkpoint import CheckpointFiles, load_files
 from perceiver_runtime import PerceiverError, VerificationError
 from perceiver_runtime.known_answer import FILE as SAMPLE_FILE
 from perceiver_runtime.manifest import GraphEntry
 from perceiver_runtime.onnx_backend import OnnxGraph
+from perceiver_runtime.pipeline import FUSED
 
 RECEIPT_FILE = "parity.json"
 DEVICE_FACTOR = 10.0  # how much further off than here another device's arithmetic may be
 
 
-def verify_flow(model: OpticalFlow, encode: OnnxGraph, decode: OnnxGraph) -> dict[str, Any]:
+def verify(recipe: Recipe, model: Any, graphs: dict[str, OnnxGraph]) -> dict[str, Any]:
     """Compare graphs with the model on every case; the receipt as JSON values. Raises `VerificationError`.
 
-    Every case has a negative control: the graphs' own answer, given to the wrong pixels, must be refused. A field that hardly
-    varies would pass whatever the graphs compute.
+    Every output of every case has a negative control: the graphs' own answer, given to the wrong pixels, bytes or inputs, must
+    be refused. An answer that hardly varies would pass whatever the graphs compute.
     """
     rows = []
-    for frames in flow.cases(model.config):
-        reference = flow.reference_flow(model, frames)
-        found = _graph_flow(model, encode, decode, frames)
-        comparison = Comparison.of(reference, found)
-        shape = "x".join(map(str, frames.shape))
-        if not comparison.passes:
-            raise VerificationError(
-                f"the graphs differ from torch on frames {shape}: largest error {comparison.max_error_px:.3g} px, "
-                f"{comparison.allowed_px:.3g} px allowed, {comparison.not_finite} values not finite"
-            )
-        control = Comparison.of(reference, found[:, ::-1])
-        if control.passes:
-            raise VerificationError(
-                f"on frames {shape} the flow is the same everywhere within {control.allowed_px:.3g} px, so this comparison "
-                "proves nothing: is the checkpoint trained?"
-            )
-        rows.append({"frames": shape, **dataclasses.asdict(comparison), "negative_control_px": control.max_error_px})
-        print(f"frames {shape}: off by {comparison.max_error_px:.2g} px, {comparison.allowed_px:.2g} px allowed", flush=True)
+    figures: list[dict[str, float]] = []
+    for case in recipe.cases():
+        reference = _together([recipe.reference(model, inputs) for inputs in case.runs])
+        found = _together([recipe.answer(graphs, inputs) for inputs in case.runs])
+        rows += [_row(recipe, case.name, name, answer, found[name]) for name, answer in reference.items()]
+        figures.append(recipe.figures(reference, found))
+        if FUSED in graphs:
+            fused = _together([recipe.fused_answer(graphs[FUSED], inputs) for inputs in case.runs])
+            rows += [_row(recipe, f"{case.name}, fused", name, reference[name], answer) for name, answer in fused.items()]
+        worst = max(rows[-len(reference) :], key=_share)
+        print(
+            f"{case.name}: {worst['output']} off by {worst['max_error']:.2g}{recipe.unit}, "
+            f"{worst['allowed']:.2g}{recipe.unit} allowed",
+            flush=True,
+        )
     if not rows:
         raise VerificationError("nothing was compared")
-    worst = max(rows, key=lambda row: row["max_error_px"] / row["allowed_px"])
+    outputs = {}
+    for name in dict.fromkeys(row["output"] for row in rows):
+        own = max((row for row in rows if row["output"] == name), key=_share)
+        outputs[name] = {"max_error": own["max_error"], "allowed": own["allowed"]}
     return {
         "tolerance": f"largest error <= {SPREAD_SHARE:g} x spread + {ROUNDING:g} x largest value",
+        "unit": recipe.unit.strip(),
         "summary": {
-            "cases": len(rows),
-            "max_error_px": worst["max_error_px"],
-            "allowed_px": worst["allowed_px"],
-            "mean_endpoint_error_px": max(row["mean_error_px"] for row in rows),
+            "cases": len(figures),
+            "outputs": outputs,
+            "figures": {name: _worst(name, [figure[name] for figure in figures]) for name in figures[0]},
         },
         "cases": rows,
     }
 
 
-def _graph_flow(model: OpticalFlow, encode: OnnxGraph, decode: OnnxGraph, frames: NDArray[Any]) -> NDArray[np.float32]:
-    latents, query_features = encode.run({"frames": np.ascontiguousarray(frames)})
-    positions = flow.query_positions(frames)
-    pieces = range(0, positions.shape[1], flow.QUERY_CHUNK)
-    flows = [
-        decode.run(
-            {
-                "latents": latents,
-                "query_features": np.ascontiguousarray(query_features[:, start : start + flow.QUERY_CHUNK]),
-                "query_positions": np.ascontiguousarray(positions[:, start : start + flow.QUERY_CHUNK]),
-            }
-        )[0]
-        for start in pieces
-    ]
-    return np.concatenate(flows, axis=1) * np.float32(model.config.flow_scale)
+def _row(recipe: Recipe, case: str, name: str, reference: Any, found: Any) -> dict[str, Any]:
+    comparison, unit = Comparison.of(reference, found), recipe.unit
+    if not comparison.passes:
+        raise VerificationError(
+            f"the graphs differ from torch on {case}: {name} is off by {comparison.max_error:.3g}{unit} at most, "
+            f"{comparison.allowed:.3g}{unit} allowed, {comparison.not_finite} values not finite"
+        )
+    control = Comparison.of(reference, found[::-1])
+    if control.passes:
+        raise VerificationError(
+            f"on {case} {name} is the same everywhere within {control.allowed:.3g}{unit}, so this comparison proves nothing: "
+            "is the checkpoint trained?"
+        )
+    return {"case": case, "output": name, **dataclasses.asdict(comparison), "negative_control": control.max_error}
+
+
+def _together(answers: list[Answer]) -> Answer:
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+
+def _share(row: dict[str, Any]) -> float:
+    return float(row["max_error"] / row["allowed"])
+
+
+def _worst(name: str, values: list[float]) -> float:
+    return min(values) if name.endswith("agreeing") else max(values)
 
 
 def run(request_file: Path) -> None:
     """Do what a request asks for."""
     request = json.loads(request_file.read_text(encoding="utf-8"))
-    folder = Path(request["folder"])
-    model = load_files(CheckpointFiles(Path(request["config"]), Path(request["weights"]), request["task"]))
+    folder, config_file = Path(request["folder"]), Path(request["config"])
+    model = load_files(CheckpointFiles(config_file, Path(request["weights"]), request["checkpoint_task"]))
+    image_size = request["image_size"]
+    options = ExportOptions(request["fused"], image_size and (image_size[0], image_size[1]))
+    recipe = RECIPES[request["task"]](model.config, options, config_file.parent)
     unchecked = GraphEntry("", (), ())
-    encode, decode = (OnnxGraph(folder / f"{name}.onnx", unchecked, device="cpu") for name in ("encode", "decode"))
-    receipt = verify_flow(model, encode, decode)
-    sample = flow.known_answer(model)
+    graphs = {path.stem: OnnxGraph(path, unchecked, device="cpu") for path in sorted(folder.glob("*.onnx"))}
+    receipt = verify(recipe, model, graphs)
+    sample = recipe.sample(model)
     sample.write(folder / SAMPLE_FILE)
-    allowed = Comparison.of(sample.flow[None], sample.flow[None]).allowed_px
-    receipt["known_answer_tolerance_px"] = DEVICE_FACTOR * allowed
+    allowed = {name: max(row["allowed"] for row in receipt["cases"] if row["output"] == name) for name in sample.outputs}
+    receipt["known_answer_tolerance"] = {name: DEVICE_FACTOR * value for name, value in allowed.items()}
     (folder / RECEIPT_FILE).write_text(json.dumps(receipt, indent=2), encoding="utf-8")
 
 

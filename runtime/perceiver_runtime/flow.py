@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.bundle import Bundle
-from perceiver_runtime.errors import BackendError, InputError, IntegrityError
+from perceiver_runtime.errors import BackendError, InputError
 from perceiver_runtime.flow_processing import (
-    Floats,
     FlowProcessor,
     Image,
     model_input,
     nearest_pixels,
+    padded_pair,
     pixel_grid,
     query_positions,
     size_text,
 )
-from perceiver_runtime.onnx_backend import OnnxGraph
+from perceiver_runtime.pipeline import Array, Floats, Pipeline, Progress, silent
 from perceiver_runtime.tiling import blend_weights, tile_grid
-from perceiver_runtime.timing import Timing
-
-Progress = Callable[[int, int], None]
 
 
-def _silent(done: int, total: int) -> None:
-    pass
-
-
-class FlowPipeline:
-    """Optical flow from a bundle. Callable, safe to share between threads, closes on `with`.
+class FlowPipeline(Pipeline):
+    """Optical flow from a bundle.
 
     >>> flow = perceiver_runtime.load("flow")
     >>> field = flow(frame1, frame2)                  # float32 (H, W, 2), pixels, (dx, dy)
@@ -46,23 +38,8 @@ class FlowPipeline:
     """
 
     def __init__(self, bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> None:
-        graphs = bundle.manifest.graphs
-        if set(graphs) != {"encode", "decode"}:
-            raise IntegrityError(f"a flow bundle has the graphs encode and decode, this one {sorted(graphs)}")
-        self.manifest = bundle.manifest
         self.processor = FlowProcessor.from_json(bundle.manifest.processor)
-        self.timing = Timing()
-        self._encode, self._decode = (
-            OnnxGraph(bundle.path(graphs[name].file), graphs[name], device=device, threads=threads)
-            for name in ("encode", "decode")
-        )
-        for entry in bundle.manifest.files:  # nothing that was hashed may have changed while sessions opened
-            bundle.path(entry.path)
-
-    @property
-    def provider(self) -> str:
-        """The ONNX Runtime execution provider in use."""
-        return self._encode.provider
+        super().__init__(bundle, device=device, threads=threads)
 
     def __call__(
         self, frame1: Image, frame2: Image, *, query_chunk: int | None = None, progress: Progress | None = None
@@ -81,7 +58,7 @@ class FlowPipeline:
         weight_sum = np.zeros(first.shape[:2], np.float32)
         tiles = self._tiles(first)
         pixels = pixel_grid(*self.processor.tile)
-        report = progress or _silent
+        report = progress or silent
         report(0, len(tiles))
         for done, (top, left) in enumerate(tiles, start=1):
             tile = self._decode_pixels(*self._encode_tile(first, second, top, left), pixels, query_chunk)
@@ -115,36 +92,18 @@ class FlowPipeline:
             weight_sum[inside] += weight
         return total / weight_sum[:, None]
 
-    def known_answer(self, frame1: Image, frame2: Image, points: NDArray[Any]) -> Floats:
-        """Like `at`, but the graphs run once at the frames' own size, however small: for `perceiver verify`."""
-        first, second = model_input(frame1, "frame1"), model_input(frame2, "frame2")
+    def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Inputs `frame1`, `frame2`, `points`; output `flow` (K, 2) in pixels, from the frames' own size, however small."""
+        first, second = model_input(inputs["frame1"], "frame1"), model_input(inputs["frame2"], "frame2")
         latents, features = self._run_encode(first, second)
-        size = (frame1.shape[0], frame1.shape[1])
-        return self._decode_pixels(latents, features, size, nearest_pixels(points, size[1], size[0]), None)
-
-    def close(self) -> None:
-        """Release the sessions. Also done at the end of a `with` block."""
-        self._encode.close()
-        self._decode.close()
-
-    def __enter__(self) -> FlowPipeline:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+        size = (first.shape[0], first.shape[1])
+        pixels = nearest_pixels(inputs["points"], size[1], size[0])
+        return {"flow": self._decode_pixels(latents, features, size, pixels, None)}
 
     def _frames(self, frame1: Image, frame2: Image) -> tuple[Floats, Floats]:
         """Both frames as (H, W, 3) float32 in [-1, 1], padded to at least the training size."""
         with self.timing.stage("preprocess"):
-            first, second = model_input(frame1, "frame1"), model_input(frame2, "frame2")
-            if first.shape != second.shape:
-                raise InputError(
-                    f"the frames differ in size: {size_text(first)} and {size_text(second)}; resize one, or crop both alike"
-                )
-            tile_height, tile_width = self.processor.tile
-            below, right = max(0, tile_height - first.shape[0]), max(0, tile_width - first.shape[1])
-            padding = ((0, below), (0, right), (0, 0))
-            return np.pad(first, padding, mode="edge"), np.pad(second, padding, mode="edge")
+            return padded_pair(frame1, frame2, self.processor.tile)
 
     def _tiles(self, frame: Floats) -> list[tuple[int, int]]:
         return tile_grid(frame.shape[0], frame.shape[1], self.processor.tile, min_overlap=self.processor.min_overlap)
@@ -157,7 +116,7 @@ class FlowPipeline:
         with self.timing.stage("preprocess"):
             frames = np.ascontiguousarray(np.stack([first, second]).transpose(0, 3, 1, 2)[None])  # (1, 2, 3, H, W)
         with self.timing.stage("encode"):
-            latents, query_features = self._encode.run({"frames": frames})
+            latents, query_features = self.graphs["encode"].run({"frames": frames})
         if query_features.shape[:2] != (1, first.shape[0] * first.shape[1]):
             raise BackendError(f"encode gave query features of shape {query_features.shape} for {size_text(first)} pixels")
         return latents, query_features
@@ -174,14 +133,11 @@ class FlowPipeline:
         for piece in np.array_split(pixels, max(1, parts)):
             if len(piece) == 0:
                 continue
-            with self.timing.stage("decode"):
-                inputs = {
-                    "latents": latents,
-                    "query_features": query_features[:, piece[:, 0] * size[1] + piece[:, 1]],
-                    "query_positions": query_positions(piece, size)[None],
-                }
-                (flow,) = self._decode.run(inputs)
-            if flow.shape != (1, len(piece), 2):
-                raise BackendError(f"decode gave an output of shape {flow.shape}, expected {(1, len(piece), 2)}")
+            inputs = {
+                "latents": latents,
+                "query_features": query_features[:, piece[:, 0] * size[1] + piece[:, 1]],
+                "query_positions": query_positions(piece, size)[None],
+            }
+            flow = self.run("decode", inputs, shape=(1, len(piece), 2))
             flows.append(flow[0] * np.float32(self.processor.flow_scale))
         return np.concatenate(flows)

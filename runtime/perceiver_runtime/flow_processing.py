@@ -63,6 +63,25 @@ def model_input(image: Image, name: str) -> Floats:
     return np.broadcast_to(scaled, (*scaled.shape[:2], 3))
 
 
+def padded_pair(frame1: Image, frame2: Image, tile: tuple[int, int]) -> tuple[Floats, Floats]:
+    """Both frames as (H, W, 3) float32 in [-1, 1], their borders repeated up to the size of a tile. Raises `InputError`."""
+    first, second = model_input(frame1, "frame1"), model_input(frame2, "frame2")
+    if first.shape != second.shape:
+        raise InputError(
+            f"the frames differ in size: {size_text(first)} and {size_text(second)}; resize one, or crop both alike"
+        )
+    padding = ((0, max(0, tile[0] - first.shape[0])), (0, max(0, tile[1] - first.shape[1])), (0, 0))
+    return np.pad(first, padding, mode="edge"), np.pad(second, padding, mode="edge")
+
+
+def tile_input(frame1: Image, frame2: Image, tile: tuple[int, int]) -> Floats:
+    """Two frames no larger than a tile → (2, 3, tile height, tile width) in [-1, 1]. Raises `InputError`."""
+    first, second = padded_pair(frame1, frame2, tile)
+    if first.shape[:2] != tile:
+        raise InputError(f"frames of {size_text(first)} are larger than the model's {tile[1]}x{tile[0]}: crop or resize both")
+    return np.stack([first, second]).transpose(0, 3, 1, 2)
+
+
 def size_text(image: Image) -> str:
     """Width and height for people."""
     return f"{image.shape[1]}x{image.shape[0]}"

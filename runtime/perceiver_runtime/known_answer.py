@@ -1,63 +1,94 @@
-"""The known answer in a bundle: two small frames and the reference model's motion at some of their pixels."""
+"""The known answer in a bundle: inputs as a user would give them, and what the reference model makes of them.
+
+sample.npz holds arrays under `input.NAME` and `output.NAME`; which names, each pipeline's `known_answer` says.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perceiver_runtime.errors import IntegrityError, VerificationError
-from perceiver_runtime.flow import FlowPipeline
+from perceiver_runtime.manifest import Manifest
+from perceiver_runtime.pipeline import Array, Pipeline
 
 FILE = "sample.npz"
 
 
 @dataclass(frozen=True)
-class FlowSample:
-    """frame1, frame2 uint8 (H, W, 3); points int64 (K, 2) as (x, y); flow float32 (K, 2) in pixels, from torch."""
+class Sample:
+    """Inputs and the reference's outputs, by name."""
 
-    frame1: NDArray[np.uint8]
-    frame2: NDArray[np.uint8]
-    points: NDArray[np.int64]
-    flow: NDArray[np.float32]
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]
 
     @classmethod
-    def read(cls, path: Path) -> FlowSample:
+    def read(cls, path: Path) -> Sample:
         """Read `sample.npz`. Raises `IntegrityError`."""
+        inputs: dict[str, Array] = {}
+        outputs: dict[str, Array] = {}
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return cls(**{name: arrays[name] for name in ("frame1", "frame2", "points", "flow")})
+                for key in arrays.files:
+                    kind, name = key.split(".")
+                    {"input": inputs, "output": outputs}[kind][name] = arrays[key]
         except Exception as error:
             raise IntegrityError(f"{path} is no known answer ({error!r}): export the bundle again") from error
+        if not inputs or not outputs:
+            raise IntegrityError(f"{path} lacks inputs or outputs: export the bundle again")
+        return cls(inputs, outputs)
 
     def write(self, path: Path) -> None:
         """Write `sample.npz`."""
-        np.savez_compressed(path, frame1=self.frame1, frame2=self.frame2, points=self.points, flow=self.flow)
+        arrays = {f"input.{name}": array for name, array in self.inputs.items()}
+        arrays |= {f"output.{name}": array for name, array in self.outputs.items()}
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
-def check_known_answer(pipeline: FlowPipeline, sample: FlowSample, tolerance: float) -> dict[str, Any]:
+def tolerances(manifest: Manifest) -> dict[str, float]:
+    """The largest error allowed for each output of the known answer. Raises `IntegrityError`."""
+    found: Any = manifest.parity.get("known_answer_tolerance")
+    valid = isinstance(found, dict) and found and all(type(value) is float and value > 0 for value in found.values())
+    if not valid or not all(map(math.isfinite, found.values())):
+        raise IntegrityError("the manifest gives no tolerance for the known answer: export the bundle again")
+    result: dict[str, float] = found
+    return result
+
+
+def check_known_answer(pipeline: Pipeline, sample: Sample, allowed: dict[str, float]) -> dict[str, Any]:
     """Compare the pipeline with the known answer.
 
-    Returns the figures, the answer's own spread over the points among them; raises `VerificationError` if the largest error
-    exceeds `tolerance`, in pixels.
+    Returns the figures of each output, its own spread among them; raises `VerificationError` if an error exceeds what is
+    allowed, `IntegrityError` if the sample is not this task's.
     """
-    found = pipeline.known_answer(sample.frame1, sample.frame2, sample.points)
-    error = np.abs(found - sample.flow)
-    spread = float(sample.flow.std(axis=0).mean())
-    figures = {
-        "points": len(sample.points),
-        "max_error_px": float(error.max()),
-        "mean_error_px": float(error.mean()),
-        "spread_px": spread,
-        "tolerance_px": tolerance,
-        "provider": pipeline.provider,
-    }
-    if not error.max() <= tolerance:
-        raise VerificationError(
-            f"the known answer is off by {error.max():.3g} px at most, {tolerance:.3g} px are allowed: the bundle or this "
-            "machine's ONNX Runtime is not right; export the bundle again, or try another onnxruntime version"
+    try:
+        found = pipeline.known_answer(sample.inputs)
+    except KeyError as missing:
+        raise IntegrityError(f"the known answer lacks the input {missing}: export the bundle again") from missing
+    if not found.keys() == sample.outputs.keys() == allowed.keys():
+        raise IntegrityError(
+            f"the known answer has {sorted(sample.outputs)} with tolerances for {sorted(allowed)}, this task gives "
+            f"{sorted(found)}: export the bundle again"
         )
-    return figures
+    outputs = {}
+    for name, expected in sample.outputs.items():
+        if found[name].shape != expected.shape:
+            raise IntegrityError(f"the known answer has {name} of shape {expected.shape}, found {found[name].shape}")
+        error = np.abs(found[name] - expected)
+        outputs[name] = {
+            "values": int(expected.size),
+            "max_error": float(error.max()),
+            "mean_error": float(error.mean()),
+            "spread": float(expected.std()),
+            "tolerance": allowed[name],
+        }
+        if not error.max() <= allowed[name]:
+            raise VerificationError(
+                f"the known answer's {name} is off by {error.max():.3g} at most, {allowed[name]:.3g} is allowed: the bundle or "
+                "this machine's ONNX Runtime is not right; export the bundle again, or try another onnxruntime version"
+            )
+    return {"outputs": outputs, "provider": pipeline.provider}

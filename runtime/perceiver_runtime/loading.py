@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from perceiver_runtime.bundle import Bundle, open_bundle
 from perceiver_runtime.errors import UsageError
+from perceiver_runtime.features import FeaturesPipeline
+from perceiver_runtime.fill_mask import FillMaskPipeline
 from perceiver_runtime.flow import FlowPipeline
+from perceiver_runtime.image_classification import ImageClassificationPipeline
+from perceiver_runtime.multimodal import MultimodalPipeline
+from perceiver_runtime.pipeline import Pipeline
+from perceiver_runtime.text_classification import TextClassificationPipeline
 
-PIPELINES: dict[str, Callable[..., FlowPipeline]] = {"flow": FlowPipeline}
+PIPELINES: dict[str, type[Pipeline]] = {
+    "flow": FlowPipeline,
+    "fill-mask": FillMaskPipeline,
+    "text-classification": TextClassificationPipeline,
+    "image-classification": ImageClassificationPipeline,
+    "multimodal": MultimodalPipeline,
+    "features": FeaturesPipeline,
+}
 
 
-def load(folder: str | Path, *, task: str | None = None, device: str = "auto", threads: int | None = None) -> FlowPipeline:
-    """Check a bundle and open it for use.
+def load(folder: str | Path, *, task: str | None = None, device: str = "auto", threads: int | None = None) -> Any:
+    """Check a bundle and open it for use: the pipeline of its task, one of `PIPELINES`.
 
     `device` is `auto`, `cpu` or `cuda`; `threads` defaults to the cores this process may use. With `task`, a bundle of
     another task is refused. Raises `InputError`, `UsageError`, `IntegrityError`, `BackendError`.
@@ -22,7 +35,11 @@ def load(folder: str | Path, *, task: str | None = None, device: str = "auto", t
     >>> with perceiver_runtime.load("flow") as flow:
     ...     field = flow(frame1, frame2)
     """
-    bundle = open_bundle(folder)
+    return open_pipeline(open_bundle(folder), task=task, device=device, threads=threads)
+
+
+def open_pipeline(bundle: Bundle, *, task: str | None = None, device: str = "auto", threads: int | None = None) -> Pipeline:
+    """The pipeline of a bundle that was checked."""
     check_task(bundle, task)
     return PIPELINES[bundle.manifest.task](bundle, device=device, threads=threads)
 

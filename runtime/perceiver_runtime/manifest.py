@@ -133,7 +133,7 @@ class Manifest:
             raise IntegrityError(f"the manifest is nested more than {MAX_DEPTH} deep: do not use this bundle")
         try:
             data = json.loads(
-                text.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite
+                text.decode("utf-8"), object_pairs_hook=no_duplicates, parse_constant=_no_constant, parse_float=_finite
             )
         except (ValueError, RecursionError) as error:
             raise IntegrityError(f"the manifest is not valid JSON ({error}): copy or export the bundle again") from error
@@ -153,7 +153,8 @@ def _depth(text: bytes) -> int:
     return deepest
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object's pairs as a dictionary; `IntegrityError` where a key is there twice."""
     if len({key for key, _ in pairs}) != len(pairs):
         raise IntegrityError(f"the manifest has a key twice among {[key for key, _ in pairs][:8]}: do not use this bundle")
     return dict(pairs)

@@ -16,8 +16,9 @@ Identity = tuple[str, tuple[int, ...], bytes]
 
 def identity(tensor: ir.TensorProtocol) -> Identity:
     """What two equal tensors have in common: type, shape and a hash of the bytes."""
-    array = np.ascontiguousarray(tensor.numpy())
-    return str(tensor.dtype), array.shape, hashlib.blake2b(array.view(np.uint8).data).digest()
+    array = tensor.numpy()
+    data = np.ascontiguousarray(array).view(np.uint8)  # of one axis where the tensor has none
+    return str(tensor.dtype), array.shape, hashlib.blake2b(data.data).digest()
 
 
 def share_initializers(model: ir.Model) -> int:

@@ -39,8 +39,18 @@ def render(result: dict[str, Any]) -> str:
         lines.append(f"  {name}: {_tensors(graph['inputs'])} -> {_tensors(graph['outputs'])}")
     lines.append("ranges " + ", ".join(f"{name} {span['min']} to {span['max']}" for name, span in result["ranges"].items()))
     lines.append("processor " + ", ".join(f"{key} {value}" for key, value in result["processor"].items()))
-    lines.append("checked against torch: " + ", ".join(f"{key} {value}" for key, value in parity.get("summary", {}).items()))
+    lines.append(f"checked against torch: {_summary(parity.get('summary'))}")
     return "\n".join(lines)
+
+
+def _summary(summary: Any) -> str:
+    """What `perceiver-export` wrote of its comparison; the manifest's parity is free-form."""
+    if not isinstance(summary, dict):
+        return "no"
+    parts = [f"{key} {value}" for key, value in summary.items() if not isinstance(value, dict)]
+    for group in (value for value in summary.values() if isinstance(value, dict)):
+        parts += [f"{key} {value if not isinstance(value, dict) else _summary(value)}" for key, value in group.items()]
+    return ", ".join(parts)
 
 
 def _tensors(specs: list[dict[str, Any]]) -> str:

@@ -1,0 +1,130 @@
+"""Exporting the encoder of any checkpoint, alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from perceiver_deploy.flow import KNOWN_ANSWER_SIZE, FlowRecipe
+from perceiver_deploy.image import ImageRecipe
+from perceiver_deploy.multimodal import MultimodalRecipe, sample_sound
+from perceiver_deploy.pictures import sample_clip, sample_frames
+from perceiver_deploy.recipe import Answer, Case, ExportOptions, Graphs, Inputs, Recipe, rows, shape_text, tensors
+from perceiver_deploy.text import TEXTS, FillMaskRecipe
+from perceiver_io import FeatureExtractor, FlowConfig, ImageClassificationConfig, MultimodalConfig, OpticalFlow
+from perceiver_runtime import UsageError
+from perceiver_runtime.features import READERS
+from perceiver_runtime.known_answer import Sample
+from perceiver_runtime.manifest import Range
+from perceiver_runtime.onnx_backend import OnnxGraph
+from perceiver_runtime.text_processing import to_bytes
+
+ROWS = 8  # latents in the known answer
+
+
+class FeaturesRecipe(Recipe):
+    """Inputs of any kind to latents. Inputs, and the cases to verify on, are those of the checkpoint's own task."""
+
+    usage = "INPUT -o latents.npy"
+
+    def __init__(self, config: Any, options: ExportOptions, folder: Path) -> None:
+        super().__init__(config, options, folder)
+        if options.fused:
+            raise UsageError("features are one graph already: leave out --fused")
+        self.kind = "vectors"
+        self.task: Recipe | None = None
+        if isinstance(config, FlowConfig):
+            self.kind, self.task = "frames", FlowRecipe(config, options, folder)
+        elif isinstance(config, ImageClassificationConfig):
+            self.kind, self.task = "image", ImageRecipe(config, options, folder)
+        elif isinstance(config, MultimodalConfig):
+            self.kind, self.task = "clip", MultimodalRecipe(config, options, folder)
+        elif getattr(config, "text", None) is not None:
+            self.kind, self.task = "text", FillMaskRecipe(config, options, folder)
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """None: features have no names."""
+        return None
+
+    def graph_options(self) -> dict[str, Any]:
+        """Learned positions are made for one size."""
+        return {"image_size": self.options.image_size}
+
+    def processor(self) -> dict[str, Any]:
+        """The kind of input, and the constants that its processor reads."""
+        if self.task is None:
+            return {"input": self.kind, "channels": self.config.channels}
+        return {"input": self.kind} | {key: value for key, value in self.task.processor().items() if key != "problem"}
+
+    def ranges(self) -> dict[str, Range]:
+        """The sizes that the graph is meant for."""
+        if self.task is None:
+            return {"B": Range(1, 64), "M": Range(1, 1 << 18)}
+        return {name: span for name, span in self.task.ranges().items() if name != "O"}
+
+    def cases(self) -> Iterator[Case]:
+        """Those of the checkpoint's task; for vectors, a few lengths."""
+        if self.task is not None:
+            yield from self.task.cases()
+            return
+        random = np.random.default_rng(0)
+        for batch, length in ((1, 1), (3, 37), (1, 1000)):
+            inputs = {
+                "inputs": random.standard_normal((batch, length, self.config.channels), np.float32),
+                "attention_mask": np.arange(length)[None] < np.linspace(max(1, length // 2), length, batch)[:, None],
+            }
+            inputs["attention_mask"] = inputs["attention_mask"].astype(np.int64)
+            yield Case(shape_text(inputs), (inputs,))
+
+    @torch.no_grad()
+    def reference(self, model: Any, inputs: Inputs) -> Answer:
+        """Latents (B·N, D)."""
+        given = tensors(inputs)
+        if isinstance(model, OpticalFlow):
+            latents = model.encode(given["frames"])[0]
+        elif isinstance(model, FeatureExtractor):
+            mask = given.pop("attention_mask")
+            latents = model.encode(*given.values(), mask=mask)
+        else:
+            latents = model.encode(*given.values())
+        return {"latents": rows(latents.numpy())}
+
+    def answer(self, graphs: Graphs, inputs: Inputs) -> Answer:
+        """The same from the graph."""
+        return {"latents": rows(graphs["encode"].run(inputs)[0])}
+
+    def fused_answer(self, graph: OnnxGraph, inputs: Inputs) -> Answer:
+        """Never asked for."""
+        raise NotImplementedError
+
+    def sample(self, model: Any) -> Sample:
+        """An input as a user gives it, and some of torch's latents. The runtime's processor makes the graph's input of it."""
+        item, inputs = self._item()
+        read = READERS[self.kind](self.processor())
+        latents = self.reference(model, read([item], False))["latents"]
+        chosen = np.unique(np.linspace(0, len(latents) - 1, ROWS).astype(np.int64))
+        return Sample(inputs | {"rows": chosen}, {"latents": latents[chosen]})
+
+    def _item(self) -> tuple[Any, Inputs]:
+        """What a user would give, and how it is kept."""
+        config = self.config
+        if self.kind == "text":
+            text = TEXTS[0][: config.text.max_positions - 2]
+            return text, {"text": to_bytes(text)}
+        if self.kind == "image":
+            image = sample_frames(120, 180)[0]
+            return image, {"image": image}
+        if self.kind == "frames":
+            first, second = sample_frames(*map(min, KNOWN_ANSWER_SIZE, config.train_size))
+            return (first, second), {"frame1": first, "frame2": second}
+        if self.kind == "clip":
+            video = sample_clip(config.num_frames, *config.frame_size)
+            audio = sample_sound(config.audio_samples, falling=False)
+            return (video, audio), {"video": video, "audio": audio}
+        vectors = np.random.default_rng(0).standard_normal((9, config.channels), np.float32)
+        return vectors, {"vectors": vectors}

@@ -1,0 +1,91 @@
+"""Clips as users give them to the multimodal graphs' inputs, and where their outputs are. numpy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perceiver_runtime.audio_processing import fit_length, mono, resample
+from perceiver_runtime.errors import InputError, IntegrityError
+from perceiver_runtime.image_processing import MAX_SIDE, center_crop, checked_image, resize, with_channels
+
+Floats = NDArray[np.float32]
+MAX_FRAMES, MAX_SAMPLES = 1024, 1 << 24
+
+
+@dataclass(frozen=True)
+class MultimodalProcessor:
+    """The constants of a multimodal bundle's manifest, under `processor`."""
+
+    frames: int
+    frame_size: tuple[int, int]  # height, width
+    audio_samples: int  # of the whole clip
+    samples_per_patch: int
+    sampling_rate: int  # Hz
+    query_chunk: int  # queries decoded at once, unless the caller says otherwise
+    query_bytes: int  # about how much memory decoding one query takes
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> MultimodalProcessor:
+        """Raises `IntegrityError` where the manifest's values make no sense."""
+        names = ("frames", "audio_samples", "samples_per_patch", "sampling_rate", "query_chunk", "query_bytes")
+        try:
+            height, width = (int(side) for side in data["frame_size"])
+            result = cls(frame_size=(height, width), **{name: int(data[name]) for name in names})
+        except (KeyError, TypeError, ValueError) as error:
+            raise IntegrityError(
+                f"the manifest's processor constants are not those of a multimodal bundle ({error!r})"
+            ) from error
+        bounded = result.frames <= MAX_FRAMES and result.audio_samples <= MAX_SAMPLES and max(height, width) <= MAX_SIDE
+        whole = result.samples_per_patch > 0 and result.audio_samples % result.samples_per_patch == 0
+        if min(height, width, *(getattr(result, name) for name in names)) < 1 or not bounded or not whole:
+            raise IntegrityError(f"the manifest's processor constants make no sense: {data}")
+        return result
+
+    @property
+    def patches(self) -> int:
+        """Runs of samples in a clip."""
+        return self.audio_samples // self.samples_per_patch
+
+    def video(self, frames: NDArray[Any] | Sequence[NDArray[Any]]) -> Floats:
+        """Frames (T, H, W, 3), uint8 or float in [0, 1], of any size → (1, T, 3, height, width) in [0, 1].
+
+        The largest centre part of the model's proportions is resized to its size. Raises `InputError`.
+        """
+        if len(frames) != self.frames:
+            raise InputError(f"the clip has {len(frames)} frames, the model takes exactly {self.frames}: choose {self.frames}")
+        pictures = [self._frame(frame, f"frame {number}") for number, frame in enumerate(frames)]
+        return np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)[None])
+
+    def _frame(self, frame: NDArray[Any], name: str) -> Floats:
+        image = with_channels(checked_image(frame, name), 3)
+        height, width = self.frame_size
+        fraction = min(image.shape[0] / height, image.shape[1] / width) / min(image.shape[:2])
+        resized = resize(center_crop(image, (height * fraction, width * fraction), name), self.frame_size)
+        return resized.astype(np.float32) / np.float32(255) if resized.dtype == np.uint8 else resized
+
+    def audio(self, audio: NDArray[Any] | None, rate: float) -> Floats:
+        """Samples (S,) or (S, channels) at `rate` Hz → (1, audio_samples, 1); None is silence. Raises `InputError`."""
+        if audio is None:
+            return np.zeros((1, self.audio_samples, 1), np.float32)
+        return fit_length(resample(mono(audio), rate, self.sampling_rate), self.audio_samples)[None, :, None]
+
+    def chunk(self, query_chunk: int | None, memory_mb: float | None) -> int:
+        """How many queries to decode at once: as said, or as many as fit into `memory_mb`, or the manifest's number."""
+        if query_chunk is not None and query_chunk < 1:
+            raise InputError(f"query_chunk is {query_chunk}: give at least 1")
+        if memory_mb is not None and not memory_mb > 0:
+            raise InputError(f"memory_mb is {memory_mb}: give a positive number")
+        if query_chunk is not None:
+            return query_chunk
+        return self.query_chunk if memory_mb is None else max(1, int(memory_mb * 1e6 / self.query_bytes))
+
+
+def output_positions(places: NDArray[np.int64], size: tuple[int, ...]) -> Floats:
+    """Places (O,) in a flattened grid of `size` → (O, len(size)): -1 + 2·i/n per axis, rounded as torch rounds it."""
+    indices = np.stack(np.unravel_index(places, size), axis=-1).astype(np.float32)
+    return np.asarray(2 * indices / np.array(size, np.float32) - 1, np.float32)

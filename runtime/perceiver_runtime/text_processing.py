@@ -1,0 +1,56 @@
+"""Texts as users give them to the text graphs' inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perceiver_runtime import tokenizer
+from perceiver_runtime.errors import InputError, IntegrityError
+
+Text = str | tuple[str, str]  # a text, or a pair
+MAX_POSITIONS = 1 << 20
+
+
+@dataclass(frozen=True)
+class TextProcessor:
+    """The constants of a text bundle's manifest, under `processor`."""
+
+    max_length: int  # tokens, `[CLS]` and `[SEP]` among them
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TextProcessor:
+        """Raises `IntegrityError` where the manifest's values make no sense."""
+        length = data.get("max_length")
+        if type(length) is not int or not 4 <= length <= MAX_POSITIONS:
+            raise IntegrityError(f"the manifest's max_length is {length!r}: export the bundle again")
+        return cls(length)
+
+    def encode(self, text: Text, *, truncate: bool) -> list[int]:
+        """The ids of a text or a pair. Raises `InputError`."""
+        first, second = text if isinstance(text, tuple) and len(text) == 2 else (text, None)
+        ids = tokenizer.tokenize(first)
+        if not ids:
+            raise InputError("the text is empty: give at least one character")
+        pair = None if second is None else tokenizer.tokenize(second)
+        return tokenizer.add_special_tokens(ids, pair, max_length=self.max_length, truncate=truncate)
+
+    def batch(self, texts: Sequence[Text], *, truncate: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """input_ids and attention_mask, int64 (B, L). Raises `InputError`."""
+        if not texts:
+            raise InputError("the list of texts is empty: give at least one")
+        return tokenizer.pad([self.encode(text, truncate=truncate) for text in texts])
+
+
+def to_bytes(text: str) -> NDArray[np.uint8]:
+    """A text as it is kept in sample.npz: uint8, UTF-8."""
+    return np.frombuffer(text.encode("utf-8"), np.uint8)
+
+
+def from_bytes(array: NDArray[Any]) -> str:
+    """The text of `to_bytes`."""
+    return array.astype(np.uint8).tobytes().decode("utf-8", "replace")
