@@ -16,8 +16,8 @@ from perceiver_runtime.commands import inspect, run, verify
 from perceiver_runtime.errors import PerceiverError
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The whole command line. What `run` takes depends on the bundle that `argv` names."""
     parser = argparse.ArgumentParser(
         prog="perceiver",
         description="Run Perceiver IO bundles made by perceiver-export.",
@@ -25,14 +25,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"perceiver-runtime {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (run, inspect, verify):
-        module.add_parser(commands)
+    run.add_parser(commands, argv)
+    inspect.add_parser(commands)
+    verify.add_parser(commands)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; errors are one line on stderr."""
-    parsed = build_parser().parse_args(arguments)
+    argv = sys.argv[1:] if arguments is None else list(arguments)
+    parsed = build_parser(argv).parse_args(argv)
     try:
         result: dict[str, object] = parsed.function(parsed)
     except PerceiverError as error:

@@ -1,121 +1,80 @@
-"""`perceiver run BUNDLE FRAME1 FRAME2`: the motion between two images, as a picture, a `.flo` file, or at points."""
+"""`perceiver run BUNDLE …`: run a bundle on files or text. What follows the bundle depends on its task."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from perceiver_runtime.commands.arguments import add_bundle, add_device, positive
-from perceiver_runtime.errors import InputError, UsageError
-from perceiver_runtime.flo import write_flo
-from perceiver_runtime.flow import FlowPipeline
-from perceiver_runtime.flow_image import flow_to_image, warp
-from perceiver_runtime.image_files import read_image, require_pillow, write_image
+from perceiver_runtime.commands import run_features, run_flow, run_image, run_multimodal, run_text
+from perceiver_runtime.commands.arguments import add_bundle, add_device
+from perceiver_runtime.errors import PerceiverError
 from perceiver_runtime.loading import load
+from perceiver_runtime.manifest import MAX_MANIFEST_BYTES, Manifest
 
 
-def add_parser(commands: Any) -> None:
-    """Declare the subcommand."""
+class Runner(NamedTuple):
+    """How a task is run: its arguments on a parser, given its bundle's manifest; what it does; the result for people."""
+
+    add_arguments: Callable[[argparse.ArgumentParser, Manifest], None]
+    run: Callable[[argparse.Namespace], dict[str, object]]
+    render: Callable[[dict[str, Any]], str]
+
+
+RUNNERS = {
+    "flow": Runner(run_flow.add_arguments, run_flow.run, run_flow.render),
+    "fill-mask": Runner(run_text.add_arguments, run_text.fill_mask, run_text.render_spans),
+    "text-classification": Runner(run_text.add_pair_arguments, run_text.classify, run_text.render_labels),
+    "image-classification": Runner(run_image.add_arguments, run_image.run, run_text.render_labels),
+    "multimodal": Runner(run_multimodal.add_arguments, run_multimodal.run, run_multimodal.render),
+    "features": Runner(run_features.add_arguments, run_features.run, run_features.render),
+}
+_USAGE = """what follows BUNDLE depends on its task:
+  flow                  FRAME1 FRAME2 [-o FLOW.png] [--flo FILE] [--at X,Y …]
+  fill-mask             TEXT … (with [MASK], or [MASK*9] for nine bytes)
+  text-classification   TEXT … [--pair TEXT]
+  image-classification  IMAGE …
+  multimodal            CLIP [--audio WAV] [-o CLIP.gif] [--audio-output WAV] [--frames 3,7]
+  features              INPUT … [-o LATENTS.npy]
+`perceiver run BUNDLE --help` says more."""
+
+
+def add_parser(commands: Any, argv: Sequence[str]) -> None:
+    """Declare the subcommand, with the arguments of the task of the bundle that `argv` names."""
+    manifest = _manifest(argv)
     parser = commands.add_parser(
         "run",
-        help="run a bundle on files",
-        description="Optical flow from FRAME1 to FRAME2: images (with Pillow) or uint8 .npy arrays of one size.",
+        help="run a bundle on files or text",
+        description=f"Run a {manifest.task} bundle." if manifest else "Run a bundle.",
+        epilog=None if manifest else _USAGE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_bundle(parser)
     add_device(parser)
-    parser.add_argument("frame1", help="first image")
-    parser.add_argument("frame2", help="second image, of the same size")
-    parser.add_argument("-o", "--output", metavar="PNG", help="write the flow as a colour picture (Middlebury's colours)")
-    parser.add_argument("--flo", metavar="FILE", help="write the flow as a .flo file")
-    parser.add_argument("--at", metavar="X,Y", nargs="+", help="print the motion of these pixels, decoding only them")
-    parser.add_argument("--query-chunk", type=positive, help="pixels decoded at once; fewer need less memory")
-    parser.add_argument("--force", action="store_true", help="overwrite output files")
-    parser.set_defaults(function=run_bundle, render=render)
+    if manifest:
+        runner = RUNNERS[manifest.task]
+        runner.add_arguments(parser, manifest)
+        parser.set_defaults(function=runner.run, render=runner.render)
+    else:
+        parser.add_argument("inputs", nargs=argparse.REMAINDER, help="as the bundle's task takes them")
+        parser.set_defaults(function=_without_bundle, render=str)
 
 
-def run_bundle(arguments: argparse.Namespace) -> dict[str, object]:
-    """Read the frames, run the bundle, write what was asked for."""
-    outputs = [Path(name) for name in (arguments.output, arguments.flo) if name]
-    if arguments.at and outputs:
-        raise UsageError("--at prints the motion of some pixels: leave out -o and --flo, or --at")
-    for path in outputs:
-        if path.exists() and not arguments.force:
-            raise InputError(f"{path} is already there: give another name, or --force to overwrite it")
-        if not path.parent.is_dir():
-            raise InputError(f"there is no folder {path.parent} to write {path.name} to: create it first")
-    if arguments.output:
-        require_pillow(Path(arguments.output))
-    points = _points(arguments.at) if arguments.at else None
-    frame1, frame2 = read_image(arguments.frame1), read_image(arguments.frame2)
-    start = time.perf_counter()
-    with load(arguments.bundle, task="flow", device=arguments.device, threads=arguments.threads) as flow:
-        loaded = time.perf_counter() - start
-        result: dict[str, object] = {"provider": flow.provider, "width": frame1.shape[1], "height": frame1.shape[0]}
-        if points is not None:
-            motion = flow.at(frame1, frame2, points, query_chunk=arguments.query_chunk)
-            result["points"] = [
-                {"x": float(x), "y": float(y), "dx": float(dx), "dy": float(dy)} for (x, y), (dx, dy) in zip(points, motion)
-            ]
-        else:
-            result |= _dense(flow, frame1, frame2, arguments)
-        result["seconds"] = {"load": loaded, **flow.timing.seconds()}
-        return result
+def _manifest(argv: Sequence[str]) -> Manifest | None:
+    """The manifest of the first bundle in the arguments, if it can be run: to know what may follow. It is checked later."""
+    for argument in list(argv)[1:]:
+        path = Path(argument) / "manifest.json"
+        try:
+            with path.open("rb") as file:
+                manifest = Manifest.from_json(file.read(MAX_MANIFEST_BYTES + 1))
+        except (OSError, ValueError, PerceiverError):
+            continue
+        return manifest if manifest.task in RUNNERS else None
+    return None
 
 
-def _dense(flow: FlowPipeline, frame1: Any, frame2: Any, arguments: argparse.Namespace) -> dict[str, object]:
-    field = flow(frame1, frame2, query_chunk=arguments.query_chunk, progress=_progress)
-    written = []
-    if arguments.output:
-        write_image(arguments.output, flow_to_image(field))
-        written.append(arguments.output)
-    if arguments.flo:
-        write_flo(arguments.flo, field)
-        written.append(arguments.flo)
-    length = np.hypot(field[..., 0], field[..., 1])
-    grey_levels = 1 if frame1.dtype == np.uint8 else 255
-    before = grey_levels * np.abs(frame1.astype(np.float32) - frame2).mean()
-    after = grey_levels * np.abs(frame1.astype(np.float32) - warp(frame2, field)).mean()
-    return {
-        "motion_px": {"mean": float(length.mean()), "max": float(length.max())},
-        "frame_difference": {"before": float(before), "after_warping": float(after)},
-        "written": written,
-    }
-
-
-def _points(texts: list[str]) -> Any:
-    try:
-        points = np.array([[float(part) for part in text.split(",")] for text in texts])
-        if points.shape == (len(texts), 2):
-            return points
-    except ValueError:
-        pass
-    raise UsageError(f"--at wants points as X,Y such as 120,80, found {' '.join(texts)}")
-
-
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{done} of {total} tiles", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
-
-def render(result: dict[str, Any]) -> str:
-    """The same for people."""
-    lines = [f"{result['width']}x{result['height']} on {result['provider']}"]
-    for point in result.get("points", []):
-        lines.append(f"({point['x']:g}, {point['y']:g}) moves by ({point['dx']:.3f}, {point['dy']:.3f}) px")
-    if "motion_px" in result:
-        motion, difference = result["motion_px"], result["frame_difference"]
-        lines.append(f"motion: mean {motion['mean']:.2f} px, longest {motion['max']:.2f} px")
-        lines.append(
-            f"mean difference of the frames: {difference['before']:.2f} grey levels as they are, "
-            f"{difference['after_warping']:.2f} with the second moved back along the flow"
-        )
-        lines += [f"wrote {name}" for name in result["written"]]
-        if not result["written"]:
-            lines.append("nothing written: add -o flow.png for a picture, --flo flow.flo for the numbers")
-    lines.append("seconds: " + ", ".join(f"{stage} {value:.3f}" for stage, value in result["seconds"].items()))
-    return "\n".join(lines)
+def _without_bundle(arguments: argparse.Namespace) -> dict[str, object]:
+    """There is none that can be run: loading it says why."""
+    load(arguments.bundle, device=arguments.device, threads=arguments.threads).close()
+    return {}

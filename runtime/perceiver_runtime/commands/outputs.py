@@ -1,0 +1,36 @@
+"""Files that a command writes: checked before any work is done for them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from perceiver_runtime.errors import InputError
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """--force."""
+    parser.add_argument("--force", action="store_true", help="overwrite output files")
+
+
+def check_outputs(names: list[str | None], *, force: bool) -> list[Path]:
+    """The outputs asked for. Raises `InputError` for one that is there already, or has no folder to go to."""
+    paths = [Path(name) for name in names if name]
+    for path in paths:
+        if path.exists() and not force:
+            raise InputError(f"{path} is already there: give another name, or --force to overwrite it")
+        if not path.parent.is_dir():
+            raise InputError(f"there is no folder {path.parent} to write {path.name} to: create it first")
+    return paths
+
+
+def progress(what: str) -> Callable[[int, int], None]:
+    """Progress on stderr, where that is a terminal."""
+
+    def report(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{done} of {total} {what}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    return report

@@ -1,0 +1,104 @@
+"""`perceiver run` for optical flow: the motion between two images, as a picture, a `.flo` file, or at points."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perceiver_runtime.commands.arguments import positive
+from perceiver_runtime.commands.outputs import add_force, check_outputs, progress
+from perceiver_runtime.errors import UsageError
+from perceiver_runtime.flo import write_flo
+from perceiver_runtime.flow import FlowPipeline
+from perceiver_runtime.flow_image import flow_to_image, warp
+from perceiver_runtime.image_files import read_image, require_pillow, write_image
+from perceiver_runtime.loading import load
+from perceiver_runtime.manifest import Manifest
+
+
+def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
+    """What follows the bundle."""
+    parser.add_argument("frame1", help="first image, with Pillow, or a uint8 .npy array")
+    parser.add_argument("frame2", help="second image, of the same size")
+    parser.add_argument("-o", "--output", metavar="PNG", help="write the flow as a colour picture (Middlebury's colours)")
+    parser.add_argument("--flo", metavar="FILE", help="write the flow as a .flo file")
+    parser.add_argument("--at", metavar="X,Y", nargs="+", help="print the motion of these pixels, decoding only them")
+    parser.add_argument("--query-chunk", type=positive, help="pixels decoded at once; fewer need less memory")
+    add_force(parser)
+
+
+def run(arguments: argparse.Namespace) -> dict[str, object]:
+    """Read the frames, run the bundle, write what was asked for."""
+    if arguments.at and (arguments.output or arguments.flo):
+        raise UsageError("--at prints the motion of some pixels: leave out -o and --flo, or --at")
+    check_outputs([arguments.output, arguments.flo], force=arguments.force)
+    if arguments.output:
+        require_pillow(Path(arguments.output))
+    points = _points(arguments.at) if arguments.at else None
+    frame1, frame2 = read_image(arguments.frame1), read_image(arguments.frame2)
+    start = time.perf_counter()
+    with load(arguments.bundle, task="flow", device=arguments.device, threads=arguments.threads) as flow:
+        loaded = time.perf_counter() - start
+        result: dict[str, object] = {"provider": flow.provider, "width": frame1.shape[1], "height": frame1.shape[0]}
+        if points is not None:
+            motion = flow.at(frame1, frame2, points, query_chunk=arguments.query_chunk)
+            result["points"] = [
+                {"x": float(x), "y": float(y), "dx": float(dx), "dy": float(dy)} for (x, y), (dx, dy) in zip(points, motion)
+            ]
+        else:
+            result |= _dense(flow, frame1, frame2, arguments)
+        result["seconds"] = {"load": loaded, **flow.timing.seconds()}
+        return result
+
+
+def _dense(flow: FlowPipeline, frame1: Any, frame2: Any, arguments: argparse.Namespace) -> dict[str, object]:
+    field = flow(frame1, frame2, query_chunk=arguments.query_chunk, progress=progress("tiles"))
+    written = []
+    if arguments.output:
+        write_image(arguments.output, flow_to_image(field))
+        written.append(arguments.output)
+    if arguments.flo:
+        write_flo(arguments.flo, field)
+        written.append(arguments.flo)
+    length = np.hypot(field[..., 0], field[..., 1])
+    grey_levels = 1 if frame1.dtype == np.uint8 else 255
+    before = grey_levels * np.abs(frame1.astype(np.float32) - frame2).mean()
+    after = grey_levels * np.abs(frame1.astype(np.float32) - warp(frame2, field)).mean()
+    return {
+        "motion_px": {"mean": float(length.mean()), "max": float(length.max())},
+        "frame_difference": {"before": float(before), "after_warping": float(after)},
+        "written": written,
+    }
+
+
+def _points(texts: list[str]) -> Any:
+    try:
+        points = np.array([[float(part) for part in text.split(",")] for text in texts])
+        if points.shape == (len(texts), 2):
+            return points
+    except ValueError:
+        pass
+    raise UsageError(f"--at wants points as X,Y such as 120,80, found {' '.join(texts)}")
+
+
+def render(result: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = [f"{result['width']}x{result['height']} on {result['provider']}"]
+    for point in result.get("points", []):
+        lines.append(f"({point['x']:g}, {point['y']:g}) moves by ({point['dx']:.3f}, {point['dy']:.3f}) px")
+    if "motion_px" in result:
+        motion, difference = result["motion_px"], result["frame_difference"]
+        lines.append(f"motion: mean {motion['mean']:.2f} px, longest {motion['max']:.2f} px")
+        lines.append(
+            f"mean difference of the frames: {difference['before']:.2f} grey levels as they are, "
+            f"{difference['after_warping']:.2f} with the second moved back along the flow"
+        )
+        lines += [f"wrote {name}" for name in result["written"]]
+        if not result["written"]:
+            lines.append("nothing written: add -o flow.png for a picture, --flo flow.flo for the numbers")
+    lines.append("seconds: " + ", ".join(f"{stage} {value:.3f}" for stage, value in result["seconds"].items()))
+    return "\n".join(lines)

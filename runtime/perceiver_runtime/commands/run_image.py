@@ -1,0 +1,39 @@
+"""`perceiver run` for image classification."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+
+from perceiver_runtime.commands.arguments import positive
+from perceiver_runtime.commands.outputs import progress
+from perceiver_runtime.image_files import read_image
+from perceiver_runtime.loading import load
+from perceiver_runtime.manifest import Manifest
+
+
+def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
+    """What follows the bundle."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, with Pillow, or uint8 .npy arrays")
+    parser.add_argument("--top-k", type=positive, default=5, metavar="N", help="how many labels to print (default: 5)")
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images run at once (default: 1)")
+
+
+def run(arguments: argparse.Namespace) -> dict[str, object]:
+    """Labels of each image."""
+    names, report = arguments.images, progress("images")
+    read_image(names[0])  # a wrong name shows before the bundle is loaded
+    start = time.perf_counter()
+    with load(arguments.bundle, task="image-classification", device=arguments.device, threads=arguments.threads) as classify:
+        loaded = time.perf_counter() - start
+        results = []
+        for first in range(0, len(names), arguments.batch):
+            chosen = names[first : first + arguments.batch]
+            found = classify([read_image(name) for name in chosen], top_k=arguments.top_k)
+            results += [
+                {"input": name, "labels": [dataclasses.asdict(label) for label in labels]}
+                for name, labels in zip(chosen, found)
+            ]
+            report(len(results), len(names))
+        return {"provider": classify.provider, "results": results, "seconds": {"load": loaded, **classify.timing.seconds()}}

@@ -1,0 +1,127 @@
+"""`perceiver run` for multimodal autoencoding: a clip to its labels, its reconstruction, or some frames of it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perceiver_runtime.commands.arguments import positive
+from perceiver_runtime.commands.outputs import add_force, check_outputs, progress
+from perceiver_runtime.commands.run_text import seconds
+from perceiver_runtime.errors import InputError, UsageError
+from perceiver_runtime.image_files import require_pillow
+from perceiver_runtime.loading import load
+from perceiver_runtime.manifest import Manifest
+from perceiver_runtime.multimodal import MultimodalPipeline
+from perceiver_runtime.multimodal_processing import MultimodalProcessor
+from perceiver_runtime.video_files import read_video, write_video
+from perceiver_runtime.wav_files import Sound, read_wav, write_wav
+
+
+def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
+    """What follows the bundle."""
+    add_clip_arguments(parser, manifest)
+    parser.add_argument("-o", "--output", metavar="GIF|DIR", help="write the video reconstructed: an animated GIF, or pictures")
+    parser.add_argument("--audio-output", metavar="WAV", help="write the sound reconstructed")
+    parser.add_argument("--frames", type=_numbers, metavar="N,N", help="reconstruct only these frames (with -o)")
+    parser.add_argument("--top-k", type=positive, default=5, metavar="N", help="how many labels to print (default: 5)")
+    parser.add_argument("--query-chunk", type=positive, help="pixels decoded at once; fewer need less memory")
+    parser.add_argument("--memory-mb", type=float, help="decode as many at once as fit into this")
+    add_force(parser)
+
+
+def add_clip_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
+    """A clip, and which part of it."""
+    clip = MultimodalProcessor.from_json(manifest.processor)
+    length = clip.audio_samples / clip.sampling_rate
+    help_text = f"a folder of pictures, an animated GIF, or a .npy array; {clip.frames} frames, or more with --start"
+    parser.add_argument("clip", help=help_text)
+    parser.add_argument("--start", type=int, metavar="N", help="take the frames from number N on")
+    parser.add_argument("--audio", metavar="WAV", help=f"the sound of these frames, {length:.2f} s (default: silence)")
+    parser.add_argument("--audio-start", type=float, default=0.0, metavar="S", help="take the sound from S seconds on")
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]  # argparse reports a ValueError
+
+
+def read_clip(arguments: argparse.Namespace, clip: MultimodalProcessor) -> tuple[NDArray[Any], Sound | None]:
+    """The frames and the sound that the arguments ask for. Raises `InputError`."""
+    frames = read_video(arguments.clip)
+    if arguments.start is not None:
+        if not 0 <= arguments.start <= len(frames) - clip.frames:
+            raise InputError(f"the clip has {len(frames)} frames: --start can be 0 to {len(frames) - clip.frames}")
+        frames = frames[arguments.start : arguments.start + clip.frames]
+    if not arguments.audio:
+        return frames, None
+    return frames, read_wav(arguments.audio, start=arguments.audio_start, seconds=clip.audio_samples / clip.sampling_rate)
+
+
+def run(arguments: argparse.Namespace) -> dict[str, object]:
+    """Labels, and what was asked to be written."""
+    if arguments.frames and (arguments.audio_output or not arguments.output):
+        raise UsageError("--frames goes with -o, and without --audio-output")
+    check_outputs([arguments.output, arguments.audio_output], force=arguments.force)
+    if arguments.output:
+        require_pillow(Path(arguments.output))
+    start = time.perf_counter()
+    with load(arguments.bundle, task="multimodal", device=arguments.device, threads=arguments.threads) as autoencode:
+        loaded = time.perf_counter() - start
+        frames, sound = read_clip(arguments, autoencode.processor)
+        audio, rate = (sound.samples, sound.rate) if sound else (None, autoencode.processor.sampling_rate)
+        result: dict[str, object] = {"provider": autoencode.provider}
+        chunks = {"query_chunk": arguments.query_chunk, "memory_mb": arguments.memory_mb}
+        if arguments.frames:
+            video = autoencode.frames(arguments.frames, frames, audio, sampling_rate=rate, **chunks)
+            write_video(arguments.output, _pixels(video), frames_per_second=_rate(autoencode))
+            labels, written = autoencode.labels(top_k=arguments.top_k), [arguments.output]
+        elif arguments.output or arguments.audio_output:
+            found = autoencode(frames, audio, sampling_rate=rate, top_k=arguments.top_k, progress=progress("queries"), **chunks)
+            labels, written = found.labels, _write(arguments, autoencode, found)
+            result["psnr_db"] = _psnr(autoencode.processor.video(frames)[0].transpose(0, 2, 3, 1), found.video)
+        else:
+            labels, written = autoencode.labels(frames, audio, sampling_rate=rate, top_k=arguments.top_k), []
+        result["labels"] = [dataclasses.asdict(label) for label in labels]
+        return {**result, "written": written, "seconds": {"load": loaded, **autoencode.timing.seconds()}}
+
+
+def _write(arguments: argparse.Namespace, autoencode: MultimodalPipeline, found: Any) -> list[str]:
+    written = []
+    if arguments.output:
+        write_video(arguments.output, _pixels(found.video), frames_per_second=_rate(autoencode))
+        written.append(arguments.output)
+    if arguments.audio_output:
+        write_wav(arguments.audio_output, found.audio, autoencode.processor.sampling_rate)
+        written.append(arguments.audio_output)
+    return written
+
+
+def _rate(autoencode: MultimodalPipeline) -> float:
+    clip = autoencode.processor
+    return clip.frames * clip.sampling_rate / clip.audio_samples
+
+
+def _pixels(video: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.rint(np.clip(video, 0, 1) * 255).astype(np.uint8)
+
+
+def _psnr(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """Peak signal-to-noise ratio of values in [0, 1], in decibels."""
+    return float(-10 * np.log10(np.square(expected - found).mean()))
+
+
+def render(result: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = [f"{label['probability']:8.3g}  {label['label']}" for label in result["labels"]]
+    if "psnr_db" in result:
+        lines.append(f"video reconstructed with a PSNR of {result['psnr_db']:.1f} dB")
+    lines += [f"wrote {name}" for name in result["written"]]
+    if not result["written"]:
+        lines.append("nothing reconstructed: add -o out.gif, --audio-output out.wav")
+    return "\n".join([*lines, seconds(result)])

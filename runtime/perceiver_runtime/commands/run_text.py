@@ -1,0 +1,84 @@
+"""`perceiver run` for masked bytes and for classification of text."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from typing import Any
+
+from perceiver_runtime.commands.arguments import positive
+from perceiver_runtime.errors import UsageError
+from perceiver_runtime.loading import load
+from perceiver_runtime.manifest import Manifest
+
+
+def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
+    """What follows the bundle."""
+    parser.add_argument("texts", nargs="+", metavar="TEXT", help="a text; several are one batch; - reads lines from stdin")
+    parser.add_argument("--top-k", type=positive, default=5, metavar="N", help="how many answers to print (default: 5)")
+    parser.add_argument("--truncate", action="store_true", help="cut a text that is longer than the model takes")
+
+
+def add_pair_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
+    """The same, and a second text."""
+    add_arguments(parser, manifest)
+    parser.add_argument("--pair", metavar="TEXT", help="a second text, for models trained on pairs")
+
+
+def fill_mask(arguments: argparse.Namespace) -> dict[str, object]:
+    """Candidates for each masked span of each text."""
+    texts = _texts(arguments)
+    start = time.perf_counter()
+    with load(arguments.bundle, task="fill-mask", device=arguments.device, threads=arguments.threads) as mlm:
+        loaded = time.perf_counter() - start
+        found = mlm(texts, top_k=arguments.top_k, truncate=arguments.truncate)
+        results = [{"text": text, "spans": [dataclasses.asdict(span) for span in spans]} for text, spans in zip(texts, found)]
+        return {"provider": mlm.provider, "results": results, "seconds": {"load": loaded, **mlm.timing.seconds()}}
+
+
+def classify(arguments: argparse.Namespace) -> dict[str, object]:
+    """Labels of each text."""
+    texts: list[Any] = list(_texts(arguments))
+    if arguments.pair is not None and len(texts) != 1:
+        raise UsageError(f"--pair goes with one text, found {len(texts)}")
+    items = [(texts[0], arguments.pair)] if arguments.pair is not None else texts
+    start = time.perf_counter()
+    with load(arguments.bundle, task="text-classification", device=arguments.device, threads=arguments.threads) as classifier:
+        loaded = time.perf_counter() - start
+        found = classifier(items, top_k=arguments.top_k, truncate=arguments.truncate)
+        results = [
+            {"input": text, "labels": [dataclasses.asdict(label) for label in labels]} for text, labels in zip(texts, found)
+        ]
+        return {"provider": classifier.provider, "results": results, "seconds": {"load": loaded, **classifier.timing.seconds()}}
+
+
+def _texts(arguments: argparse.Namespace) -> list[str]:
+    return sys.stdin.read().splitlines() if arguments.texts == ["-"] else list(arguments.texts)
+
+
+def render_spans(result: dict[str, Any]) -> str:
+    """Masked spans for people."""
+    lines = []
+    for each in result["results"]:
+        lines.append(each["text"])
+        for span in each["spans"]:
+            lines.append(f"  bytes {span['start']} to {span['end'] - 1}:")
+            lines += [f"    {candidate['probability']:8.3g}  {candidate['text']!r}" for candidate in span["candidates"]]
+    return "\n".join([*lines, seconds(result)])
+
+
+def render_labels(result: dict[str, Any]) -> str:
+    """Labels for people."""
+    lines = []
+    for each in result["results"]:
+        lines.append(each["input"])
+        lines += [f"  {label['probability']:8.3g}  {label['label']}" for label in each["labels"]]
+    return "\n".join([*lines, seconds(result)])
+
+
+def seconds(result: dict[str, Any]) -> str:
+    """Where it ran, and how long each stage took."""
+    stages = ", ".join(f"{stage} {value:.3f}" for stage, value in result["seconds"].items())
+    return f"on {result['provider']}, seconds: {stages}"
