@@ -75,13 +75,14 @@ class ImageRecipe(Recipe):
         return constants
 
     def cases(self) -> Iterator[Case]:
-        """The model's size, two images alone and three in a batch; with Fourier positions also the smallest and an odd one."""
+        """Two images alone of the model's size, with Fourier positions also of the smallest; three together, of an odd one."""
         yield self._alone(self.size)
+        odd = self.size
         if self.config.image.positions == "fourier":
             step = self.config.image.downsample
             yield self._alone((SMALLEST * step, SMALLEST * step))
-            yield self._alone((ODD[0] // step * step, ODD[1] // step * step))
-        batch = self._images(self.size)
+            odd = ODD[0] // step * step, ODD[1] // step * step
+        batch = self._images(odd)
         yield Case(shape_text({"pixel_values": batch}), ({"pixel_values": batch},))
 
     def _alone(self, size: tuple[int, int]) -> Case:

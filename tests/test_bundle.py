@@ -24,7 +24,7 @@ def test_what_is_in_it(tiny_bundle: Path) -> None:
     assert bundle.manifest.source.checkpoint == "tiny"
     assert bundle.manifest.parity["summary"]["cases"] >= 4
     for row in bundle.manifest.parity["cases"]:
-        assert row["max_error_px"] <= row["allowed_px"] < row["negative_control_px"]
+        assert row["max_error"] <= row["allowed"] < row["negative_control"]
 
 
 @pytest.mark.parametrize("name", ["README.md", "decode.onnx", "encode.onnx", "sample.npz", "weights.safetensors"])

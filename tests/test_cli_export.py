@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +16,14 @@ import torch
 from conftest import HuggingFace
 from transformers import PerceiverConfig, PerceiverForMaskedLM
 
-from perceiver_deploy import flow, verify
+from perceiver_deploy import verify
 from perceiver_deploy.cli import main
 from perceiver_deploy.comparison import Comparison
 from perceiver_deploy.export import export_bundle
+from perceiver_deploy.flow import FlowRecipe
+from perceiver_deploy.recipe import ExportOptions
 from perceiver_deploy.staging import staged_folder
-from perceiver_io import OpticalFlow, load_checkpoint
+from perceiver_io import TASKS, OpticalFlow, load_checkpoint
 from perceiver_runtime import InputError, VerificationError
 from perceiver_runtime.manifest import GraphEntry
 from perceiver_runtime.onnx_backend import OnnxGraph
@@ -61,6 +64,12 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "code", "message"),
     [
         (["--task", "flwo"], 2, "unknown task 'flwo'; did you mean 'flow'? available: flow"),
+        (["--task", "ner"], 2, "unknown task 'ner'; did you mean"),
+        (["--task", "multimodall"], 2, "did you mean 'multimodal'? available: flow, fill-mask"),
+        (["--task", "mlm"], 1, "no small checkpoint comes with fill-mask yet: give --checkpoint deepmind/language-perceiver"),
+        ([], 2, "which task? --task with one of: flow, fill-mask"),
+        (["--task", "features", "--fused"], 2, "features are one graph already: leave out --fused"),
+        (["--task", "flow", "--image-size", "64"], 2, "an image size is for tasks on images"),
         (["--task", "flow", "--fp16"], 5, "--fp16 is not in this version yet: leave it out"),
         (["--task", "flow", "--target", "tensorrt"], 5, "--target tensorrt is not in this version yet: use --target ort"),
         (["--task", "flow", "--checkpoint", "/nowhere/at/all"], 1, "no checkpoint at /nowhere/at/all: give a folder"),
@@ -87,7 +96,7 @@ def test_another_architecture(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     PerceiverForMaskedLM(config).save_pretrained(tmp_path / "language")
     capsys.readouterr()
     assert main(["--task", "flow", "--checkpoint", str(tmp_path / "language"), "-o", str(tmp_path / "flow")]) == 1
-    assert "describes ['PerceiverForMaskedLM'], which is none of the supported models" in capsys.readouterr().err
+    assert "is a checkpoint for fill-mask, not for flow: use --task fill-mask, or features" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["language"]
 
 
@@ -154,15 +163,20 @@ def test_interrupting_leaves_no_bundle(tiny: HuggingFace, tmp_path: Path, number
     assert os.listdir(tmp_path) == []
 
 
+def flow_recipe(model: Any, folder: Path) -> FlowRecipe:
+    return FlowRecipe(model.config, ExportOptions(), folder)
+
+
 def test_a_wrong_graph_fails_verification(tiny: HuggingFace, tiny_bundle: Path) -> None:
     """The graphs of one checkpoint against another with a single weight matrix changed by 2 %."""
-    graphs = [OnnxGraph(tiny_bundle / f"{name}.onnx", GraphEntry("", (), ()), device="cpu") for name in ("encode", "decode")]
+    names, unchecked = ("encode", "decode"), GraphEntry("", (), ())
+    graphs = {name: OnnxGraph(tiny_bundle / f"{name}.onnx", unchecked, device="cpu") for name in names}
     model = load_checkpoint(tiny.folder)
-    verify.verify_flow(model, *graphs)
+    verify.verify(flow_recipe(model, tiny.folder), model, graphs)
     with torch.no_grad():
-        model.encoder.self_attention[0].attention.value.weight.mul_(1.02)  # type: ignore[union-attr, operator]
-    with pytest.raises(VerificationError, match="the graphs differ from torch on frames 1x2x3x16x16: largest error"):
-        verify.verify_flow(model, *graphs)
+        model.encoder.self_attention[0].attention.value.weight.mul_(1.02)
+    with pytest.raises(VerificationError, match=r"the graphs differ from torch on frames 1x2x3x16x16: flow is off by"):
+        verify.verify(flow_recipe(model, tiny.folder), model, graphs)
 
 
 def test_a_field_that_ignores_its_input_fails_verification(tiny: HuggingFace) -> None:
@@ -179,20 +193,22 @@ def test_a_field_that_ignores_its_input_fails_verification(tiny: HuggingFace) ->
     with torch.no_grad():
         model.decoder.output.weight.zero_()
         model.decoder.output.bias.zero_()
-    with pytest.raises(VerificationError, match=r"the flow is the same everywhere .* proves nothing"):
-        verify.verify_flow(model, Constant(), Constant())  # type: ignore[arg-type]
+    graphs: Any = {"encode": Constant(), "decode": Constant()}
+    with pytest.raises(VerificationError, match=r"flow is the same everywhere .* proves nothing"):
+        verify.verify(flow_recipe(model, tiny.folder), model, graphs)
 
 
 def test_comparing_nothing_fails(tiny: HuggingFace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow, "cases", lambda config: iter(()))
+    monkeypatch.setattr(FlowRecipe, "cases", lambda self: iter(()))
+    model = load_checkpoint(tiny.folder)
     with pytest.raises(VerificationError, match="nothing was compared"):
-        verify.verify_flow(load_checkpoint(tiny.folder), None, None)  # type: ignore[arg-type]
-    assert not Comparison.of(np.zeros((1, 0, 2)), np.zeros((1, 0, 2))).passes
-    assert not Comparison.of(np.zeros((1, 3, 2)), np.zeros((1, 4, 2))).passes
+        verify.verify(flow_recipe(model, tiny.folder), model, {})
+    assert not Comparison.of(np.zeros((0, 2)), np.zeros((0, 2))).passes
+    assert not Comparison.of(np.zeros((3, 2)), np.zeros((4, 2))).passes
 
 
 def test_nan_never_passes() -> None:
-    reference = np.random.default_rng(0).normal(size=(1, 50, 2))
+    reference = np.random.default_rng(0).normal(size=(50, 2))
     assert Comparison.of(reference, reference + 1e-4).passes
     assert not Comparison.of(reference, reference + 1e-2).passes
     assert not Comparison.of(reference, np.where(reference > 1, np.nan, reference)).passes
@@ -232,6 +248,15 @@ def test_a_folder_without_permission_is_said(tiny: HuggingFace, tmp_path: Path, 
         monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(InputError, match="no permission to write into"):
         export_bundle(task="flow", checkpoint=tiny.folder, output=tmp_path / "locked" / "flow")
+
+
+def test_list_tasks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list-tasks"]) == 0
+    out = capsys.readouterr().out
+    assert "fill-mask: a text with masked bytes to what they may be\n    aliases: mlm" in out
+    assert "published: deepmind/language-perceiver" in out
+    assert main(["--list-tasks", "--json"]) == 0
+    assert {task["task"] for task in json.loads(capsys.readouterr().out)} == set(TASKS)
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:

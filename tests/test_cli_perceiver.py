@@ -80,9 +80,9 @@ def test_inspect(small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_verify(small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(small_bundle), "--json"]) == 0
-    result = json.loads(capsys.readouterr().out)
-    assert result["max_error_px"] <= result["tolerance_px"] < 0.05 * result["spread_px"]
-    assert result["points"] == 200
+    result = json.loads(capsys.readouterr().out)["outputs"]["flow"]
+    assert result["max_error"] <= result["tolerance"] < 0.05 * result["spread"]
+    assert result["values"] == 400
 
 
 def test_verify_refuses_another_answer(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,7 +97,7 @@ def test_verify_refuses_another_answer(tiny_bundle: Path, tmp_path: Path, capsys
     resealed = FileEntry(weights.name, *file_sha256(weights))
     edit_manifest(bundle, files=tuple(resealed if entry.path == weights.name else entry for entry in files))
     assert main(["verify", str(bundle)]) == 3
-    assert "the known answer is off by" in capsys.readouterr().err
+    assert "the known answer's flow is off by" in capsys.readouterr().err
 
 
 def spoilt(bundle: Path, tmp_path: Path) -> str:
@@ -162,8 +162,8 @@ def test_a_bundle_of_another_task(tiny_bundle: Path, tmp_path: Path, capsys: pyt
     edit_manifest(bundle, task="fill-mask")
     frame = str(tmp_path / "a.npy")
     np.save(frame, np.zeros((8, 8, 3), np.uint8))
-    assert main(["run", str(bundle), frame, frame]) == 2
-    assert "is a bundle for fill-mask, not for flow: give a flow bundle" in capsys.readouterr().err
+    assert main(["run", str(bundle), frame, frame]) == 4
+    assert "the manifest's max_length is None: export the bundle again" in capsys.readouterr().err
 
 
 def test_errors_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,13 +81,13 @@ def test_points_equal_the_dense_field_and_decode_nothing_else(flow: FlowPipeline
     random = np.random.default_rng(0)
     points = np.stack([random.uniform(0, 166, 200), random.uniform(0, 100, 200)], axis=-1)
     decoded: list[int] = []
-    run = flow._decode.run
+    run = flow.graphs["decode"].run
 
     def counting(inputs: dict[str, Any]) -> Any:
         decoded.append(inputs["query_positions"].shape[1])
         return run(inputs)
 
-    monkeypatch.setattr(flow._decode, "run", counting)
+    monkeypatch.setattr(flow.graphs["decode"], "run", counting)
     found = flow.at(frame1, frame2, points)
     x, y = np.rint(points).astype(int).T
     assert np.abs(found - dense[y, x]).max() <= 1e-4
@@ -99,8 +99,8 @@ def test_points_equal_the_dense_field_and_decode_nothing_else(flow: FlowPipeline
 def test_points_encode_only_their_tiles(flow: FlowPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     frame1, frame2 = real_frames(101, 167)
     encoded: list[int] = []
-    run = flow._encode.run
-    monkeypatch.setattr(flow._encode, "run", lambda inputs: encoded.append(1) or run(inputs))
+    run = flow.graphs["encode"].run
+    monkeypatch.setattr(flow.graphs["encode"], "run", lambda inputs: encoded.append(1) or run(inputs))
     flow.at(frame1, frame2, np.array([[2, 3], [5, 1]]))
     assert len(encoded) == 1
 
@@ -216,7 +216,7 @@ def test_not_finite_answers_are_refused(flow: FlowPipeline, monkeypatch: pytest.
         def run(self, names: object, inputs: dict[str, Any]) -> list[np.ndarray]:
             return [np.full((1, inputs["query_positions"].shape[1], 2), np.nan, np.float32)]
 
-    monkeypatch.setattr(flow._decode, "_session", Broken())
+    monkeypatch.setattr(flow.graphs["decode"], "_session", Broken())
     with pytest.raises(pr.BackendError, match=r"decode.onnx gave NaN or infinity in its output flow"):
         flow(GOOD, GOOD)
 
@@ -253,7 +253,7 @@ def test_positions_round_as_torch(steps: int) -> None:
 
 
 def test_too_few_query_features_are_refused(flow: FlowPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = flow._encode.run
-    monkeypatch.setattr(flow._encode, "run", lambda inputs: [output[:, :7] for output in run(inputs)])
+    run = flow.graphs["encode"].run
+    monkeypatch.setattr(flow.graphs["encode"], "run", lambda inputs: [output[:, :7] for output in run(inputs)])
     with pytest.raises(pr.BackendError, match=r"encode gave query features of shape \(1, 7, 64\) for 56x40 pixels"):
         flow(GOOD, GOOD)

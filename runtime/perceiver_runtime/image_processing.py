@@ -17,6 +17,8 @@ from perceiver_runtime.errors import InputError, IntegrityError
 
 Floats = NDArray[np.float32]
 MAX_SIDE = 4096  # of the model's input: bounds memory whatever a manifest says
+_FIXED_POINT = float(1 << 22)  # Pillow's weights for bytes are whole multiples of 1 / this
+_GROUP = 16  # target pixels computed at once
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's convert("L")
 
 
@@ -110,11 +112,22 @@ def _along_width(planes: NDArray[Any], size: int) -> NDArray[Any]:
     if planes.shape[2] == size:
         return planes
     weights = _weights(planes.shape[2], size)
-    resized: Floats = np.stack([plane.astype(np.float32) @ weights.T for plane in planes])
-    return np.clip(np.rint(resized), 0, 255).astype(np.uint8) if planes.dtype == np.uint8 else resized
+    if planes.dtype == np.uint8:
+        weights = np.rint(weights * _FIXED_POINT)
+    flat = planes.reshape(-1, planes.shape[2])
+    resized = np.empty((len(flat), size))
+    for first in range(0, size, _GROUP):  # a target pixel needs its neighbourhood only
+        group = weights[first : first + _GROUP]
+        needed = np.flatnonzero(group.any(axis=0))
+        window = np.s_[needed[0] : needed[-1] + 1]
+        resized[:, first : first + _GROUP] = flat[:, window].astype(np.float64) @ group[:, window].T
+    shaped = resized.reshape(*planes.shape[:2], size)
+    if planes.dtype == np.uint8:
+        return np.clip(np.floor(shaped / _FIXED_POINT + 0.5), 0, 255).astype(np.uint8)
+    return shaped.astype(np.float32)
 
 
-def _weights(source: int, target: int) -> Floats:
+def _weights(source: int, target: int) -> NDArray[np.float64]:
     """How much each source pixel counts for each target pixel: (target, source)."""
     scale = source / target
     stretch = max(scale, 1.0)
@@ -123,5 +136,5 @@ def _weights(source: int, target: int) -> Floats:
     near = (1.5 * distance - 2.5) * distance**2 + 1
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
     kernel = np.where(distance < 1, near, np.where(distance < 2, far, 0.0))
-    normalised: Floats = (kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32)
+    normalised: NDArray[np.float64] = kernel / kernel.sum(axis=1, keepdims=True)
     return normalised
