@@ -143,7 +143,7 @@ def test_patch_convolution_is_exact() -> None:
     assert (convolution(frames).tokens - expected).abs().max() > 0.05
 
 
-@pytest.mark.parametrize("steps", [4, 5, 61, 64, 333, 368, 496, 1024, 4096])
+@pytest.mark.parametrize("steps", [2, 3, 4, 5, 16, 56, 61, 64, 333, 368, 496, 1024, 1920, 4096])
 def test_linear_positions_round_as_torch(steps: int) -> None:
     assert torch.equal(linear_positions(steps), torch.linspace(-1, 1, steps))
 

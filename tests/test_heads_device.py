@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from heads import HEADS, Head, clip
+from heads import HEADS, Head, clip, save_random_head
+from published import model_frames
 from skimage import data
 from test_heads_reference import check
-from transformers import PerceiverTokenizer
+from transformers import PerceiverConfig, PerceiverModel, PerceiverTokenizer
 from transformers.models.perceiver.image_processing_pil_perceiver import PerceiverImageProcessorPil
 
 import perceiver_runtime as pr
@@ -235,3 +236,49 @@ def test_learned_positions_of_another_size(tmp_path: Path) -> None:
         mirrored = model(inputs=torch.from_numpy(pixels[..., ::-1].copy()), interpolate_pos_encoding=True).logits.numpy()
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
     assert np.abs(found - mirrored).max() > 1e-3 * np.abs(expected).max()
+
+
+def test_the_checkpoint_s_own_image_constants(tmp_path: Path) -> None:
+    """A preprocessor_config.json beside the weights is used; a broken one is refused."""
+    head = HEADS[3]
+    model = check(head, head.tiny, tmp_path / "checkpoint")
+    processor = PerceiverImageProcessorPil(
+        size={"height": 32, "width": 32},
+        crop_size={"height": 40, "width": 40},
+        image_mean=[0.1, 0.2, 0.3],
+        image_std=[0.9, 0.8, 0.7],
+    )
+    processor.save_pretrained(tmp_path / "checkpoint")
+    options = {"task": "image-classification", "checkpoint": tmp_path / "checkpoint"}
+    export_bundle(**options, output=tmp_path / "bundle", image_size=(32, 32))  # type: ignore[arg-type]
+    image = data.astronaut()
+    pixels = processor(image, return_tensors="pt")["pixel_values"]
+    with pr.load(tmp_path / "bundle") as classify, torch.no_grad():
+        np.testing.assert_allclose(classify.processor(image), pixels[0], rtol=0, atol=1e-5)
+        best = int(model(inputs=pixels).logits.argmax())
+        assert classify(image)[0].label == model.config.id2label[best]
+    (tmp_path / "checkpoint" / "preprocessor_config.json").write_text('{"image_mean": "grey"}')
+    with pytest.raises(pr.InputError, match=r"preprocessor_config.json cannot be used .* correct it, or remove it"):
+        export_bundle(**options, output=tmp_path / "other")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["vectors", "frames"])
+def test_features_of_vectors_and_frames(kind: str, tmp_path: Path) -> None:
+    if kind == "vectors":
+        torch.manual_seed(0)
+        config = PerceiverConfig(num_latents=8, d_latents=32, d_model=16, num_self_attends_per_block=1)
+        PerceiverModel(config).save_pretrained(tmp_path / "checkpoint")
+        item: Any = np.random.default_rng(0).standard_normal((21, 16)).astype(np.float32)
+    else:
+        save_random_head(tmp_path / "checkpoint", HEADS[5].name, HEADS[5].tiny)
+        item = (data.astronaut()[:40, :56], data.astronaut()[2:42, 1:57])
+    export_bundle(task="features", checkpoint=tmp_path / "checkpoint", output=tmp_path / "bundle")
+    model = load_checkpoint(tmp_path / "checkpoint")
+    with torch.no_grad():
+        latents = model(torch.from_numpy(item)[None]) if kind == "vectors" else model.encode(model_frames(*item))[0]
+    expected = latents[0].numpy()
+    with pr.load(tmp_path / "bundle") as features:
+        assert np.abs(features(item) - expected).max() <= 1e-4 * expected.std()
+        assert np.abs(features(item)[::-1] - expected).max() > 0.1 * expected.std()
+        with pytest.raises(pr.InputError, match=r"vectors should be finite floats \(M, 16\)|larger than the model's 56x40"):
+            features(np.zeros((3, 15), np.float32) if kind == "vectors" else (data.astronaut(), data.astronaut()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
@@ -25,7 +26,7 @@ def silent(done: int, total: int) -> None:
     """Progress that nobody wants to see."""
 
 
-class Pipeline:
+class Pipeline(ABC):
     """A task from a bundle. Callable, safe to share between threads, closes on `with`."""
 
     graph_names: ClassVar[tuple[str, ...]] = ("encode", "decode")
@@ -57,9 +58,9 @@ class Pipeline:
             raise BackendError(f"{graph} gave an output of shape {output.shape}, expected {shape}")
         return output
 
+    @abstractmethod
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The pipeline's answer to the inputs of a bundle's sample.npz, by name of output."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Release the sessions. Also done at the end of a `with` block."""
