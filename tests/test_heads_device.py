@@ -230,6 +230,8 @@ def test_learned_positions_of_another_size(tmp_path: Path) -> None:
     with pr.load(tmp_path / "bundle") as classify, torch.no_grad():
         pixels = classify.processor(image)[None]
         assert pixels.shape == (1, 3, 40, 24)
+        with pytest.raises(pr.InputError, match="positions are learned, of one size: export it again with --image-size"):
+            classify(image, size=(32, 32))
         latents = classify.run("encode", {"pixel_values": pixels}, shape=(1, None, None))
         found = classify.run("decode", {"latents": latents}, shape=(1, None))
         expected = model(inputs=torch.from_numpy(pixels), interpolate_pos_encoding=True).logits.numpy()

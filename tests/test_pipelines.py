@@ -120,6 +120,23 @@ def test_labels(classify: Any, classify_image: Any) -> None:
     assert [classify_image(picture, top_k=1)[0].label for picture in pictures] == [each[0].label for each in together]
 
 
+def test_another_input_size(bundles: dict[str, Path], classify_image: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fourier positions take any; what is cut out of the image stays the same share."""
+    shapes = []
+    encode = classify_image.graphs["encode"]
+    monkeypatch.setattr(
+        encode, "run", lambda inputs, run=encode.run: shapes.append(inputs["pixel_values"].shape) or run(inputs)
+    )
+    usual = classify_image(data.astronaut())
+    assert classify_image(data.astronaut(), size=(224, 224)) == usual
+    assert classify_image(data.astronaut(), size=(96, 160)) != usual
+    assert shapes == [(1, 3, 224, 224), (1, 3, 224, 224), (1, 3, 96, 160)]
+    assert classify_image.processor.resized((112, 56)).crop == (128, 64)
+    for wrong in ((0, 9), (9999, 64), (64.5, 64)):
+        with pytest.raises(pr.InputError, match="the size is"):
+            classify_image(data.astronaut(), size=wrong)
+
+
 def test_problems() -> None:
     logits = np.array([0.0, 2.0, -2.0], np.float32)
     names = ("a", "b", "c")

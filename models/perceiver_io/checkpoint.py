@@ -188,7 +188,9 @@ def check_tensors(path: Path, expected: Mapping[str, Tensor], found: Mapping[str
 def _download(hub_id: str, *, allow_pickle: bool, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
-    patterns = ["config.json", "model.safetensors", "README.md"] + ["pytorch_model.bin"] * allow_pickle
+    patterns = ["config.json", "preprocessor_config.json", "model.safetensors", "README.md"] + [
+        "pytorch_model.bin"
+    ] * allow_pickle
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
     except Exception as error:  # offline, refused, unknown: huggingface_hub raises a different kind for each

@@ -28,26 +28,42 @@ class ImageClassificationPipeline(Pipeline):
         super().__init__(bundle, device=device, threads=threads)
 
     @overload
-    def __call__(self, images: Array, *, top_k: int = 5) -> list[LabelScore]: ...
+    def __call__(self, images: Array, *, top_k: int = 5, size: tuple[int, int] | None = None) -> list[LabelScore]: ...
 
     @overload
-    def __call__(self, images: list[Array], *, top_k: int = 5) -> list[list[LabelScore]]: ...
+    def __call__(
+        self, images: list[Array], *, top_k: int = 5, size: tuple[int, int] | None = None
+    ) -> list[list[LabelScore]]: ...
 
-    def __call__(self, images: Array | list[Array], *, top_k: int = 5) -> list[LabelScore] | list[list[LabelScore]]:
-        """The `top_k` best labels of an image, or of each of a list (one batch), best first. Raises `InputError`."""
+    def __call__(
+        self, images: Array | list[Array], *, top_k: int = 5, size: tuple[int, int] | None = None
+    ) -> list[LabelScore] | list[list[LabelScore]]:
+        """The `top_k` best labels of an image, or of each of a list (one batch), best first.
+
+        `size` (height, width) runs the model on another input size than the bundle's, where its positions are Fourier
+        features; learned ones raise `InputError`, as images that are none do.
+        """
         if isinstance(images, list):
-            return [self.labels.scores(row, top_k) for row in self._logits(images)]
-        return self.labels.scores(self._logits([images])[0], top_k)
+            return [self.labels.scores(row, top_k) for row in self._logits(images, size)]
+        return self.labels.scores(self._logits([images], size)[0], top_k)
 
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Inputs `image`; output `logits` (labels,)."""
         return {"logits": self._logits([inputs["image"]])[0]}
 
-    def _logits(self, images: Sequence[Array]) -> Floats:
+    def _logits(self, images: Sequence[Array], size: tuple[int, int] | None = None) -> Floats:
         if not images:
             raise InputError("the list of images is empty: give at least one")
+        processor = self.processor if size is None else self._processor(size)
         with self.timing.stage("preprocess"):
             names = ["the image"] if len(images) == 1 else [f"image {number}" for number in range(len(images))]
-            pixel_values = np.stack([self.processor(image, name) for image, name in zip(images, names)])
+            pixel_values = np.stack([processor(image, name) for image, name in zip(images, names)])
         latents = self.run("encode", {"pixel_values": pixel_values}, shape=(len(images), None, None))
         return self.run("decode", {"latents": latents}, shape=(len(images), len(self.labels.names)))
+
+    def _processor(self, size: tuple[int, int]) -> ImageProcessor:
+        """The processor for another input size. Raises `InputError` where the graph takes one size only."""
+        shape = self.manifest.graphs["encode"].inputs[0].shape
+        if any(isinstance(side, int) for side in shape[2:]):
+            raise InputError("this bundle's positions are learned, of one size: export it again with --image-size")
+        return self.processor.resized(size)

@@ -7,7 +7,7 @@ cubic kernel (a = -0.5) stretched by the reduction, so that no source pixel is s
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from perceiver_runtime.errors import InputError, IntegrityError
 
 Floats = NDArray[np.float32]
-MAX_SIDE = 4096  # of the model's input: bounds memory whatever a manifest says
+MIN_SIDE, MAX_SIDE = 16, 4096  # of an input that is asked for; and whatever a manifest says, to bound memory
 _FIXED_POINT = float(1 << 22)  # Pillow's weights for bytes are whole multiples of 1 / this
 _GROUP = 16  # target pixels computed at once
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's convert("L")
@@ -45,6 +45,13 @@ class ImageProcessor:
         if not valid or not finite or len(mean) != len(std) or len(mean) not in (1, 3):
             raise IntegrityError(f"the manifest's processor constants make no sense: {data}")
         return cls((height, width), (rows, columns), mean, std)
+
+    def resized(self, size: tuple[int, int]) -> ImageProcessor:
+        """The same for another input size (height, width): the same share of the image is cut out. Raises `InputError`."""
+        if not (len(size) == 2 and all(type(side) is int and MIN_SIDE <= side <= MAX_SIDE for side in size)):
+            raise InputError(f"the size is {size}: give height and width in whole pixels, {MIN_SIDE} to {MAX_SIDE} each")
+        height, width = (round(crop * side / own) for crop, side, own in zip(self.crop, size, self.size))
+        return replace(self, size=size, crop=(height, width))
 
     def __call__(self, image: NDArray[Any], name: str = "the image") -> Floats:
         """An image (H, W), (H, W, 1 to 4), uint8 or float in [0, 1] → float32 (channels, height, width), normalised.

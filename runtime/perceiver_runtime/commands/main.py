@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -43,10 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(parsed, f"{error.filename or 'a file'}: {error.strerror or error}", 1)
     except KeyboardInterrupt:
         return _failed(parsed, "interrupted", 130)
-    if parsed.json:
-        print(json.dumps(result, indent=2))
-    else:
-        print(parsed.render(result))
+    try:
+        print(json.dumps(result, indent=2) if parsed.json else parsed.render(result), flush=True)
+    except BrokenPipeError:  # whoever read it has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -17,7 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     """What follows the bundle."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, with Pillow, or uint8 .npy arrays")
     parser.add_argument("--top-k", type=positive, default=5, metavar="N", help="how many labels to print (default: 5)")
+    parser.add_argument("--size", type=_size, metavar="N|HxW", help="the model's input size, where its positions allow another")
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images run at once (default: 1)")
+
+
+def _size(text: str) -> tuple[int, int]:
+    sides = [int(side) for side in text.lower().split("x")]  # argparse reports a ValueError
+    return sides[0], sides[-1]
 
 
 def run(arguments: argparse.Namespace) -> dict[str, object]:
@@ -30,7 +36,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         results = []
         for first in range(0, len(names), arguments.batch):
             chosen = names[first : first + arguments.batch]
-            found = classify([read_image(name) for name in chosen], top_k=arguments.top_k)
+            found = classify([read_image(name) for name in chosen], top_k=arguments.top_k, size=arguments.size)
             results += [
                 {"input": name, "labels": [dataclasses.asdict(label) for label in labels]}
                 for name, labels in zip(chosen, found)
