@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from perceiver_deploy.pictures import sample_frames
-from perceiver_deploy.recipe import Answer, Case, Graphs, Inputs, Recipe, agreement, rows, shape_text
+from perceiver_deploy.recipe import Case, ClassificationRecipe, Inputs, shape_text
 from perceiver_export.image import SMALLEST
 from perceiver_runtime import InputError
 from perceiver_runtime.image_processing import ImageProcessor, with_channels
 from perceiver_runtime.known_answer import Sample
 from perceiver_runtime.manifest import Range
-from perceiver_runtime.onnx_backend import OnnxGraph
 
 LARGEST, ODD = 1024, (61, 83)
 KNOWN_ANSWER_SIZE = (120, 180)
@@ -26,16 +26,36 @@ _IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 _CROP_SHARE = 224 / 256
 
 
-class ImageRecipe(Recipe):
+class ImageRecipe(ClassificationRecipe):
     """An image to labels."""
 
     usage = "image.png"
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, int]:
-        """Height and width that images are resized to."""
-        chosen: tuple[int, int] = self.options.image_size or self.config.image.size
-        return chosen
+        """Height and width that images are resized to: as asked for, else as the checkpoint's own processor has it."""
+        if self.options.image_size is not None:
+            return self.options.image_size
+        own: tuple[int, int] = self.config.image.size
+        if self.config.image.positions == "fourier" and "size" in self._preprocessor:
+            own = round(_side(self._preprocessor["size"], "height")), round(_side(self._preprocessor["size"], "width"))
+        return own
+
+    @cached_property
+    def _preprocessor(self) -> dict[str, Any]:
+        """The checkpoint's preprocessor_config.json, empty where it has none."""
+        file = self.folder / PREPROCESSOR_FILE
+        try:
+            found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        except (OSError, ValueError) as error:
+            raise self._unusable(error) from error
+        if not isinstance(found, dict):
+            raise self._unusable("it holds no JSON object")
+        return found
+
+    def _unusable(self, reason: object) -> InputError:
+        file = self.folder / PREPROCESSOR_FILE
+        return InputError(f"{file} cannot be used ({reason}): correct it, or remove it for DeepMind's constants")
 
     def graph_options(self) -> dict[str, Any]:
         """Learned positions are made for one size."""
@@ -50,28 +70,24 @@ class ImageRecipe(Recipe):
 
         From the checkpoint's preprocessor_config.json where it has one, else DeepMind's.
         """
-        height, width = self.size
-        channels = self.config.image.image_channels
-        crop = [round(height / _CROP_SHARE), round(width / _CROP_SHARE)]
-        constants: dict[str, Any] = {"size": [height, width], "crop": crop, "problem": self.config.problem}
-        constants |= _IMAGENET if channels == 3 else {"mean": [0.5] * channels, "std": [0.5] * channels}
-        file = self.folder / PREPROCESSOR_FILE
-        if not file.is_file():
-            return constants
+        channels, found = self.config.image.image_channels, self._preprocessor
+        constants: dict[str, Any] = _IMAGENET if channels == 3 else {"mean": [0.5] * channels, "std": [0.5] * channels}
+        share = [_CROP_SHARE, _CROP_SHARE]
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            if found.get("image_mean") and found.get("do_normalize", True):
-                constants |= {"mean": list(found["image_mean"]), "std": list(found["image_std"])}
+            height, width = self.size
             if not found.get("do_normalize", True):
-                constants |= {"mean": [0.0] * channels, "std": [1.0] * channels}
-            if not found.get("do_center_crop", True):
-                constants["crop"] = [0, 0]
-            elif "crop_size" in found and "size" in found:
+                constants = {"mean": [0.0] * channels, "std": [1.0] * channels}
+            elif found.get("image_mean"):
+                constants = {"mean": list(found["image_mean"]), "std": list(found["image_std"])}
+            if "crop_size" in found and "size" in found:
                 share = [_side(found["size"], side) / _side(found["crop_size"], side) for side in ("height", "width")]
-                constants["crop"] = [round(height / share[0]), round(width / share[1])]
+            crop = [round(height / share[0]), round(width / share[1])] if found.get("do_center_crop", True) else [0, 0]
+            constants = {"size": [height, width], "crop": crop, "problem": self.config.problem, **constants}
             ImageProcessor.from_json(constants)
-        except Exception as error:
-            raise InputError(f"{file} cannot be used ({error}): correct it, or remove it for DeepMind's constants") from error
+        except InputError:
+            raise
+        except Exception as error:  # whatever a wrong type in the file leads to
+            raise self._unusable(error) from error
         return constants
 
     def cases(self) -> Iterator[Case]:
@@ -97,24 +113,11 @@ class ImageRecipe(Recipe):
         normalised = (pixels - np.array(constants["mean"], np.float32)) / np.array(constants["std"], np.float32)
         return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
 
-    @torch.no_grad()
-    def reference(self, model: Any, inputs: Inputs) -> Answer:
-        """Latents and logits (B, labels)."""
-        latents = model.encode(torch.from_numpy(inputs["pixel_values"].copy()))
-        return {"latents": rows(latents.numpy()), "logits": model.decoder(latents).numpy()}
-
-    def answer(self, graphs: Graphs, inputs: Inputs) -> Answer:
-        """The same from the graphs."""
-        latents = graphs["encode"].run(inputs)[0]
-        return {"latents": rows(latents), "logits": graphs["decode"].run({"latents": latents})[0]}
-
-    def fused_answer(self, graph: OnnxGraph, inputs: Inputs) -> Answer:
-        """The logits from the fused graph."""
-        return {"logits": graph.run(inputs)[0]}
-
-    def figures(self, reference: Answer, found: Answer) -> dict[str, float]:
-        """How many images have the same first label."""
-        return {"top1_agreeing": agreement(reference["logits"], found["logits"])}
+    def encode(self, model: Any, inputs: Inputs) -> torch.Tensor:
+        """torch's latents (B, N, D)."""
+        with torch.no_grad():
+            latents: torch.Tensor = model.encode(torch.from_numpy(inputs["pixel_values"].copy()))
+        return latents
 
     def sample(self, model: Any) -> Sample:
         """A photograph of another size than the model's. What is known is the graphs' part: the processor makes its input."""

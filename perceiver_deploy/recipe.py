@@ -90,6 +90,33 @@ class Recipe(ABC):
         return {}
 
 
+class ClassificationRecipe(Recipe):
+    """What classifiers of anything share: latents to logits."""
+
+    @abstractmethod
+    def encode(self, model: Any, inputs: Inputs) -> torch.Tensor:
+        """torch's latents (B, N, D)."""
+
+    @torch.no_grad()
+    def reference(self, model: Any, inputs: Inputs) -> Answer:
+        """Latents and logits (B, labels)."""
+        latents = self.encode(model, inputs)
+        return {"latents": rows(latents.numpy()), "logits": model.decoder(latents).numpy()}
+
+    def answer(self, graphs: Graphs, inputs: Inputs) -> Answer:
+        """The same from the graphs."""
+        latents = graphs["encode"].run(inputs)[0]
+        return {"latents": rows(latents), "logits": graphs["decode"].run({"latents": latents})[0]}
+
+    def fused_answer(self, graph: OnnxGraph, inputs: Inputs) -> Answer:
+        """The logits from the fused graph."""
+        return {"logits": graph.run(inputs)[0]}
+
+    def figures(self, reference: Answer, found: Answer) -> dict[str, float]:
+        """How many inputs have the same first label."""
+        return {"top1_agreeing": agreement(reference["logits"], found["logits"])}
+
+
 def rows(array: Array) -> Array:
     """(..., channels) → (all the rest, channels)."""
     return array.reshape(-1, array.shape[-1])

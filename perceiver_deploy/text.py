@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from perceiver_deploy.recipe import Answer, Case, Graphs, Inputs, Recipe, agreement, rows, shape_text, tensors
+from perceiver_deploy.recipe import (
+    Answer,
+    Case,
+    ClassificationRecipe,
+    Graphs,
+    Inputs,
+    Recipe,
+    agreement,
+    rows,
+    shape_text,
+    tensors,
+)
 from perceiver_runtime import tokenizer
 from perceiver_runtime.known_answer import Sample
 from perceiver_runtime.manifest import Range
@@ -48,7 +59,8 @@ class TextRecipe(Recipe):
                 alone = tuple(_inputs([sequence]) for sequence in sequences[:2])
                 yield Case(f"{shape_text(alone[0])}, twice", alone)
 
-    def _encode(self, model: Any, inputs: Inputs) -> torch.Tensor:
+    def encode(self, model: Any, inputs: Inputs) -> torch.Tensor:
+        """torch's latents (B, N, D)."""
         given = tensors(inputs)
         latents: torch.Tensor = model.encode(given["input_ids"], given["attention_mask"])
         return latents
@@ -66,7 +78,7 @@ class FillMaskRecipe(TextRecipe):
     @torch.no_grad()
     def reference(self, model: Any, inputs: Inputs) -> Answer:
         """Latents, and logits at some positions of each text: (positions, vocabulary)."""
-        latents = self._encode(model, inputs)
+        latents = self.encode(model, inputs)
         logits = model.decode(latents, torch.from_numpy(_positions(inputs)))
         return {"latents": rows(latents.numpy()), "logits": rows(logits.numpy())}
 
@@ -96,7 +108,7 @@ class FillMaskRecipe(TextRecipe):
         return Sample({"text": to_bytes(text)}, {"logits": logits})
 
 
-class TextClassificationRecipe(TextRecipe):
+class TextClassificationRecipe(TextRecipe, ClassificationRecipe):
     """A text to labels."""
 
     usage = '"a text"'
@@ -104,25 +116,6 @@ class TextClassificationRecipe(TextRecipe):
     def processor(self) -> dict[str, Any]:
         """The constants of the text, and how logits become probabilities."""
         return super().processor() | {"problem": self.config.problem}
-
-    @torch.no_grad()
-    def reference(self, model: Any, inputs: Inputs) -> Answer:
-        """Latents and logits (B, labels)."""
-        latents = self._encode(model, inputs)
-        return {"latents": rows(latents.numpy()), "logits": model.decoder(latents).numpy()}
-
-    def answer(self, graphs: Graphs, inputs: Inputs) -> Answer:
-        """The same from the graphs."""
-        latents = graphs["encode"].run(inputs)[0]
-        return {"latents": rows(latents), "logits": graphs["decode"].run({"latents": latents})[0]}
-
-    def fused_answer(self, graph: OnnxGraph, inputs: Inputs) -> Answer:
-        """The logits from the fused graph."""
-        return {"logits": graph.run(inputs)[0]}
-
-    def figures(self, reference: Answer, found: Answer) -> dict[str, float]:
-        """How many texts have the same first label."""
-        return {"top1_agreeing": agreement(reference["logits"], found["logits"])}
 
     def sample(self, model: Any) -> Sample:
         """A sentence."""

@@ -252,7 +252,7 @@ def test_the_checkpoint_s_own_image_constants(tmp_path: Path) -> None:
     )
     processor.save_pretrained(tmp_path / "checkpoint")
     options = {"task": "image-classification", "checkpoint": tmp_path / "checkpoint"}
-    export_bundle(**options, output=tmp_path / "bundle", image_size=(32, 32))  # type: ignore[arg-type]
+    export_bundle(**options, output=tmp_path / "bundle")  # type: ignore[arg-type]
     image = data.astronaut()
     pixels = processor(image, return_tensors="pt")["pixel_values"]
     with pr.load(tmp_path / "bundle") as classify, torch.no_grad():

@@ -80,7 +80,8 @@ def image_encode(traced: ImageClassifier, size: tuple[int, int] | None) -> Graph
     example = size
     if image.positions == "fourier":
         step = image.downsample if image.kind == "patches" else 1
-        height, width = Dim("H", min=-(-SMALLEST // step)), Dim("W", min=-(-SMALLEST // step))
+        least = max(2, -(-SMALLEST // step))
+        height, width = Dim("H", min=least), Dim("W", min=least)
         dynamic |= {2: step * height, 3: step * width} if step > 1 else {2: height, 3: width}
         example = (36 * step, 44 * step)
     return GraphSpec(

@@ -146,7 +146,10 @@ def _weights_file(folder: Path, *, allow_pickle: bool) -> Path:
     if weights.is_file():
         return weights
     if not pickle.is_file():
-        raise CheckpointError(f"{folder} has no model.safetensors")
+        raise CheckpointError(
+            f"{folder} has no model.safetensors: if its author gives only pytorch_model.bin, which is a pickle, pass "
+            "allow_pickle (--allow-pickle) if you trust it"
+        )
     if not allow_pickle:
         raise CheckpointError(
             f"{folder} has no model.safetensors, only pytorch_model.bin, which is a pickle and can run code when read: "
