@@ -219,6 +219,13 @@ def test_multimodal_trains() -> None:
     assert {name for name, parameter in model.named_parameters() if parameter.grad is None} <= unused
 
 
+@pytest.mark.parametrize("published", pio.PUBLISHED.values(), ids=pio.PUBLISHED)
+def test_no_container_that_data_parallel_loses(published: Any) -> None:
+    with torch.device("meta"):
+        model = pio.TASKS[published.task].build(published.config)
+    assert not any(isinstance(module, (nn.ParameterDict, nn.ParameterList)) for module in model.modules())
+
+
 def test_output_positions_are_not_the_grid_s() -> None:
     assert output_positions(torch.tensor([0, 3]), (4,))[:, 0].tolist() == [-1.0, 0.5]
 

@@ -13,9 +13,11 @@ from torch.export import Dim
 from perceiver_export.graph_spec import GraphSpec, traceable
 from perceiver_export.passes.fold_transposes import fold_transposes
 from perceiver_export.passes.lower_attention_ort import lower_attention_ort
+from perceiver_export.passes.lower_attention_primitive import lower_attention_primitive
 from perceiver_export.passes.share_initializers import share_initializers
 from perceiver_export.trace import trace
 from perceiver_io import EncoderConfig, PerceiverModel
+from perceiver_io.attention import scaled_dot_product
 
 
 def run(model: ir.Model, path: Path, **inputs: np.ndarray) -> np.ndarray:
@@ -99,6 +101,32 @@ class Encode(nn.Module):
         return latents
 
 
+@pytest.mark.parametrize(("heads", "qk", "v"), [(1, 7, 5), (3, 9, 6), (4, 8, 20)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_primitive_lowering_equals_attention(heads: int, qk: int, v: int, masked: bool, tmp_path: Path) -> None:
+    def dynamic(name: str, *shape: str | int, dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:
+        return ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(dtype))
+
+    inputs = [dynamic("q", "B", "Q", qk), dynamic("k", "B", "M", qk), dynamic("v", "B", "M", v)]
+    inputs += [dynamic("mask", "B", "M", dtype=ir.DataType.INT64)] * masked
+    node = ir.node("Attention", inputs, {"num_heads": heads}, domain="perceiver", name="a")
+    output = node.outputs[0]
+    output.name, output.shape, output.type = "out", ir.Shape(["B", "Q", v]), ir.TensorType(ir.DataType.FLOAT)
+    made = ir.Graph(inputs, [output], nodes=[node], opset_imports={"": 18}, name="g")
+    model = ir.Model(made, ir_version=10)
+    assert lower_attention_primitive(model, masked_only=True) == masked
+    assert lower_attention_primitive(model) == 1 - masked
+    values = {"q": torch.randn(2, 11, qk), "k": torch.randn(2, 13, qk), "v": torch.randn(2, 13, v)}
+    mask = torch.ones(2, 13, dtype=torch.int64)
+    mask[0, 5:] = 0
+    given = values | ({"mask": mask} if masked else {})
+    found = torch.from_numpy(run(model, tmp_path / "a.onnx", **{name: value.numpy() for name, value in given.items()}))
+    expected = scaled_dot_product(**values, heads=heads, mask=mask if masked else None, dropout=0.0)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    otherwise = scaled_dot_product(**values, heads=heads, mask=None if masked else mask, dropout=0.0)
+    assert (found - otherwise).abs().max() > 1e-2
+
+
 @pytest.mark.parametrize("heads", [1, 4])
 def test_masked_attention_is_lowered(heads: int, tmp_path: Path) -> None:
     """Masked keys change nothing; the mask left out changes much. A layer used three times keeps its weights once."""
@@ -119,6 +147,7 @@ def test_masked_attention_is_lowered(heads: int, tmp_path: Path) -> None:
     )
     traced = trace(spec)
     assert lower_attention_ort(traced) == 2 + 3
+    assert sum(node.op_type == "MultiHeadAttention" for node in traced.graph) == 3  # those without a mask
     fold_transposes(traced)
     share_initializers(traced)
     stored = sum(value.const_value.nbytes for value in traced.graph.initializers.values())  # type: ignore[union-attr]

@@ -19,6 +19,7 @@ from perceiver_io.encoder import PerceiverEncoder
 from perceiver_io.multimodal_preprocessor import (
     AudioPreprocessor,
     MultimodalPreprocessor,
+    NamedVectors,
     OneHotPreprocessor,
     VideoPreprocessor,
 )
@@ -51,7 +52,7 @@ class MultimodalDecoder(nn.Module):
         self.label = TrainablePositions(1, config.label_query_channels)
         widths = {AUDIO: self.audio.channels, IMAGE: self.video.channels, LABEL: config.label_query_channels}
         channels = max(widths.values()) + config.query_padding
-        self.padding = nn.ParameterDict({name: torch.randn(1, channels - width) for name, width in widths.items()})
+        self.padding = NamedVectors({name: channels - width for name, width in widths.items()})
         self.decoder = BasicDecoder(
             config.decoder, config.encoder, query_channels=channels, output_channels=config.output_channels
         )

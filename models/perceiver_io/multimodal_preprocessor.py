@@ -11,6 +11,19 @@ from perceiver_io.image_preprocessor import space_to_depth
 from perceiver_io.positions import FourierPositions
 
 
+class NamedVectors(nn.Module):
+    """A learned vector (1, channels) per name. A module and not a ParameterDict, which torch.nn.DataParallel does not copy."""
+
+    def __init__(self, channels: Mapping[str, int]) -> None:
+        super().__init__()
+        for name, count in channels.items():
+            self.register_parameter(name, nn.Parameter(torch.randn(1, count)))
+
+    def __getitem__(self, name: str) -> Tensor:
+        vector: Tensor = getattr(self, name)
+        return vector
+
+
 class VideoPreprocessor(nn.Module):
     """Patches of each frame, with Fourier features of (time, y, x)."""
 
@@ -68,8 +81,8 @@ class MultimodalPreprocessor(nn.Module):
         widths = {name: int(module.channels) for name, module in modalities.items()}  # type: ignore[arg-type]
         self.channels = max(widths.values()) + min_padding
         self.modalities = nn.ModuleDict({name: modalities[name] for name in sorted(modalities)})
-        self.padding = nn.ParameterDict({name: torch.randn(1, self.channels - width) for name, width in widths.items()})
-        self.mask = nn.ParameterDict({name: torch.randn(1, self.channels) for name in widths})
+        self.padding = NamedVectors({name: self.channels - width for name, width in widths.items()})
+        self.mask = NamedVectors(dict.fromkeys(widths, self.channels))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Inputs by name, at least one → (B, all tokens, channels)."""
