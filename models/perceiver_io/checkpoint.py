@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from perceiver_io import huggingface
 from perceiver_io.config_json import ConfigError, from_json, to_json
 from perceiver_io.huggingface_names import is_ignored, tensor_name
+from perceiver_io.huggingface_save import huggingface_config
 from perceiver_io.published import PUBLISHED
 from perceiver_io.tasks import TASKS, task_of
 
@@ -101,17 +102,32 @@ def load_files(files: CheckpointFiles) -> Any:
     return model.eval()
 
 
-def save_checkpoint(model: nn.Module, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
-    """Write `config.json` and `model.safetensors` of a task's model in this package's own layout, weights as `dtype`."""
+def save_checkpoint(
+    model: nn.Module,
+    folder: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    layout: Literal["perceiver_io", "huggingface"] = "perceiver_io",
+) -> None:
+    """Write `config.json` and `model.safetensors` of a task's model, weights as `dtype`.
+
+    In this package's own layout, or in Hugging Face's, which transformers loads too; raises `ConfigError` where that has no
+    equivalent of the model.
+    """
+    task = task_of(model)
+    config: Any = model.config
+    if layout == "huggingface":
+        data = huggingface_config(config) | {"dtype": str(dtype).removeprefix("torch.")}
+    else:
+        data = {"format": FORMAT, "task": task, "config": to_json(config)}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    task = task_of(model)
-    state = {
-        name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
-        for name, tensor in model.state_dict().items()
-    }
-    save_file(state, folder / "model.safetensors")
-    data = {"format": FORMAT, "task": task, "config": to_json(model.config)}
+    state = {}
+    for name, tensor in model.state_dict().items():
+        written = tensor_name(task, name) if layout == "huggingface" else name
+        kept = dtype if tensor.is_floating_point() else tensor.dtype
+        state[written] = tensor.detach().to("cpu", kept).contiguous()
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
