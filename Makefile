@@ -17,7 +17,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m perceiver_deploy.demo $(DEMO)
 
 test: lint
-	$(BIN)/python -m pytest -m "not tiled"
+	$(BIN)/python -m pytest -m "not long"
 
 test-all: lint
 	$(BIN)/python -m pytest

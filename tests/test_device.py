@@ -90,7 +90,7 @@ def test_published_size(device_python: Path, published: HuggingFace, published_b
 
 
 @pytest.mark.published_size
-@pytest.mark.tiled
+@pytest.mark.long
 def test_published_size_tiled(device_python: Path, published: HuggingFace, published_bundle: Path, tmp_path: Path) -> None:
     """The same on 436x1024, six tiles."""
     frames, points = real_frames(436, 1024), random_points(436, 1024)
