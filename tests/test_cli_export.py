@@ -144,7 +144,8 @@ def test_a_failing_replacement_keeps_the_old(tiny_bundle: Path, tmp_path: Path) 
 @pytest.mark.parametrize("at", ["tracing encode", "verifying", "frames 2x2x3x61x83"])
 def test_interrupting_leaves_no_bundle(tiny: HuggingFace, tmp_path: Path, number: signal.Signals, at: str) -> None:
     script = (
-        "import sys, perceiver_deploy.cli as cli\n"
+        "import signal, sys, perceiver_deploy.cli as cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored\n"
         "cli._progress = lambda: lambda text: print(text, flush=True)\n"
         f"sys.exit(cli.main(['--task', 'flow', '--checkpoint', {str(tiny.folder)!r}, '-o', 'flow']))\n"
     )
