@@ -16,6 +16,7 @@ from perceiver_deploy import __version__
 from perceiver_deploy.export import export_bundle, shipped_checkpoint
 from perceiver_deploy.tasks import ABOUT, RECIPES, SHIPPED_FOR, other_names, published_for, task_name
 from perceiver_runtime import BackendError, PerceiverError, UsageError
+from perceiver_runtime.commands.arguments import image_size
 from perceiver_runtime.manifest import Manifest
 
 
@@ -38,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--fused", action="store_true", help="also write one graph of the whole model, model.onnx")
     parser.add_argument(
         "--image-size",
-        type=_size,
+        type=image_size,
         metavar="N|HxW",
         help="what images are resized to (default: the checkpoint's size); learned positions are interpolated for it",
     )
@@ -50,13 +51,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--version", action="version", version=f"perceiver-deploy {__version__}")
     return parser
-
-
-def _size(text: str) -> tuple[int, int]:
-    sides = [int(side) for side in text.lower().split("x")]  # argparse reports a ValueError
-    if not 1 <= len(sides) <= 2 or min(sides) < 16 or max(sides) > 4096:
-        raise argparse.ArgumentTypeError("give a size such as 288 or 288x320, of 16 to 4096 pixels a side")
-    return sides[0], sides[-1]
 
 
 def list_tasks() -> list[dict[str, object]]:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from perceiver_io.fill_mask import IGNORED
+from perceiver_runtime.tokenizer import CLS, FIRST_BYTE, MASK, PAD, SEP
 
-PAD, MASK, CLS, SEP, FIRST_BYTE = 0, 3, 4, 5, 6
 SHARE = 0.15  # of a text's bytes that are hidden
 _WORD = re.compile(rb" ?[A-Za-z]+")
 

@@ -1,8 +1,9 @@
 """`perceiver::Attention` → MatMul, Softmax, MatMul of ONNX itself, with the score matrix stored.
 
-For attention with a mask. ONNX Runtime 1.20's fused operator writes beyond its memory when it is given a key padding mask (the
-process aborts; seen with its arena off, versions 1.21 to 1.31 do not), and with a mask no version avoids the score matrix, so
-nothing is lost: a text's has heads × latents × bytes entries. Masked scores become -65504, which float16 can hold too.
+For attention with a mask. With a key padding mask, ONNX Runtime 1.20's fused operator corrupts memory (the process aborts;
+seen with its arena off in 1.20.0 and 1.20.1, not in 1.21.1, 1.22.1, 1.23.2 and 1.24.4), and the mask turns its flash kernel
+off, so nothing is lost: a text's score matrix has heads × latents × bytes entries. Masked scores become -65504, which float16
+can hold too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Equal stored tensors become one: a layer that is applied eight times keeps its weights once.
 
-Tracing repeats a shared layer, and transposing a linear layer's weight leaves a copy at each repetition: 1.3 GB for an image
-classifier that has 195 MB of weights. Equal means type, shape and every byte (by a 512-bit hash).
+Tracing repeats a shared layer, and transposing a linear layer's weight leaves a copy at each repetition. Equal means type,
+shape and every byte (by a 512-bit hash).
 """
 
 from __future__ import annotations

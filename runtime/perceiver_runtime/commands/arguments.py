@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from perceiver_runtime.image_processing import MAX_SIDE, MIN_SIDE
 from perceiver_runtime.onnx_backend import DEVICES
 
 
@@ -13,6 +14,14 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError("give at least 1")
     return value
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """An argument that is a size in pixels, 288 or 288x320: (height, width)."""
+    sides = [int(side) for side in text.lower().split("x")]  # argparse reports a ValueError
+    if len(sides) > 2 or min(sides) < MIN_SIDE or max(sides) > MAX_SIDE:
+        raise argparse.ArgumentTypeError(f"give a size such as 288 or 288x320, of {MIN_SIDE} to {MAX_SIDE} pixels a side")
+    return sides[0], sides[-1]
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import time
 
-from perceiver_runtime.commands.arguments import positive
+from perceiver_runtime.commands.arguments import image_size, positive
 from perceiver_runtime.commands.outputs import progress
 from perceiver_runtime.image_files import read_image
 from perceiver_runtime.loading import load
@@ -17,13 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     """What follows the bundle."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, with Pillow, or uint8 .npy arrays")
     parser.add_argument("--top-k", type=positive, default=5, metavar="N", help="how many labels to print (default: 5)")
-    parser.add_argument("--size", type=_size, metavar="N|HxW", help="the model's input size, where its positions allow another")
+    parser.add_argument("--size", type=image_size, metavar="N|HxW", help="another input size, where positions allow it")
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images run at once (default: 1)")
-
-
-def _size(text: str) -> tuple[int, int]:
-    sides = [int(side) for side in text.lower().split("x")]  # argparse reports a ValueError
-    return sides[0], sides[-1]
 
 
 def run(arguments: argparse.Namespace) -> dict[str, object]:
