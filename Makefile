@@ -1,4 +1,4 @@
-# make demo   see the motion between two photographs
+# make demo   see every task: text and pictures
 # make test   ruff, mypy, pytest
 # Both set up .venv on their own. Another Python: make PYTHON=python3.12 demo
 
@@ -12,8 +12,6 @@ SETUP_FILES = constraints.txt pyproject.toml runtime/pyproject.toml
 .PHONY: demo test test-all lint clean
 
 demo: $(VENV)/.demo
-	mkdir -p $(DEMO)
-	$(BIN)/perceiver-export --task flow --output $(DEMO)/flow --force
 	$(BIN)/python -m perceiver_deploy.demo $(DEMO)
 
 test: lint

@@ -15,9 +15,11 @@ from types import FrameType
 from perceiver_deploy import __version__
 from perceiver_deploy.export import export_bundle, shipped_checkpoint
 from perceiver_deploy.tasks import ABOUT, RECIPES, SHIPPED_FOR, other_names, published_for, task_name
-from perceiver_runtime import BackendError, PerceiverError, UsageError
-from perceiver_runtime.commands.arguments import image_size
+from perceiver_runtime import PerceiverError, UsageError
+from perceiver_runtime.commands.arguments import image_size, positive
 from perceiver_runtime.manifest import Manifest
+
+RUNS_ON = {"ort": "ONNX Runtime", "tensorrt": "TensorRT"}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,7 +46,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="what images are resized to (default: the checkpoint's size); learned positions are interpolated for it",
     )
     parser.add_argument("--target", default="ort", choices=["ort", "tensorrt"], help="what runs the graphs (default: ort)")
-    parser.add_argument("--fp16", action="store_true", help="half precision (not in this version yet)")
+    parser.add_argument(
+        "--memory-budget",
+        type=positive,
+        default=512,
+        metavar="MB",
+        help="for TensorRT: the largest score matrix of an attention that it does not fuse (default: 512)",
+    )
+    parser.add_argument("--fp16", action="store_true", help="half precision: half the size, for GPUs; verified against fp32")
     parser.add_argument("--revision", help="branch, tag or commit of a hub checkpoint")
     parser.add_argument("--allow-pickle", action="store_true", help="also read pytorch_model.bin, if you trust it")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
@@ -80,10 +89,6 @@ def _tasks_text(tasks: list[dict[str, object]]) -> str:
 
 def run(arguments: argparse.Namespace) -> Manifest:
     """Do what the command line asks for. Raises `PerceiverError`."""
-    if arguments.fp16:
-        raise BackendError("--fp16 is not in this version yet: leave it out for an fp32 bundle")
-    if arguments.target == "tensorrt":
-        raise BackendError("--target tensorrt is not in this version yet: use --target ort")
     if not arguments.checkpoint:
         _say(
             f"using the small checkpoint shipped for {arguments.task}, {shipped_checkpoint(arguments.task)}; "
@@ -97,6 +102,9 @@ def run(arguments: argparse.Namespace) -> Manifest:
         revision=arguments.revision,
         fused=arguments.fused,
         image_size=arguments.image_size,
+        precision="fp16" if arguments.fp16 else "fp32",
+        target=arguments.target,
+        memory_budget_mb=arguments.memory_budget,
         force=arguments.force,
         progress=_progress(),
     )
@@ -131,8 +139,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{name} off by {own['max_error']:.2g}{unit} at most, {own['allowed']:.2g}{unit} allowed"
         for name, own in summary["outputs"].items()
     ]
+    closeness = "equal to torch" if manifest.precision == "fp32" else "near to torch in fp32"
     print(
-        f"wrote {arguments.output} ({size:.1f} MB, {manifest.precision}, for ONNX Runtime), equal to torch on "
+        f"wrote {arguments.output} ({size:.1f} MB, {manifest.precision}, for {RUNS_ON[manifest.target]}), {closeness} on "
         f"{summary['cases']} shapes: {'; '.join(errors)}"
     )
     print(f"next: perceiver run {arguments.output} {RECIPES[manifest.task].usage}")

@@ -1,20 +1,27 @@
 """How far an answer is from the reference, and whether that is near enough.
 
 Errors are measured against the reference's own spread over what differs (pixels, masked bytes, inputs), not its size: an
-answer that is almost constant would otherwise pass whatever the graph computes. A little is allowed for the rounding of
-float32 at the reference's size.
+answer that is almost constant would otherwise pass whatever the graph computes. A little is allowed for rounding at the
+reference's size.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-SPREAD_SHARE = 2e-3  # largest error allowed, as a share of the spread ...
-ROUNDING = 2e-5  # ... plus this share of the largest value
+
+class Tolerance(NamedTuple):
+    """The largest error allowed: a share of the spread, plus a share of the largest value."""
+
+    spread_share: float
+    rounding: float
+
+
+TOLERANCES = {"fp32": Tolerance(2e-3, 2e-5), "fp16": Tolerance(5e-2, 5e-3)}
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Comparison:
     allowed: float
 
     @classmethod
-    def of(cls, reference: NDArray[Any], found: NDArray[Any]) -> Comparison:
+    def of(cls, reference: NDArray[Any], found: NDArray[Any], tolerance: Tolerance) -> Comparison:
         """Compare. An empty or misshapen answer is infinitely far off."""
         if reference.size == 0 or reference.shape != found.shape:
             return cls(float("inf"), float("inf"), 0.0, 0.0, 0, 0.0)
@@ -41,7 +48,7 @@ class Comparison:
             spread=spread,
             cosine=float((reference.astype(np.float64) * found).sum() / norms) if norms else 0.0,
             not_finite=int((~np.isfinite(found)).sum()),
-            allowed=SPREAD_SHARE * spread + ROUNDING * float(np.abs(reference).max()),
+            allowed=tolerance.spread_share * spread + tolerance.rounding * float(np.abs(reference).max()),
         )
 
     @property

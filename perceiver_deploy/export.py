@@ -17,12 +17,13 @@ import onnx
 import onnxruntime
 import torch
 
-from perceiver_deploy.recipe import ExportOptions, Recipe
+from perceiver_deploy.recipe import ExportOptions, Precision, Recipe, Target
 from perceiver_deploy.staging import check_destination, staged_folder
 from perceiver_deploy.tasks import RECIPES, SHIPPED_FOR, published_for
 from perceiver_deploy.verify import RECEIPT_FILE
 from perceiver_export import export_graphs
 from perceiver_export.graph_spec import GraphSpec
+from perceiver_export.passes.lower_precision import OverflowingWeights
 from perceiver_io import SHIPPED, CheckpointError, to_json
 from perceiver_io.checkpoint import CheckpointFiles, find_checkpoint, load_files
 from perceiver_runtime import InputError, UsageError, VerificationError
@@ -50,13 +51,17 @@ def export_bundle(
     revision: str | None = None,
     fused: bool = False,
     image_size: tuple[int, int] | None = None,
+    precision: Precision = "fp32",
+    target: Target = "ort",
+    memory_budget_mb: int = 512,
     force: bool = False,
     progress: Callable[[str], None] = _silent,
 ) -> Manifest:
     """Export a checkpoint (a folder, a hub id, a shipped name; the task's shipped one by default) to a bundle at `output`.
 
     `fused` also writes one graph of the whole model, model.onnx. `image_size` (height, width) is what images are resized to,
-    the checkpoint's own by default; learned positions are interpolated for it. Returns the bundle's manifest. Raises
+    the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32 or fp16, `target` ort or
+    tensorrt; for the latter no score matrix has more than `memory_budget_mb`. Returns the bundle's manifest. Raises
     `UsageError` and `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if
     the graphs do not compute what torch computes; `output` is then left as it was.
     """
@@ -71,13 +76,25 @@ def export_bundle(
         model = load_files(files)
     except CheckpointError as error:
         raise InputError(str(error)) from error
-    options = ExportOptions(fused, image_size)
+    if fused and target == "tensorrt":
+        raise UsageError("one graph of the whole model is for ONNX Runtime: leave out --fused, or --target tensorrt")
+    options = ExportOptions(fused, image_size, precision, target, memory_budget_mb)
     recipe = RECIPES[task](model.config, options, files.config.parent)
     processor = recipe.processor()
     if image_size is not None and "crop" not in processor:
         raise UsageError(f"an image size is for tasks on images, not for {name}: leave it out")
     with staged_folder(output, force=force) as staging:
-        specs = export_graphs(task, model, staging, progress=progress, **recipe.graph_options())
+        try:
+            graphs = export_graphs(
+                task,
+                model,
+                staging,
+                progress=progress,
+                lowering=options.lowering(recipe.limited_ranges()),
+                **recipe.graph_options(),
+            )
+        except OverflowingWeights as error:
+            raise InputError(f"{name} does not fit into {precision}: {error}. Export it in fp32") from error
         progress("verifying against torch in a child process")
         _verify(files, task, options, staging, progress)
         receipt_file = staging / RECEIPT_FILE
@@ -91,12 +108,13 @@ def export_bundle(
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             task=task,
-            precision="fp32",
-            target="ort",
+            precision=precision,
+            target=target,
             config={key: value for key, value in to_json(model.config).items() if key != "labels"},
             processor=processor,
-            graphs={spec.name: _graph_entry(spec) for spec in specs},
-            ranges=recipe.ranges(),
+            graphs={spec.name: _graph_entry(spec) for spec in graphs.specs},
+            ranges=recipe.limited_ranges(),
+            choices=graphs.choices,
             source=source,
             tools=_tools(),
             parity=receipt,
@@ -125,7 +143,7 @@ def _verify(files: CheckpointFiles, task: str, options: ExportOptions, staging: 
         "checkpoint_task": files.task,
         "task": task,
         "folder": str(staging),
-        **dataclasses.asdict(options),
+        "options": dataclasses.asdict(options),
     }
     request.write_text(json.dumps(asked), encoding="utf-8")
     with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:

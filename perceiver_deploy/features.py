@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from perceiver_deploy.flow import KNOWN_ANSWER_SIZE, FlowRecipe
+from perceiver_deploy.flow import FlowRecipe
 from perceiver_deploy.image import ImageRecipe
-from perceiver_deploy.multimodal import MultimodalRecipe, sample_sound
-from perceiver_deploy.pictures import sample_clip, sample_frames
+from perceiver_deploy.multimodal import MultimodalRecipe
+from perceiver_deploy.pictures import sample_frames
 from perceiver_deploy.recipe import Answer, Case, ExportOptions, Graphs, Inputs, Recipe, rows, shape_text, tensors
-from perceiver_deploy.text import TEXTS, FillMaskRecipe
+from perceiver_deploy.text import TEXTS, FillMaskRecipe, TextRecipe
 from perceiver_io import FeatureExtractor, FlowConfig, ImageClassificationConfig, MultimodalConfig, OpticalFlow
 from perceiver_runtime import UsageError
 from perceiver_runtime.features import READERS
@@ -112,19 +112,17 @@ class FeaturesRecipe(Recipe):
 
     def _item(self) -> tuple[Any, Inputs]:
         """What a user would give, and how it is kept."""
-        config = self.config
-        if self.kind == "text":
-            text = TEXTS[0][: config.text.max_positions - 2]
+        if isinstance(self.task, TextRecipe):
+            text = self.task.sample_text(TEXTS[0])
             return text, {"text": to_bytes(text)}
-        if self.kind == "image":
-            image = sample_frames(120, 180)[0]
+        if isinstance(self.task, ImageRecipe):
+            image = self.task.sample_image()
             return image, {"image": image}
-        if self.kind == "frames":
-            first, second = sample_frames(*map(min, KNOWN_ANSWER_SIZE, config.train_size))
+        if isinstance(self.task, FlowRecipe):
+            first, second = sample_frames(*self.task.sample_size)
             return (first, second), {"frame1": first, "frame2": second}
-        if self.kind == "clip":
-            video = sample_clip(config.num_frames, *config.frame_size)
-            audio = sample_sound(config.audio_samples, falling=False)
+        if isinstance(self.task, MultimodalRecipe):
+            video, audio = self.task.sample_clip()
             return (video, audio), {"video": video, "audio": audio}
-        vectors = np.random.default_rng(0).standard_normal((9, config.channels), np.float32)
+        vectors = np.random.default_rng(0).standard_normal((9, self.config.channels), np.float32)
         return vectors, {"vectors": vectors}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from perceiver_runtime.onnx_backend import OnnxGraph
 from perceiver_runtime.tiling import MIN_OVERLAP
 
 QUERY_CHUNK = 32768
-SMALLEST, ODD, KNOWN_ANSWER_SIZE = (16, 16), (61, 83), (64, 96)
+SMALLEST, ODD = (16, 16), (61, 83)
 KNOWN_ANSWER_POINTS = 200
 
 
@@ -32,6 +32,8 @@ class FlowRecipe(Recipe):
     """Two frames to the motion of every pixel."""
 
     unit = " px"
+    tensorrt_batch = 1
+    limits: ClassVar[Mapping[str, float]] = {"end_point_error_px": 0.05}
     usage = "frame1.png frame2.png -o flow.png"
 
     @property
@@ -55,7 +57,7 @@ class FlowRecipe(Recipe):
             "tile": list(self.config.train_size),
             "min_overlap": min(MIN_OVERLAP, min(self.config.train_size) // 3),
             "flow_scale": self.config.flow_scale,
-            "query_chunk": QUERY_CHUNK,
+            "query_chunk": self.query_limit(QUERY_CHUNK),
         }
 
     def cases(self) -> Iterator[Case]:
@@ -97,9 +99,15 @@ class FlowRecipe(Recipe):
         """The mean end-point error in pixels."""
         return {"end_point_error_px": float(np.linalg.norm(reference["flow"] - found["flow"], axis=-1).mean())}
 
+    @property
+    def sample_size(self) -> tuple[int, int]:
+        """The training size, or where every pixel is a token 64x96: what is quick to run."""
+        height, width = self.config.train_size
+        return (height, width) if self.config.stem.kind == "conv" else (min(height, 64), min(width, 96))
+
     def sample(self, model: OpticalFlow) -> Sample:
-        """Small frames and torch's answer at points spread over them."""
-        height, width = KNOWN_ANSWER_SIZE
+        """Two frames and torch's answer at points spread over them."""
+        height, width = self.sample_size
         frame1, frame2 = sample_frames(height, width)
         pixels = np.linspace(0, height * width - 1, KNOWN_ANSWER_POINTS).astype(np.int64)
         flow = self.reference(model, {"frames": model_input(frame1, frame2)})["flow"][pixels]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -15,13 +14,13 @@ from perceiver_deploy.pictures import sample_frames
 from perceiver_deploy.recipe import Case, ClassificationRecipe, Inputs, shape_text
 from perceiver_export.image import SMALLEST
 from perceiver_runtime import InputError
+from perceiver_runtime.image_files import read_image
 from perceiver_runtime.image_processing import ImageProcessor, with_channels
 from perceiver_runtime.known_answer import Sample
 from perceiver_runtime.manifest import Range
 
 LARGEST, ODD = 1024, (61, 83)
 KNOWN_ANSWER_SIZE = (120, 180)
-PREPROCESSOR_FILE = "preprocessor_config.json"
 _IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 _CROP_SHARE = 224 / 256
 
@@ -37,25 +36,9 @@ class ImageRecipe(ClassificationRecipe):
         if self.options.image_size is not None:
             return self.options.image_size
         own: tuple[int, int] = self.config.image.size
-        if self.config.image.positions == "fourier" and "size" in self._preprocessor:
-            own = round(_side(self._preprocessor["size"], "height")), round(_side(self._preprocessor["size"], "width"))
+        if self.config.image.positions == "fourier" and "size" in self.preprocessor:
+            own = round(_side(self.preprocessor["size"], "height")), round(_side(self.preprocessor["size"], "width"))
         return own
-
-    @cached_property
-    def _preprocessor(self) -> dict[str, Any]:
-        """The checkpoint's preprocessor_config.json, empty where it has none."""
-        file = self.folder / PREPROCESSOR_FILE
-        try:
-            found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        except (OSError, ValueError) as error:
-            raise self._unusable(error) from error
-        if not isinstance(found, dict):
-            raise self._unusable("it holds no JSON object")
-        return found
-
-    def _unusable(self, reason: object) -> InputError:
-        file = self.folder / PREPROCESSOR_FILE
-        return InputError(f"{file} cannot be used ({reason}): correct it, or remove it for DeepMind's constants")
 
     def graph_options(self) -> dict[str, Any]:
         """Learned positions are made for one size."""
@@ -70,7 +53,7 @@ class ImageRecipe(ClassificationRecipe):
 
         From the checkpoint's preprocessor_config.json where it has one, else DeepMind's.
         """
-        channels, found = self.config.image.image_channels, self._preprocessor
+        channels, found = self.config.image.image_channels, self.preprocessor
         constants: dict[str, Any] = _IMAGENET if channels == 3 else {"mean": [0.5] * channels, "std": [0.5] * channels}
         share = [_CROP_SHARE, _CROP_SHARE]
         try:
@@ -87,7 +70,7 @@ class ImageRecipe(ClassificationRecipe):
         except InputError:
             raise
         except Exception as error:  # whatever a wrong type in the file leads to
-            raise self._unusable(error) from error
+            raise self.unusable_preprocessor(error) from error
         return constants
 
     def cases(self) -> Iterator[Case]:
@@ -119,9 +102,14 @@ class ImageRecipe(ClassificationRecipe):
             latents: torch.Tensor = model.encode(torch.from_numpy(inputs["pixel_values"].copy()))
         return latents
 
+    def sample_image(self) -> NDArray[np.uint8]:
+        """The checkpoint's own sample, else a photograph."""
+        file = self.sample_file("image.png")
+        return read_image(file) if file else sample_frames(*KNOWN_ANSWER_SIZE)[0]
+
     def sample(self, model: Any) -> Sample:
-        """A photograph of another size than the model's. What is known is the graphs' part: the processor makes its input."""
-        image = sample_frames(*KNOWN_ANSWER_SIZE)[0]
+        """An image of another size than the model's. What is known is the graphs' part: the processor makes its input."""
+        image = self.sample_image()
         pixels = ImageProcessor.from_json(self.processor())(image)
         return Sample({"image": image}, {"logits": self.reference(model, {"pixel_values": pixels[None]})["logits"][0]})
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,8 +16,10 @@ from perceiver_runtime.known_answer import Sample
 from perceiver_runtime.manifest import Range
 from perceiver_runtime.multimodal_processing import MultimodalProcessor, output_positions
 from perceiver_runtime.onnx_backend import OnnxGraph
+from perceiver_runtime.video_files import read_video
+from perceiver_runtime.wav_files import read_wav
 
-SAMPLING_RATE = 48000
+SAMPLING_RATE = 48000  # Hz, unless the checkpoint's preprocessor_config.json has another
 QUERY_CHUNK = 16384
 PIXELS, RUNS = 256, 64  # decoded in a case
 
@@ -25,13 +27,22 @@ PIXELS, RUNS = 256, 64  # decoded in a case
 class MultimodalRecipe(Recipe):
     """A clip to itself and to its label."""
 
+    tensorrt_batch = 1
     usage = "clip.gif --audio clip.wav -o out.gif"
+    limits: ClassVar[Mapping[str, float]] = {"top1_agreeing": 0.6}
     config: MultimodalConfig
 
     def ranges(self) -> dict[str, Range]:
         """The sizes that the graphs are meant for, where they are not the clip's own."""
         config = self.config
-        return {"B": Range(1, 8), "O": Range(1, config.num_frames * config.frame_size[0] * config.frame_size[1])}
+        height, width = config.frame_size
+        ranges = {"B": Range(1, 8), "O": Range(1, config.num_frames * height * width)}
+        if self.options.target == "tensorrt":  # whose profiles want every size
+            fixed = {"T": config.num_frames, f"{config.video_patch}*h": height, f"{config.video_patch}*w": width}
+            fixed[f"{config.samples_per_patch}*p"] = config.audio_samples
+            ranges |= {name: Range(size, size) for name, size in fixed.items()}
+            ranges["P"] = Range(1, config.audio_samples // config.samples_per_patch)
+        return ranges
 
     def processor(self) -> dict[str, Any]:
         """The constants that perceiver_runtime.multimodal_processing.MultimodalProcessor reads."""
@@ -42,11 +53,18 @@ class MultimodalRecipe(Recipe):
             "frame_size": list(config.frame_size),
             "audio_samples": config.audio_samples,
             "samples_per_patch": config.samples_per_patch,
-            "sampling_rate": SAMPLING_RATE,
-            "query_chunk": QUERY_CHUNK,
+            "sampling_rate": self._sampling_rate,
+            "query_chunk": self.query_limit(QUERY_CHUNK),
             "query_bytes": 4 * (6 * (widest + config.query_padding) + config.encoder.latent_channels + config.output_channels),
             "problem": "single_label",
         }
+
+    @property
+    def _sampling_rate(self) -> int:
+        rate = self.preprocessor.get("sampling_rate", SAMPLING_RATE)
+        if type(rate) is not int or rate < 1:
+            raise self.unusable_preprocessor(f"its sampling_rate is {rate!r}")
+        return rate
 
     def cases(self) -> Iterator[Case]:
         """The smallest clip, an odd one in a batch of two, and two of the model's size."""
@@ -107,13 +125,21 @@ class MultimodalRecipe(Recipe):
         """How many clips have the same first label."""
         return {"top1_agreeing": agreement(reference["logits"], found["logits"])}
 
-    def sample(self, model: MultimodalAutoencoder) -> Sample:
-        """A clip at half size, which the processor doubles, and torch's answer at some pixels and runs."""
+    def sample_clip(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """The checkpoint's own clip; else a photograph sliding past at half size, which the processor doubles, and a tone."""
+        video, audio = self.sample_file("clip.gif"), self.sample_file("clip.wav")
+        if video and audio:
+            return read_video(video), read_wav(audio).samples[:, 0]
         height, width = self.config.frame_size
-        video = sample_clip(self.config.num_frames, max(2, height // 2), max(2, width // 2))
-        audio = sample_sound(self.config.audio_samples, falling=False)
+        frames = sample_clip(self.config.num_frames, max(2, height // 2), max(2, width // 2))
+        return frames, sample_sound(self.config.audio_samples, falling=False)
+
+    def sample(self, model: MultimodalAutoencoder) -> Sample:
+        """A clip, and torch's answer at some pixels and runs."""
+        video, audio = self.sample_clip()
         processor = MultimodalProcessor.from_json(self.processor())
-        answer = self.reference(model, {"video": processor.video(video), "audio": processor.audio(audio, SAMPLING_RATE)})
+        given = {"video": processor.video(video), "audio": processor.audio(audio, processor.sampling_rate)}
+        answer = self.reference(model, given)
         _, (pixels, patches) = self._queries(1)
         outputs = {"rgb": answer["rgb"], "samples": answer["samples"], "logits": answer["logits"][0]}
         return Sample({"video": video, "audio": audio, "pixels": pixels, "patches": patches}, outputs)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from perceiver_export.export import Lowering
+from perceiver_runtime import InputError
 from perceiver_runtime.known_answer import Sample
 from perceiver_runtime.manifest import Range
 from perceiver_runtime.onnx_backend import OnnxGraph
@@ -20,6 +24,10 @@ Array = NDArray[Any]
 Inputs = dict[str, Array]
 Answer = dict[str, Array]  # by output: (what differs, channels)
 Graphs = Mapping[str, OnnxGraph]
+Precision = Literal["fp32", "fp16"]
+Target = Literal["ort", "tensorrt"]
+PREPROCESSOR_FILE = "preprocessor_config.json"
+SAMPLE_FOLDER = "sample"
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,20 @@ class ExportOptions:
 
     fused: bool = False
     image_size: tuple[int, int] | None = None  # height, width; None: the checkpoint's
+    precision: Precision = "fp32"
+    target: Target = "ort"
+    memory_budget_mb: int = 512  # of a score matrix, for TensorRT
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ExportOptions:
+        """What `dataclasses.asdict` and JSON made of it."""
+        size = data["image_size"]
+        return cls(**{**data, "image_size": size and (size[0], size[1])})
+
+    def lowering(self, ranges: Mapping[str, Range]) -> Lowering:
+        """What graphs that take `ranges` are made for."""
+        sizes = {name: span.max for name, span in ranges.items()}
+        return Lowering(self.target, self.precision, sizes, self.memory_budget_mb << 20)
 
 
 @dataclass(frozen=True)
@@ -43,6 +65,8 @@ class Recipe(ABC):
 
     unit = ""  # of the outputs, for people
     usage = ""  # what follows `perceiver run BUNDLE`
+    tensorrt_batch = 8  # the largest that an engine is made for
+    limits: ClassVar[Mapping[str, float]] = {}  # of `figures` in lower precision: the least agreement, else the largest error
 
     def __init__(self, config: Any, options: ExportOptions, folder: Path) -> None:
         self.config, self.options, self.folder = config, options, folder
@@ -57,6 +81,28 @@ class Recipe(ABC):
         labels: tuple[str, ...] | None = getattr(self.config, "labels", None)
         return labels
 
+    @cached_property
+    def preprocessor(self) -> dict[str, Any]:
+        """The checkpoint's preprocessor_config.json, empty where it has none. Raises `InputError`."""
+        file = self.folder / PREPROCESSOR_FILE
+        try:
+            found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        except (OSError, ValueError) as error:
+            raise self.unusable_preprocessor(error) from error
+        if not isinstance(found, dict):
+            raise self.unusable_preprocessor("it holds no JSON object")
+        return found
+
+    def unusable_preprocessor(self, reason: object) -> InputError:
+        """What is wrong with preprocessor_config.json."""
+        file = self.folder / PREPROCESSOR_FILE
+        return InputError(f"{file} cannot be used ({reason}): correct it, or remove it for DeepMind's constants")
+
+    def sample_file(self, name: str) -> Path | None:
+        """A sample input that comes with the checkpoint, in its folder `sample`."""
+        file = self.folder / SAMPLE_FOLDER / name
+        return file if file.is_file() else None
+
     @abstractmethod
     def processor(self) -> dict[str, Any]:
         """The constants that the runtime's pipeline reads."""
@@ -64,6 +110,22 @@ class Recipe(ABC):
     @abstractmethod
     def ranges(self) -> dict[str, Range]:
         """The sizes that the graphs are meant for."""
+
+    def limited_ranges(self) -> dict[str, Range]:
+        """`ranges`, for TensorRT with a smaller batch and no more queries than the memory budget has room for."""
+        ranges = self.ranges()
+        if self.options.target == "tensorrt":
+            ranges["B"] = Range(1, self.tensorrt_batch)
+            if "O" in ranges:
+                ranges["O"] = Range(1, self.query_limit(ranges["O"].max))
+        return ranges
+
+    def query_limit(self, usual: int) -> int:
+        """How many queries are decoded at once: `usual`, or for TensorRT as many as the memory budget has room for."""
+        if self.options.target != "tensorrt":
+            return usual
+        row: int = 4 * self.tensorrt_batch * self.config.decoder.heads * self.config.encoder.num_latents
+        return max(1, min(usual, (self.options.memory_budget_mb << 20) // row))
 
     @abstractmethod
     def cases(self) -> Iterator[Case]:
@@ -92,6 +154,8 @@ class Recipe(ABC):
 
 class ClassificationRecipe(Recipe):
     """What classifiers of anything share: latents to logits."""
+
+    limits: ClassVar[Mapping[str, float]] = {"top1_agreeing": 0.6}
 
     @abstractmethod
     def encode(self, model: Any, inputs: Inputs) -> torch.Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ TEXTS = (
     "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich; 東京は晴れ。",
     "for i in range(10):\n    print(i ** 2)  # the squares, one a line\n",
 )
-KNOWN_ANSWER_TEXT = "This is an incomplete sentence where some words are[MASK*9]"
+MASKED_TEXT = "This is an incomplete sentence where some words are[MASK*9]"
 QUERIES = 16  # masked bytes a text in a case
 
 
@@ -59,6 +59,12 @@ class TextRecipe(Recipe):
                 alone = tuple(_inputs([sequence]) for sequence in sequences[:2])
                 yield Case(f"{shape_text(alone[0])}, twice", alone)
 
+    def sample_text(self, usual: str) -> str:
+        """The checkpoint's own sample, else the `usual` one, its end if the model takes no more."""
+        file = self.sample_file("text.txt")
+        text = file.read_text(encoding="utf-8").strip() if file else usual
+        return text[-(self.config.text.max_positions - 3) :]
+
     def encode(self, model: Any, inputs: Inputs) -> torch.Tensor:
         """torch's latents (B, N, D)."""
         given = tensors(inputs)
@@ -70,6 +76,7 @@ class FillMaskRecipe(TextRecipe):
     """A text to what its masked bytes may be."""
 
     usage = '"some words are[MASK*9]"'
+    limits: ClassVar[Mapping[str, float]] = {"bytes_agreeing": 0.9}
 
     def ranges(self) -> dict[str, Range]:
         """The sizes that the graphs are meant for."""
@@ -98,8 +105,8 @@ class FillMaskRecipe(TextRecipe):
         return {"bytes_agreeing": agreement(reference["logits"], found["logits"])}
 
     def sample(self, model: Any) -> Sample:
-        """A sentence with nine masked bytes."""
-        text = KNOWN_ANSWER_TEXT[-min(len(KNOWN_ANSWER_TEXT), self.config.text.max_positions - 3) :]
+        """A sentence with masked bytes."""
+        text = self.sample_text(MASKED_TEXT)
         ids = np.array([[tokenizer.CLS, *tokenizer.tokenize(text), tokenizer.SEP]])
         places = np.flatnonzero(ids[0] == tokenizer.MASK)
         with torch.no_grad():
@@ -119,7 +126,7 @@ class TextClassificationRecipe(TextRecipe, ClassificationRecipe):
 
     def sample(self, model: Any) -> Sample:
         """A sentence."""
-        text = TEXTS[0][: self.config.text.max_positions - 2]
+        text = self.sample_text(TEXTS[0])
         ids = np.array([[tokenizer.CLS, *tokenizer.tokenize(text), tokenizer.SEP]])
         with torch.no_grad():
             logits = model(torch.from_numpy(ids))[0].numpy()

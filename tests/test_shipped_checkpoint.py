@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import perceiver_runtime as pr
-from perceiver_deploy.demo import stereo_pair
+from perceiver_deploy.demo.flow import stereo_pair
 from perceiver_io import SHIPPED, load_checkpoint
 
 TRAINING = Path(__file__).parent.parent / "models/training/flow"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
+import onnx_ir as ir
 from torch import nn
 
+from perceiver_export.attention_shapes import attention_shapes
 from perceiver_export.features import features_graphs
 from perceiver_export.flow import flow_graphs
 from perceiver_export.graph_spec import GraphSpec
@@ -15,6 +18,8 @@ from perceiver_export.image import image_classification_graphs
 from perceiver_export.multimodal import multimodal_graphs
 from perceiver_export.passes.fold_transposes import fold_transposes
 from perceiver_export.passes.lower_attention_ort import lower_attention_ort
+from perceiver_export.passes.lower_attention_tensorrt import lower_attention_tensorrt
+from perceiver_export.passes.lower_precision import PRECISIONS, lower_precision
 from perceiver_export.passes.name_by_module import name_by_module
 from perceiver_export.passes.share_initializers import share_initializers
 from perceiver_export.shared_weights import save_graphs
@@ -31,23 +36,64 @@ GRAPHS: dict[str, Callable[..., list[GraphSpec]]] = {
 }
 
 
+class ExportedGraphs(NamedTuple):
+    """What was traced, and what was decided for the manifest: see `perceiver_runtime.manifest.Manifest.choices`."""
+
+    specs: list[GraphSpec]
+    choices: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """What the graphs are made for.
+
+    `sizes` are the largest dynamic sizes, by name, and `memory_budget` the bytes that a score matrix may have; both are for
+    TensorRT, which stores it where it does not fuse an attention.
+    """
+
+    target: Literal["ort", "tensorrt"] = "ort"
+    precision: Literal["fp32", "fp16"] = "fp32"
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    memory_budget: int = 512 << 20
+
+
 def export_graphs(
-    task: str, model: nn.Module, folder: Path, *, progress: Callable[[str], None], **options: Any
-) -> list[GraphSpec]:
-    """Trace, lower for ONNX Runtime and write the graphs of a task's model, with one shared weights file.
+    task: str,
+    model: nn.Module,
+    folder: Path,
+    *,
+    progress: Callable[[str], None],
+    lowering: Lowering | None = None,
+    **options: Any,
+) -> ExportedGraphs:
+    """Trace, lower and write the graphs of a task's model, with one shared weights file.
 
     `options` are the task's own: `fused` writes one graph of the whole model as well, `image_size` is for learned positions.
-    Returns what was traced, for the manifest. `progress` is told what is being done.
+    `progress` is told what is being done. Raises `OverflowingWeights`.
     """
+    lowering = lowering or Lowering()
     specs = GRAPHS[task](model, **options)
-    graphs = {}
+    graphs: dict[str, ir.Model] = {}
+    islands: dict[str, Any] = {}
+    plans: dict[str, Any] = {}
     for spec in specs:
         progress(f"tracing {spec.name}")
-        graphs[spec.name] = trace(spec)
-        lower_attention_ort(graphs[spec.name])
-        fold_transposes(graphs[spec.name])
-        share_initializers(graphs[spec.name])
-        name_by_module(graphs[spec.name])
+        graph = graphs[spec.name] = trace(spec)
+        name_by_module(graph)  # for the plan; lowering makes new nodes
+        if lowering.target == "tensorrt":
+            plans[spec.name] = lower_attention_tensorrt(
+                graph, attention_shapes(spec, lowering.sizes), lowering.precision, budget=lowering.memory_budget
+            )
+        else:
+            lower_attention_ort(graph)
+        fold_transposes(graph)
+        share_initializers(graph)
+        name_by_module(graph)
+        if lowering.precision != "fp32":
+            islands[spec.name] = lower_precision(graph, PRECISIONS[lowering.precision])
     progress("writing graphs and weights")
     save_graphs(graphs, folder)
-    return specs
+    choices: dict[str, Any] = {"islands": islands} if islands else {}
+    if plans:
+        choices |= {"attention": plans, "memory_budget": lowering.memory_budget}
+    return ExportedGraphs(specs, choices)

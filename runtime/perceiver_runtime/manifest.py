@@ -90,7 +90,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything in manifest.json. `config`, `processor`, `tools` and `parity` are free-form JSON objects."""
+    """Everything in manifest.json. `config`, `processor`, `choices`, `tools` and `parity` are free-form JSON objects."""
 
     schema_version: str
     task: str
@@ -100,6 +100,7 @@ class Manifest:
     processor: dict[str, Any]
     graphs: dict[str, GraphEntry]
     ranges: dict[str, Range]
+    choices: dict[str, Any]  # what the export decided: `islands`, in lower precision the nodes that stay float32
     source: Source
     tools: dict[str, str]
     parity: dict[str, Any]

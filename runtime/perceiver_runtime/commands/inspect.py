@@ -8,23 +8,30 @@ from typing import Any
 
 from perceiver_runtime.bundle import open_bundle
 from perceiver_runtime.commands.arguments import add_bundle
+from perceiver_runtime.errors import IntegrityError
+from perceiver_runtime.manifest import Manifest
 
 
 def add_parser(commands: Any) -> None:
     """Declare the subcommand."""
     parser = commands.add_parser("inspect", help="show what a bundle holds, and that it is whole")
     add_bundle(parser)
+    parser.add_argument("--precision", action="store_true", help="list the nodes that stay float32 in lower precision, and why")
     parser.set_defaults(function=inspect_bundle, render=render)
 
 
 def inspect_bundle(arguments: argparse.Namespace) -> dict[str, object]:
     """The manifest as a dictionary, with its own sha256."""
     bundle = open_bundle(arguments.bundle)
+    if arguments.precision:
+        return {"bundle": str(bundle.folder), "precision": bundle.manifest.precision, "islands": _islands(bundle.manifest)}
     return {"bundle": str(bundle.folder), "manifest_sha256": bundle.manifest_sha256, **dataclasses.asdict(bundle.manifest)}
 
 
 def render(result: dict[str, Any]) -> str:
     """The same for people."""
+    if "islands" in result:
+        return _render_islands(result)
     source, parity = result["source"], result["parity"]
     lines = [
         f"{result['bundle']}: {result['task']}, {result['precision']}, for {result['target']}",
@@ -40,6 +47,25 @@ def render(result: dict[str, Any]) -> str:
     lines.append("ranges " + ", ".join(f"{name} {span['min']} to {span['max']}" for name, span in result["ranges"].items()))
     lines.append("processor " + ", ".join(f"{key} {value}" for key, value in result["processor"].items()))
     lines.append(f"checked against torch: {_summary(parity.get('summary'))}")
+    return "\n".join(lines)
+
+
+def _islands(manifest: Manifest) -> dict[str, Any]:
+    islands: Any = manifest.choices.get("islands", {})
+    valid = isinstance(islands, dict) and all(isinstance(graph, dict) for graph in islands.values())
+    if not valid or not all(isinstance(nodes, list) for graph in islands.values() for nodes in graph.values()):
+        raise IntegrityError("the manifest's islands are not understood: export the bundle again")
+    return dict(islands)
+
+
+def _render_islands(result: dict[str, Any]) -> str:
+    if not result["islands"]:
+        return f"{result['bundle']}: everything is {result['precision']}"
+    lines = [f"{result['bundle']}: {result['precision']}, and float32 in"]
+    for graph, islands in result["islands"].items():
+        for reason, nodes in islands.items():
+            lines.append(f"  {graph}: {len(nodes)} nodes, {reason}")
+            lines += [f"    {node}" for node in nodes]
     return "\n".join(lines)
 
 

@@ -35,15 +35,16 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; errors are one line on stderr."""
     argv = sys.argv[1:] if arguments is None else list(arguments)
-    parsed = build_parser(argv).parse_args(argv)
     try:
-        result: dict[str, object] = parsed.function(parsed)
+        with run.with_sample(argv) as expanded:
+            parsed = build_parser(expanded).parse_args(expanded)
+            result: dict[str, object] = parsed.function(parsed)
     except PerceiverError as error:
-        return _failed(parsed, str(error), error.exit_code)
+        return _failed(argv, str(error), error.exit_code)
     except OSError as error:
-        return _failed(parsed, f"{error.filename or 'a file'}: {error.strerror or error}", 1)
+        return _failed(argv, f"{error.filename or 'a file'}: {error.strerror or error}", 1)
     except KeyboardInterrupt:
-        return _failed(parsed, "interrupted", 130)
+        return _failed(argv, "interrupted", 130)
     try:
         print(json.dumps(result, indent=2) if parsed.json else parsed.render(result), flush=True)
     except BrokenPipeError:  # whoever read it has read enough
@@ -51,10 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _failed(parsed: argparse.Namespace, message: str, code: int) -> int:
-    if parsed.json:
+def _failed(argv: Sequence[str], message: str, code: int) -> int:
+    if "--json" in argv:
         print(json.dumps({"error": message, "exit_code": code}, indent=2))
-    print(f"perceiver {parsed.command}: {message}", file=sys.stderr)
+    print(f"perceiver {argv[0]}: {message}", file=sys.stderr)
     return code
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from perceiver_runtime.commands import run_features, run_flow, run_image, run_multimodal, run_text
 from perceiver_runtime.commands.arguments import add_bundle, add_device
+from perceiver_runtime.commands.sample_inputs import sample_inputs
 from perceiver_runtime.errors import PerceiverError
 from perceiver_runtime.loading import load
 from perceiver_runtime.manifest import MAX_MANIFEST_BYTES, Manifest
@@ -30,6 +32,7 @@ RUNNERS = {
     "multimodal": Runner(run_multimodal.add_arguments, run_multimodal.run, run_multimodal.render),
     "features": Runner(run_features.add_arguments, run_features.run, run_features.render),
 }
+SAMPLE = "--sample"
 _USAGE = """what follows BUNDLE depends on its task:
   flow                  FRAME1 FRAME2 [-o FLOW.png] [--flo FILE] [--at X,Y …]
   fill-mask             TEXT … (with [MASK], or [MASK*9] for nine bytes)
@@ -37,12 +40,13 @@ _USAGE = """what follows BUNDLE depends on its task:
   image-classification  IMAGE …
   multimodal            CLIP [--audio WAV] [-o CLIP.gif] [--audio-output WAV] [--frames 3,7]
   features              INPUT … [-o LATENTS.npy]
-`perceiver run BUNDLE --help` says more."""
+`perceiver run BUNDLE --help` says more, `perceiver run BUNDLE --sample` runs the input that comes with the bundle."""
 
 
 def add_parser(commands: Any, argv: Sequence[str]) -> None:
     """Declare the subcommand, with the arguments of the task of the bundle that `argv` names."""
-    manifest = _manifest(argv)
+    found = _bundle(argv)
+    manifest = found.manifest if found else None
     parser = commands.add_parser(
         "run",
         help="run a bundle on files or text",
@@ -54,6 +58,7 @@ def add_parser(commands: Any, argv: Sequence[str]) -> None:
     add_device(parser)
     if manifest:
         runner = RUNNERS[manifest.task]
+        parser.add_argument(SAMPLE, action="store_true", help="run the input that comes with the bundle, instead of others")
         runner.add_arguments(parser, manifest)
         parser.set_defaults(function=runner.run, render=runner.render)
     else:
@@ -61,16 +66,32 @@ def add_parser(commands: Any, argv: Sequence[str]) -> None:
         parser.set_defaults(function=_without_bundle, render=str)
 
 
-def _manifest(argv: Sequence[str]) -> Manifest | None:
-    """The manifest of the first bundle in the arguments, if it can be run: to know what may follow. It is checked later."""
-    for argument in list(argv)[1:]:
+@contextlib.contextmanager
+def with_sample(argv: Sequence[str]) -> Iterator[list[str]]:
+    """`argv`, and for `perceiver run BUNDLE --sample` with the bundle's own input in place of the flag, until the end."""
+    found = _bundle(argv)
+    if found is None or SAMPLE not in argv or argv[0] != "run":
+        yield list(argv)
+        return
+    with sample_inputs(argv[found.place]) as inputs:
+        yield [*argv[: found.place + 1], *inputs, *(each for each in argv[found.place + 1 :] if each != SAMPLE)]
+
+
+class _Bundle(NamedTuple):
+    place: int  # in the arguments
+    manifest: Manifest
+
+
+def _bundle(argv: Sequence[str]) -> _Bundle | None:
+    """The first bundle in the arguments, if it can be run: to know what may follow. It is checked later."""
+    for place, argument in list(enumerate(argv))[1:]:
         path = Path(argument) / "manifest.json"
         try:
             with path.open("rb") as file:
                 manifest = Manifest.from_json(file.read(MAX_MANIFEST_BYTES + 1))
         except (OSError, ValueError, PerceiverError):
             continue
-        return manifest if manifest.task in RUNNERS else None
+        return _Bundle(place, manifest) if manifest.task in RUNNERS else None
     return None
 
 

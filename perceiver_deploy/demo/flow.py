@@ -1,7 +1,4 @@
-"""The motion between two photographs, as a picture: what `make demo` shows.
-
-    perceiver-export --task flow -o demo/flow
-    python -m perceiver_deploy.demo demo
+"""The motion between two photographs, as a picture.
 
 The photographs are scikit-image's `stereo_motorcycle` (Middlebury 2014), whose true motion is measured: so the picture
 comes with the truth beside it, and the error with a number.
@@ -9,7 +6,6 @@ comes with the truth beside it, and the error with a number.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,29 +47,21 @@ def stereo_pair() -> StereoPair:
     return StereoPair(frames[0], frames[1], np.stack([motion, np.zeros_like(motion)], axis=-1).astype(np.float32), known)
 
 
-def main() -> None:
-    """Run the bundle in FOLDER/flow on the pair and write the pictures into FOLDER."""
-    parser = argparse.ArgumentParser(prog="python -m perceiver_deploy.demo", description=__doc__)
-    parser.add_argument("folder", type=Path, help="folder that holds the bundle `flow`; pictures are written here")
-    folder = parser.parse_args().folder
+def show(bundle: Path, folder: Path) -> list[str]:
+    """Write flow.png: both frames, the flow, the measured motion."""
     pair = stereo_pair()
-    with pr.load(folder / "flow", device="cpu") as flow:
+    with pr.load(bundle, device="cpu") as flow:
         field = flow(pair.frame1, pair.frame2)
         seconds = sum(flow.timing.seconds().values())
     scale = float(np.hypot(*field.transpose(2, 0, 1)).max())
     truth = pr.flow_to_image(np.where(pair.known[..., None], pair.flow, np.nan), max_motion=scale)
-    picture = pr.flow_to_image(field, max_motion=scale)
-    for name, image in (("frame1", pair.frame1), ("frame2", pair.frame2), ("flow", picture)):
-        write_image(folder / f"{name}.png", image)
-    panels = np.concatenate([pair.frame1, pair.frame2, picture, truth], axis=1)
-    write_image(folder / "side_by_side.png", panels.repeat(2, axis=0).repeat(2, axis=1))
+    panels = np.concatenate([pair.frame1, pair.frame2, pr.flow_to_image(field, max_motion=scale), truth], axis=1)
+    write_image(folder / "flow.png", panels.repeat(2, axis=0).repeat(2, axis=1))
     error = np.linalg.norm(field - pair.flow, axis=-1)[pair.known].mean()
     zero = np.linalg.norm(pair.flow, axis=-1)[pair.known].mean()
     height, width = field.shape[:2]
-    print(f"flow between two photographs of {width}x{height} in {seconds:.1f} s on the CPU")
-    print(f"mean end-point error {error:.2f} px against the measured motion (answering no motion: {zero:.2f} px)")
-    print(f"pictures in {folder}: frame1.png, frame2.png, flow.png, and side_by_side.png (frames, flow, measured motion)")
-
-
-if __name__ == "__main__":
-    main()
+    return [
+        f"two photographs of {width}x{height} in {seconds:.1f} s: mean end-point error {error:.2f} px against the measured",
+        f"motion (answering no motion: {zero:.2f} px)",
+        f"{folder / 'flow.png'}: frames, flow, measured motion",
+    ]

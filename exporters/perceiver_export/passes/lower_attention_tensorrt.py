@@ -1,0 +1,50 @@
+"""`perceiver::Attention` → what TensorRT makes one kernel of, or where it cannot, what stays within a memory budget.
+
+Heads are padded to one size (pad_heads.py), fixed queries are grouped (group_queries.py), and all become MatMul, Softmax,
+MatMul (lower_attention_primitive.py). TensorRT fuses those in half precision with heads of 16 to 256 channels; the single-head
+cross-attentions with 261 to 704 channels it does not, and stores their scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx_ir as ir
+
+from perceiver_export.attention_node import DOMAIN
+from perceiver_export.attention_shapes import AttentionShape
+from perceiver_export.passes.group_queries import group_queries
+from perceiver_export.passes.lower_attention_primitive import attention_nodes, lower_attention_primitive
+from perceiver_export.passes.pad_heads import pad_heads
+
+
+def lower_attention_tensorrt(
+    model: ir.Model, shapes: Sequence[AttentionShape], precision: str, *, budget: int
+) -> list[dict[str, Any]]:
+    """Replace every attention node; what was planned for each, as JSON values.
+
+    `fuses`: whether TensorRT should make one kernel of it. `score_bytes`: of its largest score matrix, in float32, where it
+    does not.
+    """
+    pad_heads(model)
+    groups = group_queries(model, shapes, budget=budget)
+    plan = []
+    for node, shape, count in zip(attention_nodes(model), shapes, groups):
+        padded = "scale" in node.attributes
+        fuses = precision != "fp32" and shape.fusable and (shape.qk_size == shape.v_size or padded)
+        plan.append(
+            {
+                "node": node.name or "",
+                "heads": shape.heads,
+                "head_sizes": [shape.v_size if padded else shape.qk_size, shape.v_size],
+                "queries": shape.queries,
+                "keys": shape.keys,
+                "groups": count,
+                "score_bytes": -(-shape.queries // count) * (shape.score_bytes // shape.queries),
+                "fuses": fuses,
+            }
+        )
+    lower_attention_primitive(model)
+    model.opset_imports.pop(DOMAIN, None)
+    return plan

@@ -1,0 +1,39 @@
+"""`--sample`: the inputs of a bundle's known answer, as what a user would have typed."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.known_answer import FILE, Sample
+from perceiver_runtime.pipeline import Array
+from perceiver_runtime.text_processing import from_bytes
+from perceiver_runtime.wav_files import write_wav
+
+
+@contextlib.contextmanager
+def sample_inputs(bundle_folder: str) -> Iterator[list[str]]:
+    """The arguments that name the inputs; their files are there until the end. Raises `IntegrityError`."""
+    bundle = open_bundle(bundle_folder)
+    sample = Sample.read(bundle.path(FILE))
+    with tempfile.TemporaryDirectory(prefix="perceiver-sample-") as folder:
+        rate = int(bundle.manifest.processor.get("sampling_rate", 0))
+        yield _arguments(sample.inputs, Path(folder), sampling_rate=rate)
+
+
+def _arguments(inputs: Mapping[str, Array], folder: Path, *, sampling_rate: int) -> list[str]:
+    if "text" in inputs:
+        return [from_bytes(inputs["text"])]
+    if "video" in inputs:
+        np.save(folder / "video.npy", inputs["video"])
+        write_wav(folder / "audio.wav", inputs["audio"], sampling_rate)
+        return [str(folder / "video.npy"), "--audio", str(folder / "audio.wav")]
+    names = [name for name in ("frame1", "frame2", "image", "vectors") if name in inputs]
+    for name in names:
+        np.save(folder / f"{name}.npy", inputs[name])
+    return [str(folder / f"{name}.npy") for name in names]
