@@ -34,8 +34,15 @@ class AttentionShape:
 
     @property
     def fusable(self) -> bool:
-        """Whether heads have, or can be padded to, one size that TensorRT fuses."""
-        return min(self.qk_size, self.v_size) >= FUSED_SIZES.start and max(self.qk_size, self.v_size) in FUSED_SIZES
+        """Whether there are several heads that have, or can be padded to, one size that TensorRT fuses.
+
+        Of single heads, TensorRT-RTX 1.7 fuses some and not others: do not count on it.
+        """
+        return (
+            self.heads > 1
+            and min(self.qk_size, self.v_size) >= FUSED_SIZES.start
+            and max(self.qk_size, self.v_size) in FUSED_SIZES
+        )
 
 
 def attention_shapes(spec: GraphSpec, sizes: Mapping[str, int]) -> list[AttentionShape]:

@@ -79,7 +79,6 @@ def export_graphs(
     for spec in specs:
         progress(f"tracing {spec.name}")
         graph = graphs[spec.name] = trace(spec)
-        name_by_module(graph)  # for the plan; lowering makes new nodes
         if lowering.target == "tensorrt":
             plans[spec.name] = lower_attention_tensorrt(
                 graph, attention_shapes(spec, lowering.sizes), lowering.precision, budget=lowering.memory_budget

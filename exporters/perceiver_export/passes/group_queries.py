@@ -18,7 +18,8 @@ def group_queries(model: ir.Model, shapes: Sequence[AttentionShape], *, budget: 
     """Mark each attention so that no score matrix has more than `budget` bytes; in how many groups each is answered."""
     groups = []
     for node, shape in zip(attention_nodes(model), shapes, strict=True):
-        count = min(shape.queries, -(-shape.score_bytes // budget)) if shape.fixed_queries else 1
+        size = max(1, budget // (shape.score_bytes // shape.queries))  # queries in a group
+        count = -(-shape.queries // size) if shape.fixed_queries else 1
         if count > 1:
             node.attributes["groups"] = ir.AttrInt64("groups", count)
         groups.append(count)

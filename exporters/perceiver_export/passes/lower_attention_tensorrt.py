@@ -1,8 +1,8 @@
 """`perceiver::Attention` → what TensorRT makes one kernel of, or where it cannot, what stays within a memory budget.
 
 Heads are padded to one size (pad_heads.py), fixed queries are grouped (group_queries.py), and all become MatMul, Softmax,
-MatMul (lower_attention_primitive.py). TensorRT fuses those in half precision with heads of 16 to 256 channels; the single-head
-cross-attentions with 261 to 704 channels it does not, and stores their scores.
+MatMul (lower_attention_primitive.py). TensorRT fuses those in half precision with several heads of 16 to 256 channels
+each; the single-head cross-attentions with 261 to 704 channels it does not, and stores their scores.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from perceiver_export.attention_node import DOMAIN
 from perceiver_export.attention_shapes import AttentionShape
 from perceiver_export.passes.group_queries import group_queries
 from perceiver_export.passes.lower_attention_primitive import attention_nodes, lower_attention_primitive
+from perceiver_export.passes.name_by_module import module_of
 from perceiver_export.passes.pad_heads import pad_heads
 
 
@@ -35,7 +36,7 @@ def lower_attention_tensorrt(
         fuses = precision != "fp32" and shape.fusable and (shape.qk_size == shape.v_size or padded)
         plan.append(
             {
-                "node": node.name or "",
+                "module": module_of(node),
                 "heads": shape.heads,
                 "head_sizes": [shape.v_size if padded else shape.qk_size, shape.v_size],
                 "queries": shape.queries,

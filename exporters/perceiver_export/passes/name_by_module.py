@@ -25,7 +25,7 @@ def name_by_module(model: ir.Model) -> int:
     for name in model.graph.initializers:
         seen[name] += 1
     for node in model.graph:
-        scope = _module(node)
+        scope = module_of(node)
         for value in node.inputs:
             if value is not None and value.is_initializer() and value.name and _anonymous(value.name):
                 is_weight = node.op_type == "MatMul" and _is_linear(node)
@@ -44,7 +44,8 @@ def _anonymous(name: str) -> bool:
     return name.startswith("val_")
 
 
-def _module(node: ir.Node) -> str:
+def module_of(node: ir.Node) -> str:
+    """The module that a node of a traced graph comes from, empty outside any."""
     scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
     modules = [scope for scope in scopes[:-1] if not scope.startswith("_")]  # "_…" is the tracer's own, outside any module
     return modules[-1] if modules else ""
