@@ -29,7 +29,12 @@ ABOUT = {
     "multimodal": "a clip of video and sound to its reconstruction and its label",
     "features": "the encoder of any checkpoint, alone",
 }
-SHIPPED_FOR = {"flow": "flow-small", "image-classification": "digits-fourier", "features": "flow-small"}
+SHIPPED_FOR = {
+    "flow": "flow-small",
+    "fill-mask": "fill-mask-small",
+    "image-classification": "digits-fourier",
+    "features": "flow-small",
+}
 ALIASES = {
     "optical-flow": "flow",
     "mlm": "fill-mask",

@@ -17,6 +17,7 @@ from pathlib import Path
 import loop
 import numpy as np
 import torch
+from samples import write_image_sample
 from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
@@ -31,6 +32,7 @@ from perceiver_io import (
     load_checkpoint,
     save_checkpoint,
 )
+from perceiver_io.positions import FourierPositions
 from perceiver_runtime.image_processing import ImageProcessor
 
 SIDES = {"fourier": 16, "learned": 16, "conv": 32}  # pixels that a picture is enlarged to
@@ -80,6 +82,13 @@ def accuracy(model: ImageClassifier, pixels: Tensor, labels: Tensor) -> float:
     return float((found == labels).double().mean())
 
 
+@torch.no_grad()
+def start_at_fourier(model: ImageClassifier) -> None:
+    """Begin the learned positions as Fourier features: from noise, training takes several times as long."""
+    table = model.preprocessor.positions.table
+    table.copy_(FourierPositions(64, INPUTS["learned"].size)(INPUTS["learned"].size)[:, : table.shape[1]])
+
+
 def main() -> None:
     """Train, or evaluate a checkpoint."""
     parser = loop.arguments(__doc__, out="digits-fourier", minutes=12, batch=64)
@@ -93,7 +102,10 @@ def main() -> None:
         return
     torch.manual_seed(options.seed)
     config = ImageClassificationConfig(ENCODER, DecoderConfig(query_residual=True), INPUTS[options.variant], LABELS)
-    model = ImageClassifier(config).to(options.device)
+    model = ImageClassifier(config)
+    if options.variant == "learned":
+        start_at_fourier(model)
+    model.to(options.device)
     training, targets = pixels[~held_out], labels[~held_out]
 
     def loss(generator: torch.Generator) -> Tensor:
@@ -106,6 +118,7 @@ def main() -> None:
     def save() -> None:
         save_checkpoint(model, options.out, dtype=torch.float16, layout="huggingface")
         write_processor(options.out, SIDES[options.variant])
+        write_image_sample(options.out, np.rint(load_digits().images[4] * 255 / 16).astype(np.uint8))  # held out
 
     def evaluate() -> str:
         return f"held-out top-1 {accuracy(model, pixels[held_out], labels[held_out]):.4f}"

@@ -12,6 +12,7 @@ import numpy as np
 
 from perceiver_runtime import tokenizer
 from perceiver_runtime.bundle import Bundle
+from perceiver_runtime.byte_search import search
 from perceiver_runtime.classification import softmax
 from perceiver_runtime.errors import InputError
 from perceiver_runtime.pipeline import Array, Floats, Pipeline
@@ -53,12 +54,18 @@ class FillMaskPipeline(Pipeline):
 
     @overload
     def __call__(
-        self, texts: str, *, top_k: int = 5, spans: Sequence[tuple[int, int]] | None = None, truncate: bool = False
+        self,
+        texts: str,
+        *,
+        top_k: int = 5,
+        spans: Sequence[tuple[int, int]] | None = None,
+        beams: int | None = None,
+        truncate: bool = False,
     ) -> list[MaskedSpan]: ...
 
     @overload
     def __call__(
-        self, texts: list[str], *, top_k: int = 5, spans: None = None, truncate: bool = False
+        self, texts: list[str], *, top_k: int = 5, spans: None = None, beams: int | None = None, truncate: bool = False
     ) -> list[list[MaskedSpan]]: ...
 
     def __call__(
@@ -67,10 +74,13 @@ class FillMaskPipeline(Pipeline):
         *,
         top_k: int = 5,
         spans: Sequence[tuple[int, int]] | None = None,
+        beams: int | None = None,
         truncate: bool = False,
     ) -> list[MaskedSpan] | list[list[MaskedSpan]]:
         """The masked spans of a text, or of each of several, with `top_k` candidates each, the most probable first.
 
+        Each byte is chosen by itself, in one run. With `beams` bytes are found one after the other, the likeliest `beams`
+        texts being kept: better words, for a run per byte (byte_search.py); other spans stay masked meanwhile.
         `spans` masks the bytes start to end (not included) of a text, in addition. A text longer than the model's positions
         raises `InputError`, or with `truncate` loses its end; so do a text without a mask and an empty one.
         """
@@ -78,6 +88,8 @@ class FillMaskPipeline(Pipeline):
         batch = [texts] if isinstance(texts, str) else list(texts)
         if top_k < 1:
             raise InputError(f"top_k is {top_k}: give at least 1")
+        if beams is not None and beams < top_k:
+            raise InputError(f"beams is {beams}, but {top_k} candidates are wanted: give at least {top_k}, or a smaller top_k")
         if spans is not None and not single:
             raise InputError("spans are of one text: call with one text at a time, or write [MASK*n] into the texts")
         with self.timing.stage("preprocess"):
@@ -85,10 +97,13 @@ class FillMaskPipeline(Pipeline):
             if not rows:
                 raise InputError("the list of texts is empty: give at least one")
         positions = [[place for place, number in enumerate(ids) if number == tokenizer.MASK] for ids in rows]
+        if beams is not None:
+            found = [[self._searched(ids, run, beams, top_k) for run in _runs(where)] for ids, where in zip(rows, positions)]
+            return found[0] if single else found
         logits = self._logits(rows, positions)
         with self.timing.stage("postprocess"):
             results = [
-                [_span(run, softmax(own[[where.index(place) for place in run]]), top_k) for run in _runs(where)]
+                [_span(run, best_sequences(softmax(own[[where.index(place) for place in run]]), top_k)) for run in _runs(where)]
                 for where, own in zip(positions, logits)
             ]
         return results[0] if single else results
@@ -107,6 +122,9 @@ class FillMaskPipeline(Pipeline):
         ids = self._masked(from_bytes(inputs["text"]), (), truncate=False)
         places = [place for place, number in enumerate(ids) if number == tokenizer.MASK]
         return {"logits": self._logits([ids], [places])[0]}
+
+    def _searched(self, ids: Sequence[int], places: Sequence[int], beams: int, top_k: int) -> MaskedSpan:
+        return _span(places, search(ids, places, self._logits, beams=beams)[:top_k])
 
     def _masked(self, text: str, spans: Sequence[tuple[int, int]], *, truncate: bool) -> list[int]:
         """The text's ids, spans masked. Raises `InputError`."""
@@ -139,10 +157,8 @@ def _runs(positions: Sequence[int]) -> list[list[int]]:
     return [[place for _, place in group] for _, group in grouped]
 
 
-def _span(positions: Sequence[int], probabilities: Floats, top_k: int) -> MaskedSpan:
-    candidates = tuple(
-        Candidate(tokenizer.decode(numbers), probability) for numbers, probability in best_sequences(probabilities, top_k)
-    )
+def _span(positions: Sequence[int], found: Sequence[tuple[list[int], float]]) -> MaskedSpan:
+    candidates = tuple(Candidate(tokenizer.decode(numbers), probability) for numbers, probability in found)
     return MaskedSpan(positions[0] - 1, positions[-1], candidates)
 
 

@@ -26,7 +26,7 @@ class Runner(NamedTuple):
 
 RUNNERS = {
     "flow": Runner(run_flow.add_arguments, run_flow.run, run_flow.render),
-    "fill-mask": Runner(run_text.add_arguments, run_text.fill_mask, run_text.render_spans),
+    "fill-mask": Runner(run_text.add_mask_arguments, run_text.fill_mask, run_text.render_spans),
     "text-classification": Runner(run_text.add_pair_arguments, run_text.classify, run_text.render_labels),
     "image-classification": Runner(run_image.add_arguments, run_image.run, run_text.render_labels),
     "multimodal": Runner(run_multimodal.add_arguments, run_multimodal.run, run_multimodal.render),
@@ -35,7 +35,7 @@ RUNNERS = {
 SAMPLE = "--sample"
 _USAGE = """what follows BUNDLE depends on its task:
   flow                  FRAME1 FRAME2 [-o FLOW.png] [--flo FILE] [--at X,Y …]
-  fill-mask             TEXT … (with [MASK], or [MASK*9] for nine bytes)
+  fill-mask             TEXT … (with [MASK], or [MASK*9] for nine bytes) [--beams 8]
   text-classification   TEXT … [--pair TEXT]
   image-classification  IMAGE …
   multimodal            CLIP [--audio WAV] [-o CLIP.gif] [--audio-output WAV] [--frames 3,7]

@@ -21,6 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     parser.add_argument("--truncate", action="store_true", help="cut a text that is longer than the model takes")
 
 
+def add_mask_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
+    """The same, and how masked bytes are found."""
+    add_arguments(parser, manifest)
+    help_text = "find bytes one after the other, keeping the likeliest N texts: better words, a run per byte"
+    parser.add_argument("--beams", type=positive, metavar="N", help=help_text)
+
+
 def add_pair_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     """The same, and a second text."""
     add_arguments(parser, manifest)
@@ -33,7 +40,7 @@ def fill_mask(arguments: argparse.Namespace) -> dict[str, object]:
     start = time.perf_counter()
     with load(arguments.bundle, task="fill-mask", device=arguments.device, threads=arguments.threads) as mlm:
         loaded = time.perf_counter() - start
-        found = mlm(texts, top_k=arguments.top_k, truncate=arguments.truncate)
+        found = mlm(texts, top_k=arguments.top_k, beams=arguments.beams, truncate=arguments.truncate)
         results = [{"text": text, "spans": [dataclasses.asdict(span) for span in spans]} for text, spans in zip(texts, found)]
         return {"provider": mlm.provider, "results": results, "seconds": {"load": loaded, **mlm.timing.seconds()}}
 
