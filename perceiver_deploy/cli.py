@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from perceiver_deploy import __version__
-from perceiver_deploy.export import export_bundle, shipped_checkpoint
+from perceiver_deploy.export import export_bundle
 from perceiver_deploy.tasks import ABOUT, RECIPES, SHIPPED_FOR, other_names, published_for, task_name
 from perceiver_runtime import PerceiverError, UsageError
 from perceiver_runtime.commands.arguments import image_size, positive
@@ -69,7 +69,7 @@ def list_tasks() -> list[dict[str, object]]:
             "task": task,
             "does": ABOUT[task],
             "aliases": other_names(task),
-            "shipped": SHIPPED_FOR.get(task),
+            "shipped": SHIPPED_FOR[task],
             "published": published_for(task),
         }
         for task in RECIPES
@@ -90,10 +90,9 @@ def _tasks_text(tasks: list[dict[str, object]]) -> str:
 def run(arguments: argparse.Namespace) -> Manifest:
     """Do what the command line asks for. Raises `PerceiverError`."""
     if not arguments.checkpoint:
-        _say(
-            f"using the small checkpoint shipped for {arguments.task}, {shipped_checkpoint(arguments.task)}; "
-            f"for the published one: --checkpoint {published_for(arguments.task)[0]}"
-        )
+        published = published_for(arguments.task)
+        other = f"the published one: --checkpoint {published[0]}" if published else "your own: --checkpoint FOLDER"
+        _say(f"using the small checkpoint shipped for {arguments.task}, {SHIPPED_FOR[arguments.task]}; for {other}")
     return export_bundle(
         task=arguments.task,
         output=arguments.output,

@@ -19,7 +19,7 @@ import torch
 
 from perceiver_deploy.recipe import ExportOptions, Precision, Recipe, Target
 from perceiver_deploy.staging import check_destination, staged_folder
-from perceiver_deploy.tasks import RECIPES, SHIPPED_FOR, published_for
+from perceiver_deploy.tasks import RECIPES, SHIPPED_FOR
 from perceiver_deploy.verify import RECEIPT_FILE
 from perceiver_export import export_graphs
 from perceiver_export.graph_spec import GraphSpec
@@ -67,7 +67,7 @@ def export_bundle(
     """
     output = Path(output)
     check_destination(output, force=force)
-    name = str(checkpoint or shipped_checkpoint(task))
+    name = str(checkpoint or SHIPPED_FOR[task])
     try:
         files = find_checkpoint(name, allow_pickle=allow_pickle, revision=revision)
         if task not in (files.task, "features"):
@@ -124,15 +124,6 @@ def export_bundle(
         progress("checking the finished bundle")
         _check_finished(staging)
     return manifest
-
-
-def shipped_checkpoint(task: str) -> str:
-    """The name of the small checkpoint that comes with a task. Raises `InputError` where there is none."""
-    if task not in SHIPPED_FOR:
-        published = published_for(task)
-        way_out = f"--checkpoint {published[0]}" if published else "--checkpoint with a folder written by save_pretrained"
-        raise InputError(f"no small checkpoint comes with {task} yet: give {way_out}")
-    return SHIPPED_FOR[task]
 
 
 def _verify(files: CheckpointFiles, task: str, options: ExportOptions, staging: Path, progress: Callable[[str], None]) -> None:

@@ -46,7 +46,10 @@ class ImageRecipe(ClassificationRecipe):
 
     def ranges(self) -> dict[str, Range]:
         """The sizes that the graphs are meant for."""
-        return {"B": Range(1, 64), "H": Range(SMALLEST, LARGEST), "W": Range(SMALLEST, LARGEST)}
+        height, width = (LARGEST, LARGEST)
+        if self.options.target == "tensorrt":  # an engine's memory is that of its largest input
+            height, width = self.size
+        return {"B": Range(1, 64), "H": Range(min(SMALLEST, height), height), "W": Range(min(SMALLEST, width), width)}
 
     def processor(self) -> dict[str, Any]:
         """The constants that perceiver_runtime.image_processing.ImageProcessor reads.

@@ -32,7 +32,9 @@ ABOUT = {
 SHIPPED_FOR = {
     "flow": "flow-small",
     "fill-mask": "fill-mask-small",
+    "text-classification": "glosses-small",
     "image-classification": "digits-fourier",
+    "multimodal": "clips-small",
     "features": "flow-small",
 }
 ALIASES = {

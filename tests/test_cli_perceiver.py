@@ -196,3 +196,20 @@ def test_image_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 15_000)
     with pytest.raises(pr.InputError, match="not an image that can be read"):
         image_files.read_image(tmp_path / "a.png")
+
+
+def test_run_sample(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The bundle's own input, wherever the flag stands; its files are gone afterwards."""
+    assert main(["run", str(small_bundle), "-o", str(tmp_path / "flow.png"), "--sample"]) == 0
+    assert (tmp_path / "flow.png").is_file()
+    assert main(["run", "--sample", str(small_bundle), "--at", "5,5", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out.split("\n", 5)[-1])["points"]) == 1
+    damaged = shutil.copytree(small_bundle, tmp_path / "damaged")
+    (damaged / "sample.npz").write_bytes(b"nothing")
+    assert main(["run", str(damaged), "--sample", "--json"]) == 4
+    assert "sample.npz" in capsys.readouterr().err
+
+
+def test_inspect_precision(small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(small_bundle), "--precision"]) == 0
+    assert capsys.readouterr().out == f"{small_bundle}: everything is fp32\n"

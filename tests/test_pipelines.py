@@ -73,6 +73,19 @@ def test_spans(mlm: Any) -> None:
     assert mlm.fill("ab[MASK]").startswith("ab")
 
 
+def test_beams(mlm: Any) -> None:
+    """One byte: as without. Several: as many different candidates, best first."""
+    one = mlm("a[MASK] b", top_k=3)[0].candidates
+    same = mlm("a[MASK] b", top_k=3, beams=3)[0].candidates
+    assert [candidate.text for candidate in same] == [candidate.text for candidate in one]
+    np.testing.assert_allclose([each.probability for each in same], [each.probability for each in one], rtol=1e-5)
+    first, second = mlm(["x[MASK*3]y[MASK]", "[MASK*2]"], top_k=4, beams=6)
+    assert [(span.start, span.end) for span in first] == [(1, 4), (5, 6)]
+    assert len(second[0].candidates) == len({candidate.text for candidate in second[0].candidates}) == 4
+    probabilities = [candidate.probability for candidate in second[0].candidates]
+    assert probabilities == sorted(probabilities, reverse=True)
+
+
 def test_the_best_sequences_of_independent_bytes() -> None:
     probabilities = softmax(np.random.default_rng(0).standard_normal((3, 262)) * 3)
     values = probabilities[:, 6:].astype(np.float64)
@@ -96,6 +109,7 @@ def test_the_best_sequences_of_independent_bytes() -> None:
         (["[MASK]"], {"spans": [(0, 1)]}, "spans are of one text"),
         ([], {}, "the list of texts is empty: give at least one"),
         ("[MASK]", {"top_k": 0}, "top_k is 0: give at least 1"),
+        ("[MASK]", {"beams": 2}, "beams is 2, but 5 candidates are wanted: give at least 5, or a smaller top_k"),
     ],
 )
 def test_texts_that_are_refused(mlm: Any, text: Any, options: dict[str, Any], message: str) -> None:

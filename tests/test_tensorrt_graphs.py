@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 from heads import HEADS, Head, save_random_head
-from rtx import build, fused
+from rtx import build_all, fused
 
 from perceiver_deploy import export_bundle
 from perceiver_runtime.bundle import open_bundle
@@ -66,7 +66,7 @@ def check_fused(folder: Path, manifest: Manifest) -> int:
     count = 0
     for name in manifest.graphs:
         planned = Counter(each["module"] for each in manifest.choices["attention"][name] if each["fuses"])
-        found = fused(build(folder, manifest, name))
+        found = fused(build_all(folder, manifest, name))
         assert not planned - found, f"{name}: not fused {planned - found}"
         count += planned.total()
     return count

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from typing import NamedTuple
 
 import loop
@@ -19,6 +20,7 @@ from clips import FRAMES, RATE, SAMPLES, SHAPES, SIDE, make_clip
 from local_start import Code, look_near, soften, write_places
 from samples import write_clip_sample
 from torch import Tensor
+from torch.nn import functional as F
 
 from perceiver_io import (
     DecoderConfig,
@@ -26,7 +28,6 @@ from perceiver_io import (
     MultimodalAutoencoder,
     MultimodalConfig,
     load_checkpoint,
-    multimodal_loss,
     save_checkpoint,
 )
 from perceiver_io.positions import fourier_frequencies
@@ -108,10 +109,8 @@ def start(model: MultimodalAutoencoder) -> None:
     """Begin grey, and with two thirds of the latents spread over the video, reading and answering for what is near."""
     model.postprocessor.modalities["image"].projection.bias.fill_(0.5)
     model.postprocessor.modalities["image"].projection.weight.mul_(0.3)
-    bands, steps = (
-        CONFIG.video_bands,
-        [each * torch.pi for each in fourier_frequencies(CONFIG.video_bands, CONFIG.video_max_resolution)],
-    )
+    bands = CONFIG.video_bands
+    steps = math.pi * fourier_frequencies(bands, CONFIG.video_max_resolution)
     frequencies = [step[list(chosen)] for step, chosen in zip(steps, _BANDS)]
     sines = torch.cat([3 + axis * bands + torch.tensor(chosen) for axis, chosen in enumerate(_BANDS)])
     features = Code(sines + 3 * bands, sines)
@@ -131,6 +130,11 @@ def start(model: MultimodalAutoencoder) -> None:
     window = torch.exp(-((torch.cat(frequencies) / 4) ** 2) / 4)
     look_near(model.decoder.decoder.cross_attention.attention, features, latents, [torch.zeros(count)] * 4, gain=2.5 * window)
     soften(model.encoder)
+    # most channels of a token and of a query say where it is, and would drown what was seen and heard
+    values, seen = model.encoder.cross_attention.attention.value.weight, 3 * PATCH**2
+    values[:, :seen] *= 6
+    values[:, seen:] *= 0.15
+    model.decoder.decoder.cross_attention.attention.output.weight.mul_(3)
 
 
 def main() -> None:
@@ -155,7 +159,9 @@ def main() -> None:
             found = model(batch.video, batch.audio, pixels=pixels.to(options.device), patches=patches.to(options.device))
         rgb = batch.video.permute(0, 1, 3, 4, 2).flatten(1, 3)[:, pixels]
         samples = batch.audio.view(len(batch.audio), -1, RUN)[:, patches]
-        return multimodal_loss(found, rgb, samples, batch.labels, video_weight=5.0, label_weight=0.3)
+        # squares, not the paper's absolute values: those let a small shape be forgotten for the background
+        video, audio = F.mse_loss(found.rgb.float(), rgb), F.mse_loss(found.samples.float(), samples)
+        return 30 * video + audio + 0.3 * F.cross_entropy(found.logits.float(), batch.labels)
 
     def save() -> None:
         save_checkpoint(model, options.out, dtype=torch.float16)

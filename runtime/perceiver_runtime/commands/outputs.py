@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from perceiver_runtime.errors import InputError
@@ -34,3 +35,18 @@ def progress(what: str) -> Callable[[int, int], None]:
             print(f"\r{done} of {total} {what}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     return report
+
+
+@contextlib.contextmanager
+def progress_line() -> Iterator[Callable[[str], None]]:
+    """A line on stderr that says what is being done, where that is a terminal; it is gone at the end."""
+    shown = sys.stderr.isatty()
+
+    def report(text: str) -> None:
+        if shown:
+            print(f"\r\033[K{text[:100]}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield report
+    finally:
+        report("")

@@ -1,0 +1,169 @@
+"""A graph of a verified bundle to a TensorRT engine, the same way on 10.3 to 11 and on TensorRT for RTX.
+
+Networks are strongly typed: precision is what the graph says. TensorRT reports failure by None, False or -1 and by its log:
+every return is checked, and what the log said is in the error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perceiver_runtime.errors import BackendError, UsageError
+from perceiver_runtime.manifest import GraphEntry, Range
+from perceiver_runtime.tensorrt.library import for_rtx
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A dynamic size of an engine: from `min` to `max`, fastest at `opt`."""
+
+    min: int
+    opt: int
+    max: int
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """`workspace_mb` caps the memory of a layer's kernel, on a Jetson shared with everything else; None: TensorRT's own choice.
+
+    `optimization_level` is 0 to 5, None TensorRT's own. `models` are GPUs such as SM86, for TensorRT for RTX alone.
+    """
+
+    workspace_mb: int | None = 1024
+    optimization_level: int | None = None
+    models: tuple[str, ...] = ()
+
+
+def spans(ranges: Mapping[str, Range], chosen: Mapping[str, Span]) -> dict[str, Span]:
+    """The manifest's ranges, fastest at their largest, with some of them `chosen`. Raises `UsageError`."""
+    result = {name: Span(span.min, span.max, span.max) for name, span in ranges.items()}
+    for name, span in chosen.items():
+        if name not in ranges:
+            raise UsageError(f"the bundle has no size {name!r}: it has {', '.join(ranges)}")
+        limit = ranges[name]
+        if not limit.min <= span.min <= span.opt <= span.max <= limit.max:
+            raise UsageError(f"{name}={span.min}:{span.opt}:{span.max} should rise within {limit.min} to {limit.max}")
+        result[name] = span
+    return result
+
+
+def build(
+    trt: Any, onnx: Path, entry: GraphEntry, sizes: Mapping[str, Span], options: BuildOptions, progress: Callable[[str], None]
+) -> bytes:
+    """The engine. Raises `BackendError` with what TensorRT said, `KeyboardInterrupt` on Ctrl-C."""
+    log = _log(trt)
+    try:
+        builder = trt.Builder(log)
+    except TypeError as error:  # pybind's way of saying that the factory returned nullptr
+        raise BackendError(f"TensorRT {trt.__version__} finds no usable GPU or driver: build on the device") from error
+    network = builder.create_network(_strongly_typed(trt))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse_from_file(str(onnx)):
+        errors = [parser.get_error(number) for number in range(parser.num_errors)]
+        reasons = [f"node {error.node_name()} ({error.node_operator()}): {error.desc()}" for error in errors]
+        raise BackendError(f"TensorRT {trt.__version__} cannot read {onnx.name}: {'; '.join(reasons) or log.last()}")
+    config = builder.create_builder_config()
+    _configure(trt, config, options)
+    profile = builder.create_optimization_profile()
+    for spec in entry.inputs:
+        least, best, most = shapes(spec.shape, sizes)
+        profile.set_shape(spec.name, least, best, most)
+    if config.add_optimization_profile(profile) < 0:
+        raise BackendError(f"TensorRT {trt.__version__} refuses the sizes for {onnx.name}: {log.last()}")
+    with _interruptible() as interrupted:
+        config.progress_monitor = _monitor(trt, progress, interrupted)
+        plan = builder.build_serialized_network(network, config)
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+    if plan is None:
+        raise BackendError(f"TensorRT {trt.__version__} cannot build {onnx.name}: {log.last()}")
+    return bytes(memoryview(plan))
+
+
+def shapes(shape: Sequence[int | str], sizes: Mapping[str, Span]) -> tuple[Shape, Shape, Shape]:
+    """An input's smallest, best and largest shape."""
+    each = [sizes[size] if isinstance(size, str) else Span(size, size, size) for size in shape]
+    return tuple(span.min for span in each), tuple(span.opt for span in each), tuple(span.max for span in each)
+
+
+def _strongly_typed(trt: Any) -> int:
+    """By name, not by number: the number changed between 10 and 11."""
+    flags = trt.NetworkDefinitionCreationFlag
+    return 1 << int(flags.STRONGLY_TYPED) if "STRONGLY_TYPED" in flags.__members__ else 0
+
+
+def _configure(trt: Any, config: Any, options: BuildOptions) -> None:
+    if options.workspace_mb is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
+    if options.optimization_level is not None:
+        config.builder_optimization_level = options.optimization_level
+    if "TF32" in trt.BuilderFlag.__members__:
+        config.clear_flag(trt.BuilderFlag.TF32)  # float32 means float32
+    if options.models and not for_rtx(trt):
+        raise UsageError(f"TensorRT {trt.__version__} builds for the GPU it finds: leave out the GPU models")
+    if options.models:
+        known = trt.ComputeCapability.__members__
+        config.num_compute_capabilities = len(options.models)
+        for place, model in enumerate(options.models):
+            if model not in known:
+                raise UsageError(f"unknown GPU model {model!r}; this TensorRT has {', '.join(sorted(known))}")
+            config.set_compute_capability(known[model], place)
+
+
+def _log(trt: Any) -> Any:
+    """A logger that keeps what went wrong."""
+
+    class Log(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.messages: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
+                self.messages.append(message)
+
+        def last(self) -> str:
+            return "; ".join(self.messages[-3:]) or "it does not say why"
+
+    return Log()
+
+
+def _monitor(trt: Any, progress: Callable[[str], None], interrupted: threading.Event) -> Any:
+    """Tells of phases, and asks TensorRT to stop once `interrupted`."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            progress(phase_name)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            return not interrupted.is_set()
+
+        def phase_finish(self, phase_name: str) -> None:
+            pass
+
+    return Monitor()
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C sets an event meanwhile: an exception must not pass through TensorRT's own frames."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    usual = signal.signal(signal.SIGINT, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, usual)

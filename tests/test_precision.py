@@ -1,0 +1,124 @@
+"""Half precision: what stays float32, weights that do not fit, and answers that stay the same in the task's own terms."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+import pytest
+
+import perceiver_runtime as pr
+from perceiver_deploy import export_bundle
+from perceiver_deploy.comparison import TOLERANCES, Comparison
+from perceiver_deploy.demo.digits import held_out
+from perceiver_deploy.demo.flow import stereo_pair
+from perceiver_export.passes.lower_precision import OverflowingWeights, lower_precision
+from perceiver_io import OpticalFlow, load_checkpoint, save_checkpoint
+
+HALF = ir.DataType.FLOAT16
+
+
+def graph(weight: np.ndarray[Any, Any], *middle: str) -> ir.Model:
+    """x (1, 4) times a weight, through operators of one input, times the weight again, divided by 3."""
+    x = ir.Value(name="x", shape=ir.Shape([1, 4]), type=ir.TensorType(ir.DataType.FLOAT))
+    constants = {"w": weight, "three": np.array(3, np.float32)}
+    stored = {
+        name: ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT), const_value=ir.tensor(array, name=name))
+        for name, array in constants.items()
+    }
+    nodes = [ir.node("MatMul", [x, stored["w"]], name="first")]
+    for kind in middle:
+        nodes.append(ir.node(kind, [nodes[-1].outputs[0]], name=kind))
+    nodes.append(ir.node("MatMul", [nodes[-1].outputs[0], stored["w"]], name="second"))
+    nodes.append(ir.node("Div", [nodes[-1].outputs[0], stored["three"]], name="scale"))
+    for node in nodes:
+        node.outputs[0].dtype = ir.DataType.FLOAT
+    out = nodes[-1].outputs[0]
+    out.name, out.shape = "out", ir.Shape([1, 4])
+    made = ir.Graph([x], [out], nodes=nodes, initializers=list(stored.values()), opset_imports={"": 18}, name="g")
+    return ir.Model(made, ir_version=10)
+
+
+def run(model: ir.Model, path: Path) -> np.ndarray[Any, Any]:
+    ir.save(model, path)
+    x = np.linspace(-1, 1, 4, dtype=np.float32)[None]
+    answer: np.ndarray[Any, Any] = onnxruntime.InferenceSession(path).run(None, {"x": x})[0]
+    return answer
+
+
+WEIGHT = np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("middle", "reasons"),
+    [
+        (("Abs",), ["final scale"]),
+        (("Softmax",), ["softmax", "final scale"]),
+        (("ReduceMean",), ["reduction", "final scale"]),
+    ],
+)
+def test_rules(middle: tuple[str, ...], reasons: list[str], tmp_path: Path) -> None:
+    expected = run(graph(WEIGHT, *middle), tmp_path / "fp32.onnx") if middle != ("ReduceMean",) else None
+    model = graph(WEIGHT, *middle)
+    islands = lower_precision(model, HALF)
+    assert [reason.split(":")[0] for reason in islands] == reasons
+    assert islands[next(reason for reason in islands if reason.startswith("final scale"))] == ["scale"]
+    assert model.graph.outputs[0].dtype == model.graph.inputs[0].dtype == ir.DataType.FLOAT
+    assert all(node.outputs[0].dtype == HALF for node in model.graph if node.op_type == "MatMul")
+    if expected is not None:
+        found = run(model, tmp_path / "fp16.onnx")
+        assert 0 < np.abs(found - expected).max() < 5e-3 * np.abs(expected).max()
+
+
+def test_what_the_sines_depend_on_stays_float32() -> None:
+    model = graph(WEIGHT, "Sin")
+    islands = lower_precision(model, HALF)
+    positions = next(nodes for reason, nodes in islands.items() if reason.startswith("positions"))
+    assert positions == ["first", "Sin"]
+
+
+def test_overflowing_weights_are_named() -> None:
+    with pytest.raises(OverflowingWeights, match=r"^w has values up to 1e\+05, float16 holds 65504$"):
+        lower_precision(graph(np.full((4, 4), 1e5, np.float32)), HALF)
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    model: OpticalFlow = load_checkpoint("flow-small")
+    model.decoder.output.weight.data[0, 0] = 1e6
+    save_checkpoint(model, tmp_path / "large")
+    with pytest.raises(pr.InputError, match=r"large does not fit into fp16: .*weight.* has values up to 1e\+06.* in fp32$"):
+        export_bundle(task="flow", checkpoint=tmp_path / "large", output=tmp_path / "bundle", precision="fp16")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_the_tolerance_finds_a_wrong_answer() -> None:
+    right = np.random.default_rng(0).standard_normal((100, 3))
+    tolerance = TOLERANCES["fp16"]
+    assert Comparison.of(right, right + 0.01, tolerance).passes
+    assert not Comparison.of(right, right[::-1], tolerance).passes
+    assert not Comparison.of(right, right + 0.2, tolerance).passes
+
+
+def test_flow_on_real_frames(small_bundle: Path, tmp_path: Path) -> None:
+    """Within 0.05 px of float32 on average, and half the size."""
+    export_bundle(task="flow", output=tmp_path / "half", precision="fp16")
+    pair, fields = stereo_pair(), []
+    for bundle in (small_bundle, tmp_path / "half"):
+        with pr.load(bundle, device="cpu") as flow:
+            fields.append(flow(pair.frame1, pair.frame2))
+    assert 0 < np.linalg.norm(fields[0] - fields[1], axis=-1).mean() < 0.05
+    assert np.linalg.norm(fields[0] - fields[1][:, ::-1], axis=-1).mean() > 0.5
+    sizes = [(bundle / "weights.safetensors").stat().st_size for bundle in (small_bundle, tmp_path / "half")]
+    assert sizes[1] < 0.52 * sizes[0]
+
+
+def test_digits_are_read_the_same(tmp_path: Path) -> None:
+    images, truth = held_out()
+    answers = []
+    for precision in ("fp32", "fp16"):
+        export_bundle(task="image-classification", output=tmp_path / precision, precision=precision)  # type: ignore[arg-type]
+        with pr.load(tmp_path / precision, device="cpu") as classify:
+            answers.append([labels[0].label for labels in classify(images, top_k=1)])
+    assert answers[0] == answers[1]
+    assert np.mean([label == str(digit) for label, digit in zip(answers[1], truth)]) >= 0.97
