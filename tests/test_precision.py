@@ -61,7 +61,7 @@ WEIGHT = np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)
 def test_rules(middle: tuple[str, ...], reasons: list[str], tmp_path: Path) -> None:
     expected = run(graph(WEIGHT, *middle), tmp_path / "fp32.onnx") if middle != ("ReduceMean",) else None
     model = graph(WEIGHT, *middle)
-    islands = lower_precision(model, HALF)
+    islands = lower_precision(model)
     assert [reason.split(":")[0] for reason in islands] == reasons
     assert islands[next(reason for reason in islands if reason.startswith("final scale"))] == ["scale"]
     assert model.graph.outputs[0].dtype == model.graph.inputs[0].dtype == ir.DataType.FLOAT
@@ -73,14 +73,14 @@ def test_rules(middle: tuple[str, ...], reasons: list[str], tmp_path: Path) -> N
 
 def test_what_the_sines_depend_on_stays_float32() -> None:
     model = graph(WEIGHT, "Sin")
-    islands = lower_precision(model, HALF)
+    islands = lower_precision(model)
     positions = next(nodes for reason, nodes in islands.items() if reason.startswith("positions"))
     assert positions == ["first", "Sin"]
 
 
 def test_overflowing_weights_are_named() -> None:
     with pytest.raises(OverflowingWeights, match=r"^w has values up to 1e\+05, float16 holds 65504$"):
-        lower_precision(graph(np.full((4, 4), 1e5, np.float32)), HALF)
+        lower_precision(graph(np.full((4, 4), 1e5, np.float32)))
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path) -> None:

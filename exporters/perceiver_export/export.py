@@ -19,7 +19,7 @@ from perceiver_export.multimodal import multimodal_graphs
 from perceiver_export.passes.fold_transposes import fold_transposes
 from perceiver_export.passes.lower_attention_ort import lower_attention_ort
 from perceiver_export.passes.lower_attention_tensorrt import lower_attention_tensorrt
-from perceiver_export.passes.lower_precision import PRECISIONS, lower_precision
+from perceiver_export.passes.lower_precision import lower_precision
 from perceiver_export.passes.name_by_module import name_by_module
 from perceiver_export.passes.share_initializers import share_initializers
 from perceiver_export.shared_weights import save_graphs
@@ -89,7 +89,7 @@ def export_graphs(
         share_initializers(graph)
         name_by_module(graph)
         if lowering.precision != "fp32":
-            islands[spec.name] = lower_precision(graph, PRECISIONS[lowering.precision])
+            islands[spec.name] = lower_precision(graph)
     progress("writing graphs and weights")
     save_graphs(graphs, folder)
     choices: dict[str, Any] = {"islands": islands} if islands else {}

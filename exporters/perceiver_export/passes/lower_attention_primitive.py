@@ -65,13 +65,13 @@ class _Lowering:
         scaled = self.add("Mul", query, self.constant("scale", np.array(scale, np.float32)))
         scaled.shape = ir.Shape([None, None, query.shape[2]])
         keys, values = self.split(key, heads, (0, 2, 3, 1)), self.split(value, heads, (0, 2, 1, 3))
-        unseen = None
+        seen = None
         if len(node.inputs) > 3:
             bits = self.add("Cast", node.inputs[3], dtype=ir.DataType.BOOL, to=ir.DataType.BOOL)
-            unseen = self.add("Unsqueeze", bits, self.constant("axes", np.array([1, 2])), dtype=ir.DataType.BOOL)
+            seen = self.add("Unsqueeze", bits, self.constant("axes", np.array([1, 2])), dtype=ir.DataType.BOOL)
         groups = node.attributes["groups"].as_int() if "groups" in node.attributes else 1
         if groups == 1:
-            return self.part(scaled, keys, values, heads, unseen)
+            return self.part(scaled, keys, values, heads, seen)
         each = -(-int(query.shape[1]) // groups)  # type: ignore[arg-type]  # a fixed number: group_queries checks
         starts = range(0, int(query.shape[1]), each)  # type: ignore[arg-type]
         parts = []
@@ -79,7 +79,7 @@ class _Lowering:
             bounds = [self.constant(what, np.array([number])) for what, number in (("start", start), ("end", start + each))]
             queries = self.add("Slice", scaled, *bounds, self.constant("axis", np.array([1])))
             queries.shape = scaled.shape
-            parts.append(self.part(queries, keys, values, heads, unseen))
+            parts.append(self.part(queries, keys, values, heads, seen))
         return self.add("Concat", *parts, axis=1)
 
     def part(self, query: ir.Value, keys: ir.Value, values: ir.Value, heads: int, seen: ir.Value | None) -> ir.Value:

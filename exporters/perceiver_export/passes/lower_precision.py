@@ -1,6 +1,6 @@
-"""float32 → float16 or bfloat16, node by node, with named islands that stay float32.
+"""float32 → float16, node by node, with named islands that stay float32.
 
-The precision lives in the graph, as strongly typed TensorRT networks want it: weights and arithmetic in the lower type, casts
+The precision lives in the graph, as strongly typed TensorRT networks want it: weights and arithmetic in float16, casts
 where the type changes, float32 inputs and outputs, no operator with operands of two float types. `ISLANDS` says what stays
 float32 and why; the result names the nodes of each.
 """
@@ -13,33 +13,31 @@ import numpy as np
 import onnx_ir as ir
 
 FLOAT = ir.DataType.FLOAT
-PRECISIONS = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
-LARGEST = {ir.DataType.FLOAT16: 65504.0, ir.DataType.BFLOAT16: 3.3895e38}
+HALF = ir.DataType.FLOAT16
+LARGEST = 65504.0  # that float16 holds
 ISLANDS = {
     "layer normalization": "mean and variance are sums over all channels",
     "softmax": "exponentials and their sum over all keys",
     "positions": "sines of angles of thousands of radians: 11 bits are off by whole periods",
-    "final scale": "nothing after the last product gains from the lower type, and the output is float32",
+    "final scale": "nothing after the last product gains from float16, and the output is float32",
     "reduction": "a sum over a whole axis",
-    "no kernel": "the operator has no bfloat16 in opset 18",
 }
 _PRODUCTS = {"MatMul", "Gemm", "Conv", "MultiHeadAttention"}
 _REDUCTIONS = {"ReduceSum", "ReduceMean", "ReduceL2", "ReduceSumSquare", "GlobalAveragePool", "CumSum"}
 _ARITHMETIC = {"Add", "Sub", "Mul", "Div", "Sqrt", "Pow", "Sigmoid", "Tanh"}
-_WITHOUT_BFLOAT16 = {"Conv", "MaxPool", "AveragePool"}
 
 
 class OverflowingWeights(ValueError):
-    """Weights that the lower type cannot hold, by name."""
+    """Weights that float16 cannot hold, by name."""
 
 
-def lower_precision(model: ir.Model, dtype: ir.DataType) -> dict[str, list[str]]:
+def lower_precision(model: ir.Model) -> dict[str, list[str]]:
     """Lower a graph; the names of the nodes that stay float32, by reason. Raises `OverflowingWeights`."""
     graph = model.graph
-    islands = _islands(graph, dtype)
+    islands = _islands(graph)
     casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
     for node in [node for node in graph if node.op_type != "Shape"]:
-        own = FLOAT if node in islands else dtype
+        own = FLOAT if node in islands else HALF
         for place, value in enumerate(node.inputs):
             if value is not None and _is_float(value) and value.dtype != own:
                 node.replace_input_with(place, _in(graph, node, value, own, casts))
@@ -59,7 +57,7 @@ def lower_precision(model: ir.Model, dtype: ir.DataType) -> dict[str, list[str]]
     return named
 
 
-def _islands(graph: ir.Graph, dtype: ir.DataType) -> dict[ir.Node, str]:
+def _islands(graph: ir.Graph) -> dict[ir.Node, str]:
     """Which nodes stay float32, and by which of `ISLANDS`, in the graph's order."""
     nodes = list(graph)
     positions = _upstream(node for node in nodes if node.op_type in {"Sin", "Cos"})
@@ -78,8 +76,6 @@ def _islands(graph: ir.Graph, dtype: ir.DataType) -> dict[ir.Node, str]:
             islands[node] = "reduction"
         elif node.op_type in _ARITHMETIC and node not in before_products:
             islands[node] = "final scale"
-        elif dtype == ir.DataType.BFLOAT16 and node.op_type in _WITHOUT_BFLOAT16:
-            islands[node] = "no kernel"
     return islands
 
 
@@ -102,7 +98,7 @@ def _only_feeds(node: ir.Node, op_type: str) -> bool:
 
 
 def _is_float(value: ir.Value) -> bool:
-    return value.dtype in (FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+    return value.dtype in (FLOAT, HALF)
 
 
 def _in(
@@ -129,10 +125,8 @@ def _stored(value: ir.Value, dtype: ir.DataType, name: str) -> ir.Value:
     assert value.const_value is not None  # checked by is_initializer
     array = value.const_value.numpy()
     largest = float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
-    if largest > LARGEST[dtype]:
-        raise OverflowingWeights(
-            f"{value.name} has values up to {largest:.3g}, {dtype.name.lower()} holds {LARGEST[dtype]:.6g}"
-        )
+    if dtype == HALF and largest > LARGEST:
+        raise OverflowingWeights(f"{value.name} has values up to {largest:.3g}, float16 holds {LARGEST:.6g}")
     tensor = ir.tensor(array.astype(dtype.numpy()), dtype=dtype, name=name)
     return ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(dtype), const_value=tensor)
 

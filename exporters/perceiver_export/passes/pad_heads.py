@@ -2,7 +2,7 @@
 
 TensorRT makes one kernel of an attention only where the two are equal: the language model's 32 and 160 become 160 and 160.
 Exact: zeros add nothing to a product, and the scale stays that of the size before. The padding is in the stored weights of the
-linear layers that make queries and keys, or values; nothing applies where an attention has others.
+linear layers that make queries and keys; nothing applies where they are made otherwise, or are larger than the values'.
 """
 
 from __future__ import annotations
