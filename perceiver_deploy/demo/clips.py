@@ -31,7 +31,7 @@ def show(bundle: Path, folder: Path) -> list[str]:
     label = found.labels[0]
     values = inputs["video"].size + inputs["audio"].size
     return [
-        f"a clip of {values:,} values through {latents['num_latents']}x{latents['latent_channels']} latents in {seconds:.1f} s: "
+        f"{values:,} values through {latents['num_latents']}x{latents['latent_channels']} latents in {seconds:.1f} s: "
         f"video PSNR {psnr:.1f} dB",
         f"it shows a {label.label} ({label.probability:.2f})",
         f"{folder / 'clip.png'}: frames above, reconstruction below; {folder / 'sound.wav'}: the sound reconstructed",
