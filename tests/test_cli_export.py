@@ -18,7 +18,7 @@ from transformers import PerceiverConfig, PerceiverForMaskedLM
 
 from perceiver_deploy import verify
 from perceiver_deploy.cli import main
-from perceiver_deploy.comparison import Comparison
+from perceiver_deploy.comparison import TOLERANCES, Comparison
 from perceiver_deploy.export import export_bundle
 from perceiver_deploy.flow import FlowRecipe
 from perceiver_deploy.recipe import ExportOptions
@@ -202,15 +202,15 @@ def test_comparing_nothing_fails(tiny: HuggingFace, monkeypatch: pytest.MonkeyPa
     model = load_checkpoint(tiny.folder)
     with pytest.raises(VerificationError, match="nothing was compared"):
         verify.verify(flow_recipe(model, tiny.folder), model, {})
-    assert not Comparison.of(np.zeros((0, 2)), np.zeros((0, 2))).passes
-    assert not Comparison.of(np.zeros((3, 2)), np.zeros((4, 2))).passes
+    assert not Comparison.of(np.zeros((0, 2)), np.zeros((0, 2)), TOLERANCES["fp32"]).passes
+    assert not Comparison.of(np.zeros((3, 2)), np.zeros((4, 2)), TOLERANCES["fp32"]).passes
 
 
 def test_nan_never_passes() -> None:
     reference = np.random.default_rng(0).normal(size=(50, 2))
-    assert Comparison.of(reference, reference + 1e-4).passes
-    assert not Comparison.of(reference, reference + 1e-2).passes
-    assert not Comparison.of(reference, np.where(reference > 1, np.nan, reference)).passes
+    assert Comparison.of(reference, reference + 1e-4, TOLERANCES["fp32"]).passes
+    assert not Comparison.of(reference, reference + 1e-2, TOLERANCES["fp32"]).passes
+    assert not Comparison.of(reference, np.where(reference > 1, np.nan, reference), TOLERANCES["fp32"]).passes
 
 
 def test_a_crash_of_the_child_is_a_failed_verification(
