@@ -35,7 +35,8 @@ def add_parser(commands: Any) -> None:
         metavar="NAME=MIN:OPT:MAX",
         help="sizes of an engine, such as H=240:368:368 (default: the manifest's, fastest at the largest)",
     )
-    parser.add_argument("--workspace", type=positive, default=1024, metavar="MB", help="memory of one kernel (default: 1024)")
+    help_text = "memory for what is computed on the way (default: all there is; cap it on a Jetson)"
+    parser.add_argument("--workspace", type=positive, metavar="MB", help=help_text)
     parser.add_argument("--optimization-level", type=int, choices=range(6), help="TensorRT's, 0 to 5")
     parser.add_argument("--gpu", nargs="+", default=[], metavar="SM86", help="with TensorRT for RTX: models to build for")
     parser.set_defaults(function=run, render=render)

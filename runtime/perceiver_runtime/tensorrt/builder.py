@@ -32,12 +32,12 @@ class Span:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """`workspace_mb` caps the memory of a layer's kernel, on a Jetson shared with everything else; None: TensorRT's own choice.
+    """`workspace_mb` caps the memory of what is computed on the way, on a Jetson shared with everything else; None: all there is.
 
     `optimization_level` is 0 to 5, None TensorRT's own. `models` are GPUs such as SM86, for TensorRT for RTX alone.
     """
 
-    workspace_mb: int | None = 1024
+    workspace_mb: int | None = None
     optimization_level: int | None = None
     models: tuple[str, ...] = ()
 
