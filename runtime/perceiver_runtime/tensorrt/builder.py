@@ -32,7 +32,7 @@ class Span:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """`workspace_mb` caps the memory of what is computed on the way, on a Jetson shared with everything else; None: all there is.
+    """`workspace_mb` caps the memory of what is computed on the way, on a Jetson shared with all else; None: all there is.
 
     `optimization_level` is 0 to 5, None TensorRT's own. `models` are GPUs such as SM86, for TensorRT for RTX alone.
     """
