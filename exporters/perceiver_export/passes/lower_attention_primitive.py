@@ -95,7 +95,7 @@ class _Lowering:
     def split(self, x: ir.Value | None, heads: int, perm: Sequence[int]) -> ir.Value:
         """(B, M, heads·c) → (B, heads, M, c), its axes in another order."""
         width = x.shape[-1] if x is not None and x.shape is not None else None
-        size = width // heads if isinstance(width, int) else -1  # TensorRT fuses only if it knows the size, so say it
+        size = width // heads if isinstance(width, int) else -1  # said where it is known, and not left to be worked out
         apart = self.add("Reshape", x, self.constant("split", np.array([0, 0, heads, size])))
         return self.add("Transpose", apart, perm=tuple(perm))
 
