@@ -146,7 +146,7 @@ def test_bad_input_is_one_sentence_each(
         (["run", bundle, a, b, "--at", "nonsense"], 2, "--at wants points as X,Y"),
         (["run", bundle, a, b, "--at", "1000,2"], 1, "outside the frame of 90x60"),
         (["run", bundle, a, b, "--at", "1,2", "-o", str(tmp_path / "x.png")], 2, "leave out -o and --flo, or --at"),
-        (["run", bundle, a, b, "--device", "tensorrt"], 5, "'tensorrt' is not in this version"),
+        (["run", bundle, a, b, "--device", "tensorrt"], 2, "is for ONNX Runtime: export it again with --target tensorrt"),
         (["inspect", str(tmp_path / "nothing")], 1, "there is no bundle at"),
     ]
     for arguments, code, message in cases:

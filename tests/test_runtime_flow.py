@@ -135,6 +135,7 @@ def test_threads_share_a_pipeline(flow: FlowPipeline) -> None:
 
 
 GOOD = np.zeros((8, 9, 3), np.uint8)
+OTHER = np.random.default_rng(1).integers(0, 255, (8, 9, 3), np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -180,12 +181,12 @@ def test_tasks_and_devices(tiny_bundle: Path) -> None:
         pr.load(tiny_bundle, task="flwo")
     with pytest.raises(pr.UsageError, match=r"unknown device 'gpu'; available: auto, cpu, cuda, tensorrt"):
         pr.load(tiny_bundle, device="gpu")
-    with pytest.raises(pr.BackendError, match=r"'tensorrt' is not in this version"):
+    with pytest.raises(pr.UsageError, match=r"is for ONNX Runtime: export it again with --target tensorrt"):
         pr.load(tiny_bundle, device="tensorrt")
 
 
 def test_cuda_missing_is_said(tiny_bundle: Path) -> None:
-    if "CUDAExecutionProvider" in onnx_backend._onnxruntime().get_available_providers():
+    if "CUDAExecutionProvider" in onnx_backend.onnxruntime().get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
     with pytest.raises(pr.BackendError, match=r"device 'cuda' needs ONNX Runtime's CUDAExecutionProvider, .* onnxruntime-gpu"):
         pr.load(tiny_bundle, device="cuda")
@@ -193,16 +194,33 @@ def test_cuda_missing_is_said(tiny_bundle: Path) -> None:
 
 def test_falling_back_is_said(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What happens where ONNX Runtime lists CUDA but its libraries do not load: the session comes up on the CPU."""
-    monkeypatch.setattr(onnx_backend, "choose_provider", lambda device: "CUDAExecutionProvider")
+    monkeypatch.setattr(onnx_backend, "choose_providers", lambda device: ("CUDAExecutionProvider", "CPUExecutionProvider"))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        pr.load(tiny_bundle, device="cuda").close()
+        pr.load(tiny_bundle).close()
     said = [str(warning.message) for warning in caught if warning.category is pr.ProviderFallbackWarning]
     assert [message.split(":")[0] for message in said] == [
         "encode.onnx runs on CPUExecutionProvider",
         "decode.onnx runs on CPUExecutionProvider",
     ]
     assert "could not start CUDAExecutionProvider" in said[0]
+    monkeypatch.setattr(warnings, "warn", lambda *_, **__: None)  # ONNX Runtime's own
+    with pytest.raises(pr.BackendError, match=r"Use device='cpu', or 'auto'"):
+        pr.load(tiny_bundle, device="cuda")
+
+
+def test_features_stay_where_they_are(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, with the host's memory in its place: encode's outputs are bound to decode's inputs, at an offset too."""
+    points = np.array([[3, 4], [8, 2], [1, 7]])
+    with pr.load(tiny_bundle, device="cpu") as flow:
+        dense, tracks = flow(GOOD, OTHER, query_chunk=700), flow.at(GOOD, OTHER, points)
+        for graph in flow.graphs.values():
+            monkeypatch.setattr(graph, "_bound", True)
+        kept = flow.graphs["encode"].run_kept({"frames": np.zeros((1, 2, 3, 40, 56), np.float32)})
+        assert [type(each) for each in kept] == [onnx_backend.OrtArray] * 2
+        np.testing.assert_array_equal(flow(GOOD, OTHER, query_chunk=700), dense)
+        np.testing.assert_array_equal(flow.at(GOOD, OTHER, points), tracks)
+    assert np.ptp(dense) > 0
 
 
 def test_missing_onnxruntime_is_said(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,5 +273,5 @@ def test_positions_round_as_torch(steps: int) -> None:
 def test_too_few_query_features_are_refused(flow: FlowPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     run = flow.graphs["encode"].run
     monkeypatch.setattr(flow.graphs["encode"], "run", lambda inputs: [output[:, :7] for output in run(inputs)])
-    with pytest.raises(pr.BackendError, match=r"encode gave query features of shape \(1, 7, 64\) for 56x40 pixels"):
+    with pytest.raises(pr.BackendError, match=r"encode gave an output of shape \(1, 7, 64\), expected \(1, 2240, None\)"):
         flow(GOOD, GOOD)

@@ -27,10 +27,9 @@ from perceiver_runtime.image_files import read_image
 from perceiver_runtime.loading import load
 from perceiver_runtime.multimodal import MultimodalPipeline, Reconstruction
 from perceiver_runtime.text_classification import TextClassificationPipeline
+from perceiver_runtime.version import __version__
 from perceiver_runtime.video_files import read_video, write_video
 from perceiver_runtime.wav_files import read_wav, write_wav
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BackendError",

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from perceiver_runtime.arrays import Array
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.errors import InputError, IntegrityError
 from perceiver_runtime.flow_processing import FlowProcessor, tile_input
 from perceiver_runtime.image_processing import ImageProcessor
 from perceiver_runtime.multimodal_processing import MultimodalProcessor
-from perceiver_runtime.pipeline import Array, Floats, Pipeline
+from perceiver_runtime.pipeline import Floats, Pipeline
 from perceiver_runtime.text_processing import TextProcessor, from_bytes
 
 Inputs = dict[str, Array]

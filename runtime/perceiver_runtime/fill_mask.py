@@ -11,11 +11,12 @@ from typing import overload
 import numpy as np
 
 from perceiver_runtime import tokenizer
+from perceiver_runtime.arrays import Array
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.byte_search import search
 from perceiver_runtime.classification import softmax
 from perceiver_runtime.errors import InputError
-from perceiver_runtime.pipeline import Array, Floats, Pipeline
+from perceiver_runtime.pipeline import Floats, Pipeline
 from perceiver_runtime.text_processing import TextProcessor, from_bytes
 
 
@@ -141,7 +142,7 @@ class FillMaskPipeline(Pipeline):
     def _logits(self, rows: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]) -> list[Floats]:
         """The logits (K, V) at each row's positions. One run of each graph."""
         input_ids, attention_mask = tokenizer.pad(rows)
-        latents = self.run("encode", {"input_ids": input_ids, "attention_mask": attention_mask}, shape=(len(rows), None, None))
+        latents = self.encode({"input_ids": input_ids, "attention_mask": attention_mask}, (len(rows), None, None))[0]
         queries = np.zeros((len(rows), max(map(len, positions))), np.int64)  # rows with fewer masks repeat position 0
         for row, where in enumerate(positions):
             queries[row, : len(where)] = where

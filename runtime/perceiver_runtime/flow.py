@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.arrays import Array, Tensor, take_rows
 from perceiver_runtime.bundle import Bundle
-from perceiver_runtime.errors import BackendError, InputError
+from perceiver_runtime.errors import InputError
 from perceiver_runtime.flow_processing import (
     FlowProcessor,
     Image,
@@ -19,9 +20,8 @@ from perceiver_runtime.flow_processing import (
     padded_pair,
     pixel_grid,
     query_positions,
-    size_text,
 )
-from perceiver_runtime.pipeline import Array, Floats, Pipeline, Progress, silent
+from perceiver_runtime.pipeline import Floats, Pipeline, Progress, silent
 from perceiver_runtime.tiling import blend_weights, tile_grid
 
 
@@ -108,21 +108,19 @@ class FlowPipeline(Pipeline):
     def _tiles(self, frame: Floats) -> list[tuple[int, int]]:
         return tile_grid(frame.shape[0], frame.shape[1], self.processor.tile, min_overlap=self.processor.min_overlap)
 
-    def _encode_tile(self, first: Floats, second: Floats, top: int, left: int) -> tuple[Floats, Floats, tuple[int, int]]:
+    def _encode_tile(self, first: Floats, second: Floats, top: int, left: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
         window = np.s_[top : top + self.processor.tile[0], left : left + self.processor.tile[1]]
         return (*self._run_encode(first[window], second[window]), self.processor.tile)
 
-    def _run_encode(self, first: Floats, second: Floats) -> tuple[Floats, Floats]:
+    def _run_encode(self, first: Floats, second: Floats) -> tuple[Tensor, Tensor]:
         with self.timing.stage("preprocess"):
             frames = np.ascontiguousarray(np.stack([first, second]).transpose(0, 3, 1, 2)[None])  # (1, 2, 3, H, W)
-        with self.timing.stage("encode"):
-            latents, query_features = self.graphs["encode"].run({"frames": frames})
-        if query_features.shape[:2] != (1, first.shape[0] * first.shape[1]):
-            raise BackendError(f"encode gave query features of shape {query_features.shape} for {size_text(first)} pixels")
+        pixels = first.shape[0] * first.shape[1]
+        latents, query_features = self.encode({"frames": frames}, (1, None, None), (1, pixels, None))
         return latents, query_features
 
     def _decode_pixels(
-        self, latents: Floats, query_features: Floats, size: tuple[int, int], pixels: NDArray[np.int64], query_chunk: int | None
+        self, latents: Tensor, query_features: Tensor, size: tuple[int, int], pixels: NDArray[np.int64], query_chunk: int | None
     ) -> Floats:
         """Flow in pixels (K, 2) at `pixels` (K, 2) as (row, column) of a frame of `size`, chunk by chunk."""
         chunk = self.processor.query_chunk if query_chunk is None else query_chunk
@@ -135,7 +133,7 @@ class FlowPipeline(Pipeline):
                 continue
             inputs = {
                 "latents": latents,
-                "query_features": query_features[:, piece[:, 0] * size[1] + piece[:, 1]],
+                "query_features": take_rows(query_features, piece[:, 0] * size[1] + piece[:, 1]),
                 "query_positions": query_positions(piece, size)[None],
             }
             flow = self.run("decode", inputs, shape=(1, len(piece), 2))

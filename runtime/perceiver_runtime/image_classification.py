@@ -7,11 +7,12 @@ from typing import overload
 
 import numpy as np
 
+from perceiver_runtime.arrays import Array
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.classification import Labels, LabelScore
 from perceiver_runtime.errors import InputError
 from perceiver_runtime.image_processing import ImageProcessor
-from perceiver_runtime.pipeline import Array, Floats, Pipeline
+from perceiver_runtime.pipeline import Floats, Pipeline
 
 
 class ImageClassificationPipeline(Pipeline):
@@ -58,7 +59,7 @@ class ImageClassificationPipeline(Pipeline):
         with self.timing.stage("preprocess"):
             names = ["the image"] if len(images) == 1 else [f"image {number}" for number in range(len(images))]
             pixel_values = np.stack([processor(image, name) for image, name in zip(images, names)])
-        latents = self.run("encode", {"pixel_values": pixel_values}, shape=(len(images), None, None))
+        latents = self.encode({"pixel_values": pixel_values}, (len(images), None, None))[0]
         return self.run("decode", {"latents": latents}, shape=(len(images), len(self.labels.names)))
 
     def _processor(self, size: tuple[int, int]) -> ImageProcessor:

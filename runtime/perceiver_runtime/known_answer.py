@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from perceiver_runtime.arrays import Array
 from perceiver_runtime.errors import IntegrityError, VerificationError
 from perceiver_runtime.manifest import Manifest
-from perceiver_runtime.pipeline import Array, Pipeline
+from perceiver_runtime.pipeline import Pipeline
 
 FILE = "sample.npz"
 

@@ -29,8 +29,9 @@ PIPELINES: dict[str, type[Pipeline]] = {
 def load(folder: str | Path, *, task: str | None = None, device: str = "auto", threads: int | None = None) -> Any:
     """Check a bundle and open it for use: the pipeline of its task, one of `PIPELINES`.
 
-    `device` is `auto`, `cpu` or `cuda`; `threads` defaults to the cores this process may use. With `task`, a bundle of
-    another task is refused. Raises `InputError`, `UsageError`, `IntegrityError`, `BackendError`.
+    `device` is one of `perceiver_runtime.backends.DEVICES`, whose rules are said there; with TensorRT the first use of a
+    bundle builds its engines, which takes minutes. `threads` defaults to the cores this process may use. With `task`, a bundle
+    of another task is refused. Raises `InputError`, `UsageError`, `IntegrityError`, `BackendError`.
 
     >>> with perceiver_runtime.load("flow") as flow:
     ...     field = flow(frame1, frame2)

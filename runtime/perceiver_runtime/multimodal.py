@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.arrays import Array, Tensor
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.classification import Labels, LabelScore
 from perceiver_runtime.errors import InputError
 from perceiver_runtime.multimodal_processing import MultimodalProcessor, output_positions
-from perceiver_runtime.pipeline import Array, Floats, Pipeline, Progress, silent
+from perceiver_runtime.pipeline import Floats, Pipeline, Progress, silent
 
 Frames = NDArray[Any] | Sequence[NDArray[Any]]
 
@@ -118,23 +119,22 @@ class MultimodalPipeline(Pipeline):
             "logits": self._logits(latents),
         }
 
-    def _latents(self, video: Frames | None, audio: Array | None, rate: float) -> Floats:
+    def _latents(self, video: Frames | None, audio: Array | None, rate: float) -> Tensor:
         if video is not None:
             return self._encode(video, audio, rate)
         if not hasattr(self._last, "latents"):
             raise InputError("no clip was given in this thread yet: pass video (and audio)")
-        latents: Floats = self._last.latents
+        latents: Tensor = self._last.latents
         return latents
 
-    def _encode(self, video: Frames, audio: Array | None, rate: float) -> Floats:
+    def _encode(self, video: Frames, audio: Array | None, rate: float) -> Tensor:
         with self.timing.stage("preprocess"):
             inputs = {"video": self.processor.video(video), "audio": self.processor.audio(audio, rate)}
-        self._last.latents = self.run("encode", inputs, shape=(1, None, None))
-        latents: Floats = self._last.latents
+        latents = self._last.latents = self.encode(inputs, (1, None, None))[0]
         return latents
 
     def _decode(
-        self, latents: Floats, graph: str, places: NDArray[np.int64], chunk: int, report: Any = lambda done: None
+        self, latents: Tensor, graph: str, places: NDArray[np.int64], chunk: int, report: Any = lambda done: None
     ) -> Floats:
         """Outputs (O, channels) at `places` of the flattened clip, chunk by chunk."""
         clip = self.processor
@@ -149,9 +149,9 @@ class MultimodalPipeline(Pipeline):
             report(min(start + chunk, len(places)))
         return outputs
 
-    def _logits(self, latents: Floats) -> Floats:
+    def _logits(self, latents: Tensor) -> Floats:
         logits: Floats = self.run("decode_label", {"latents": latents}, shape=(1, len(self.label_names.names)))[0]
         return logits
 
-    def _labels(self, latents: Floats, top_k: int) -> list[LabelScore]:
+    def _labels(self, latents: Tensor, top_k: int) -> list[LabelScore]:
         return self.label_names.scores(self._logits(latents), top_k)

@@ -1,26 +1,32 @@
 """Running a bundle's graphs on ONNX Runtime: the only module that imports it.
 
 Sessions are opened by path after the bundle was verified. The CPU memory arena and the memory pattern are off: memory goes
-back after each run, and the peak stays near what one run needs.
+back after each run, and the peak stays near what one run needs. On a GPU, what one graph gives another stays there.
 """
 
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perceiver_runtime.errors import BackendError, ProviderFallbackWarning, UsageError
+from perceiver_runtime.arrays import Array, Tensor
+from perceiver_runtime.errors import BackendError, ProviderFallbackWarning
 from perceiver_runtime.manifest import GraphEntry
 
-DEVICES = ("auto", "cpu", "cuda", "tensorrt")
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+# by device: the execution providers, the first of which should start
+_PROVIDERS = {
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "ort-tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+}
 _LOG_ERRORS_ONLY = 3  # a severity of ONNX Runtime
 
 
@@ -29,21 +35,17 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def choose_provider(device: str) -> str:
-    """The execution provider for `device`: `auto` takes CUDA where this ONNX Runtime has it, else the CPU.
+def choose_providers(device: str) -> tuple[str, ...]:
+    """The execution providers for `device`: `auto` takes CUDA where this ONNX Runtime has it, else the CPU.
 
-    Raises `UsageError` for an unknown device and `BackendError` for one that this machine or version lacks.
+    Raises `BackendError` for a device that this machine's ONNX Runtime lacks.
     """
-    if device not in DEVICES:
-        raise UsageError(f"unknown device {device!r}; available: {', '.join(DEVICES)}")
-    if device == "tensorrt":
-        raise BackendError("device 'tensorrt' is not in this version of perceiver-runtime yet: use 'cuda' or 'cpu'")
-    available = _onnxruntime().get_available_providers()
+    available = onnxruntime().get_available_providers()
     if device == "auto":
-        device = "cuda" if _PROVIDERS["cuda"] in available else "cpu"
-    if _PROVIDERS[device] not in available:
+        device = "cuda" if _PROVIDERS["cuda"][0] in available else "cpu"
+    if _PROVIDERS[device][0] not in available:
         raise BackendError(
-            f"device {device!r} needs ONNX Runtime's {_PROVIDERS[device]}, this one has {', '.join(available)}: "
+            f"device {device!r} needs ONNX Runtime's {_PROVIDERS[device][0]}, this one has {', '.join(available)}: "
             "pip install onnxruntime-gpu in place of onnxruntime, or use device='cpu'"
         )
     return _PROVIDERS[device]
@@ -53,52 +55,114 @@ class OnnxGraph:
     """One graph, ready to run. Threads may share it."""
 
     def __init__(self, path: Path, entry: GraphEntry, *, device: str = "auto", threads: int | None = None) -> None:
-        """Open the graph. `threads` defaults to the cores this process may use."""
-        onnxruntime = _onnxruntime()
-        provider = choose_provider(device)
-        options = onnxruntime.SessionOptions()
+        """Open the graph. `threads` defaults to the cores this process may use.
+
+        A named device whose provider does not start is a `BackendError`; with `auto` the CPU takes over, with a
+        `ProviderFallbackWarning`.
+        """
+        library = onnxruntime()
+        providers = choose_providers(device)
+        options = library.SessionOptions()
         options.intra_op_num_threads = threads or available_cores()
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
         options.log_severity_level = _LOG_ERRORS_ONLY
-        providers = list(dict.fromkeys([provider, _PROVIDERS["cpu"]]))
         try:
-            self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=providers)
+            self._session: Any = library.InferenceSession(str(path), options, providers=list(providers))
         except Exception as error:  # ONNX Runtime raises a dozen kinds, all of its own
-            raise BackendError(f"ONNX Runtime {onnxruntime.__version__} cannot load {path}: {error}") from error
+            raise BackendError(f"ONNX Runtime {library.__version__} cannot load {path}: {error}") from error
         self.name = path.name
         self.entry = entry
         self.provider: str = self._session.get_providers()[0]
-        if self.provider != provider:
-            warnings.warn(
-                f"{path.name} runs on {self.provider}: ONNX Runtime could not start {provider} "
-                "(its libraries do not load; check the CUDA and cuDNN versions it needs)",
-                ProviderFallbackWarning,
-                stacklevel=2,
+        self._bound = self.provider != "CPUExecutionProvider"  # what graphs give each other stays on the GPU
+        self._memory = "cuda" if self._bound else "cpu"
+        if self.provider != providers[0]:
+            message = (
+                f"{path.name} runs on {self.provider}: ONNX Runtime could not start {providers[0]} "
+                "(its libraries do not load; check the CUDA, cuDNN and TensorRT versions it needs)"
             )
+            if device != "auto":
+                raise BackendError(f"{message}. Use device='cpu', or 'auto' for whatever starts")
+            warnings.warn(message, ProviderFallbackWarning, stacklevel=3)
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
+    def run(self, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
         """The graph's outputs in order, for inputs by name. Raises `BackendError` if it fails or gives NaN or infinity."""
-        try:
-            outputs: list[NDArray[np.float32]] = self._session.run(None, dict(inputs))
-        except Exception as error:
-            raise BackendError(f"{self.name} failed while running: {error}") from error
+        if not self._bound:
+            outputs: list[NDArray[np.float32]] = self._checked(lambda: self._session.run(None, dict(inputs)))
+        else:
+            outputs = [value.numpy() for value in self._run_bound(inputs, "cpu")]
         for spec, output in zip(self.entry.outputs, outputs):
             if not np.isfinite(output).all():
                 raise BackendError(f"{self.name} gave NaN or infinity in its output {spec.name}")
         return outputs
+
+    def run_kept(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """The outputs, which stay in the GPU's memory if they are computed there. Raises `BackendError`."""
+        if not self._bound:
+            return list(self.run(inputs))
+        return [OrtArray(value, self._memory) for value in self._run_bound(inputs, self._memory)]
+
+    def _run_bound(self, inputs: Mapping[str, Tensor], where: str) -> list[Any]:
+        """OrtValues of the outputs, in the memory `where`."""
+        binding = self._checked(lambda: self._session.io_binding())
+        for spec in self.entry.inputs:
+            value = inputs[spec.name]
+            if isinstance(value, OrtArray):
+                binding.bind_input(spec.name, value.memory, 0, np.dtype(spec.dtype), list(value.shape), value.address)
+            else:
+                binding.bind_cpu_input(spec.name, np.ascontiguousarray(value, spec.dtype))
+        for spec in self.entry.outputs:
+            binding.bind_output(spec.name, where, 0)
+        self._checked(lambda: self._session.run_with_iobinding(binding))
+        outputs: list[Any] = binding.get_outputs()
+        return outputs
+
+    def _checked(self, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except Exception as error:
+            raise BackendError(f"{self.name} failed while running: {error}") from error
 
     def close(self) -> None:
         """Release the session and its memory."""
         self._session = _Closed()
 
 
+class OrtArray:
+    """Part of an OrtValue: a `perceiver_runtime.arrays.DeviceArray`."""
+
+    def __init__(self, value: Any, memory: str, shape: tuple[int, ...] | None = None, offset: int = 0) -> None:
+        self.value, self.memory, self.offset = value, memory, offset
+        self.shape = tuple(value.shape()) if shape is None else shape
+
+    @property
+    def address(self) -> int:
+        """Of the first value."""
+        return int(self.value.data_ptr()) + self.offset
+
+    def rows(self, start: int, stop: int) -> OrtArray:
+        """`[:, start:stop]` of a batch of one."""
+        if self.shape[0] != 1 or not 0 <= start <= stop <= self.shape[1]:
+            raise ValueError(f"rows {start} to {stop} of an array of shape {self.shape}")
+        row = 4 * math.prod(self.shape[2:])  # float32, as all that graphs give
+        return OrtArray(self.value, self.memory, (1, stop - start, *self.shape[2:]), self.offset + start * row)
+
+    def numpy(self) -> Array:
+        """A copy in the host's memory."""
+        first = self.offset // 4
+        whole: Array = self.value.numpy()
+        return whole.reshape(-1)[first : first + math.prod(self.shape)].reshape(self.shape)
+
+
 class _Closed:
     def run(self, *_: object) -> None:
         raise RuntimeError("this pipeline was closed: load the bundle again")
 
+    io_binding = run
 
-def _onnxruntime() -> Any:
+
+def onnxruntime() -> Any:
+    """The module. Raises `BackendError` that says how to get it."""
     try:
         return importlib.import_module("onnxruntime")
     except ImportError as error:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.arrays import Array, Tensor
+from perceiver_runtime.backends import Graph, open_graphs
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.errors import BackendError, IntegrityError
-from perceiver_runtime.onnx_backend import OnnxGraph
 from perceiver_runtime.timing import Timing
 
-Array = NDArray[Any]
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 Self = TypeVar("Self", bound="Pipeline")
@@ -38,25 +38,29 @@ class Pipeline(ABC):
             raise IntegrityError(f"a {bundle.manifest.task} bundle has the graphs {wanted}, this one {', '.join(entries)}")
         self.manifest = bundle.manifest
         self.timing = Timing()
-        self.graphs = {
-            name: OnnxGraph(bundle.path(entries[name].file), entries[name], device=device, threads=threads)
-            for name in self.graph_names
-        }
+        self.graphs: dict[str, Graph] = open_graphs(bundle, self.graph_names, device=device, threads=threads)
         for entry in bundle.manifest.files:  # nothing that was hashed may have changed while sessions opened
             bundle.path(entry.path)
 
     @property
     def provider(self) -> str:
-        """The ONNX Runtime execution provider in use."""
+        """What runs the graphs: an execution provider of ONNX Runtime, or TensorRT with its version."""
         return self.graphs[self.graph_names[0]].provider
 
-    def run(self, graph: str, inputs: Mapping[str, Array], *, shape: tuple[int | None, ...]) -> Floats:
+    def run(self, graph: str, inputs: Mapping[str, Tensor], *, shape: tuple[int | None, ...]) -> Floats:
         """The first output of a graph, which should have `shape` (None: any size). Raises `BackendError`."""
         with self.timing.stage("encode" if graph == "encode" else "decode"):
             output = self.graphs[graph].run(inputs)[0]
-        if output.ndim != len(shape) or any(wanted not in (None, size) for wanted, size in zip(shape, output.shape)):
-            raise BackendError(f"{graph} gave an output of shape {output.shape}, expected {shape}")
+        _check(graph, output.shape, shape)
         return output
+
+    def encode(self, inputs: Mapping[str, Array], *shapes: tuple[int | None, ...]) -> list[Tensor]:
+        """The outputs of `encode`, which should have `shapes`, for decoders: on a GPU they stay there."""
+        with self.timing.stage("encode"):
+            outputs = self.graphs["encode"].run_kept(inputs)
+        for output, shape in zip(outputs, shapes):
+            _check("encode", output.shape, shape)
+        return outputs
 
     @abstractmethod
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -72,3 +76,8 @@ class Pipeline(ABC):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _check(graph: str, found: tuple[int, ...], wanted: tuple[int | None, ...]) -> None:
+    if len(found) != len(wanted) or any(size not in (None, own) for size, own in zip(wanted, found)):
+        raise BackendError(f"{graph} gave an output of shape {found}, expected {wanted}")

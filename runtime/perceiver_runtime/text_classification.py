@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import overload
 
+from perceiver_runtime.arrays import Array
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.classification import Labels, LabelScore
-from perceiver_runtime.pipeline import Array, Floats, Pipeline
+from perceiver_runtime.pipeline import Floats, Pipeline
 from perceiver_runtime.text_processing import Text, TextProcessor, from_bytes
 
 
@@ -50,5 +51,5 @@ class TextClassificationPipeline(Pipeline):
     def _logits(self, texts: Sequence[Text], *, truncate: bool) -> Floats:
         with self.timing.stage("preprocess"):
             input_ids, attention_mask = self.processor.batch(texts, truncate=truncate)
-        latents = self.run("encode", {"input_ids": input_ids, "attention_mask": attention_mask}, shape=(len(texts), None, None))
+        latents = self.encode({"input_ids": input_ids, "attention_mask": attention_mask}, (len(texts), None, None))[0]
         return self.run("decode", {"latents": latents}, shape=(len(texts), len(self.labels.names)))

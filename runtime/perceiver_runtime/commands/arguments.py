@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from perceiver_runtime.backends import DEVICES
 from perceiver_runtime.image_processing import MAX_SIDE, MIN_SIDE
-from perceiver_runtime.onnx_backend import DEVICES
 
 
 def positive(text: str) -> int:
@@ -32,5 +32,10 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """--device and --threads."""
-    parser.add_argument("--device", default="auto", choices=DEVICES, help="auto: CUDA where available, else the CPU")
+    parser.add_argument(
+        "--device",
+        default="auto",
+        choices=DEVICES,
+        help="auto: TensorRT for a bundle made for it, else CUDA, else the CPU, whichever is here",
+    )
     parser.add_argument("--threads", type=positive, help="default: the cores this process may use")

@@ -1,20 +1,25 @@
-"""`perceiver build BUNDLE -o DIR`: TensorRT engines of a bundle's graphs, for this machine's GPU."""
+"""`perceiver build BUNDLE`: TensorRT engines of a bundle's graphs, for this machine's GPU; and the cache they are kept in."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from perceiver_runtime.bundle import Bundle, open_bundle
-from perceiver_runtime.commands.arguments import add_bundle, positive
+from perceiver_runtime.commands.arguments import positive
 from perceiver_runtime.commands.outputs import progress_line
-from perceiver_runtime.errors import InputError, UsageError
+from perceiver_runtime.cuda import cuda
+from perceiver_runtime.errors import BackendError, InputError, UsageError
+from perceiver_runtime.tensorrt.backend import Engines, check_target
 from perceiver_runtime.tensorrt.builder import BuildOptions, Span, build, spans
+from perceiver_runtime.tensorrt.cache import EngineCache, write_whole
 from perceiver_runtime.tensorrt.library import tensorrt
+from perceiver_runtime.tensorrt.machine import Machine
+
+Sizes = dict[str, Span]
 
 
 def add_parser(commands: Any) -> None:
@@ -23,10 +28,12 @@ def add_parser(commands: Any) -> None:
         "build",
         help="build TensorRT engines of a bundle, on the device",
         description="Build a TensorRT engine of each graph of a bundle exported with --target tensorrt, for this machine's GPU "
-        "and this TensorRT: engines are of no use elsewhere. perceiver does not run them yet; trtexec and your own code do.",
+        "and this TensorRT: engines are of no use elsewhere. They are kept in this user's cache, where `perceiver run --device "
+        "tensorrt` finds them; with -o they are written to a folder, for trtexec and other programs.",
     )
-    add_bundle(parser)
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for GRAPH.engine; made if it is not there")
+    parser.add_argument("bundle", nargs="?", help="folder made by perceiver-export")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.add_argument("-o", "--output", metavar="DIR", help="write GRAPH.engine here and not to the cache")
     parser.add_argument(
         "--profile",
         type=_span,
@@ -38,7 +45,10 @@ def add_parser(commands: Any) -> None:
     help_text = "memory for what is computed on the way (default: all there is; cap it on a Jetson)"
     parser.add_argument("--workspace", type=positive, metavar="MB", help=help_text)
     parser.add_argument("--optimization-level", type=int, choices=range(6), help="TensorRT's, 0 to 5")
-    parser.add_argument("--gpu", nargs="+", default=[], metavar="SM86", help="with TensorRT for RTX: models to build for")
+    parser.add_argument("--gpu", nargs="+", default=[], metavar="SM86", help="for TensorRT for RTX, with -o: models")
+    parser.add_argument("--list", action="store_true", help="list the engines in the cache")
+    help_text = "remove engines of the cache: those that do not fit this machine any more, or all"
+    parser.add_argument("--prune", nargs="?", const="stale", choices=["stale", "all"], help=help_text)
     parser.set_defaults(function=run, render=render)
 
 
@@ -53,48 +63,89 @@ def _span(text: str) -> tuple[str, Span]:
 
 def run(arguments: argparse.Namespace) -> dict[str, object]:
     """Build each graph; what is finished is in its place, what is not leaves nothing."""
+    if arguments.prune:
+        return _prune(EngineCache(), everything=arguments.prune == "all")
+    if arguments.list:
+        return {"cached": EngineCache().entries()}
+    if arguments.bundle is None:
+        raise UsageError("give a bundle to build, or --list, or --prune")
     bundle = open_bundle(arguments.bundle)
-    if bundle.manifest.target != "tensorrt":
-        raise UsageError(f"{bundle.folder} is for ONNX Runtime: export it again with --target tensorrt")
+    check_target(bundle)
     sizes = spans(bundle.manifest.ranges, dict(arguments.profile))
-    trt = tensorrt()
     options = BuildOptions(arguments.workspace, arguments.optimization_level, tuple(arguments.gpu))
-    folder = Path(arguments.output)
+    if arguments.output:
+        return _to_folder(bundle, sizes, options, Path(arguments.output))
+    if arguments.gpu:
+        raise UsageError("an engine for another GPU is of no use in this machine's cache: give -o DIR")
+    store = Engines(bundle)
+
+    def to_cache(name: str, report: Callable[[str], None]) -> tuple[Path, int]:
+        wanted = store.wanted(name, sizes, options)
+        plan = store.build(wanted, report)
+        return store.cache.folder / f"{wanted.key}.engine", len(plan)
+
+    return {"tensorrt": store.trt.__version__, "engines": _each(bundle, to_cache)}
+
+
+def _to_folder(bundle: Bundle, sizes: Sizes, options: BuildOptions, folder: Path) -> dict[str, object]:
+    trt = tensorrt()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    engines = []
+
+    def to_file(name: str, report: Callable[[str], None]) -> tuple[Path, int]:
+        entry, path = bundle.manifest.graphs[name], folder / f"{name}.engine"
+        plan = build(trt, bundle.path(entry.file), entry, sizes, options, report)
+        write_whole(path, plan)
+        return path, len(plan)
+
+    return {"tensorrt": trt.__version__, "engines": _each(bundle, to_file)}
+
+
+def _each(bundle: Bundle, make: Callable[[str, Callable[[str], None]], tuple[Path, int]]) -> list[dict[str, object]]:
+    engines: list[dict[str, object]] = []
     for name in bundle.manifest.graphs:
         start = time.perf_counter()
-        plan = _build(trt, bundle, name, sizes, options)
-        path = folder / f"{name}.engine"
-        _write(path, plan)
-        engines.append({"path": str(path), "bytes": len(plan), "seconds": time.perf_counter() - start})
-    return {"tensorrt": trt.__version__, "engines": engines}
+        with progress_line() as report:
+            path, size = make(name, lambda phase, name=name: report(f"{name}: {phase}"))  # type: ignore[misc]
+        engines.append({"path": str(path), "bytes": size, "seconds": time.perf_counter() - start})
+    return engines
 
 
-def _build(trt: Any, bundle: Bundle, name: str, sizes: dict[str, Span], options: BuildOptions) -> bytes:
-    entry = bundle.manifest.graphs[name]
-    with progress_line() as report:
-        return build(trt, bundle.path(entry.file), entry, sizes, options, lambda phase: report(f"{name}: {phase}"))
-
-
-def _write(path: Path, data: bytes) -> None:
-    """A temporary file, renamed when it is whole."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+def _prune(cache: EngineCache, *, everything: bool) -> dict[str, object]:
+    """Remove engines of another machine, TensorRT, driver or version of this package, and what is not whole."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        machine = Machine.here(tensorrt(), cuda()).to_json()
+    except BackendError as error:
+        if not everything:
+            raise BackendError(f"without TensorRT and a GPU nobody knows which engines fit: --prune all ({error})") from error
+        machine = {}
+    gone = []
+    for entry in cache.entries():
+        wanted = entry["wanted"] if isinstance(entry["wanted"], dict) else {}
+        if everything or wanted.get("machine") != machine:
+            cache.remove(entry["key"])
+            gone.append(entry)
+    return {"removed": gone, "leftovers": cache.remove_leftovers()}
 
 
 def render(result: dict[str, Any]) -> str:
     """The same for people."""
-    lines = [f"TensorRT {result['tensorrt']}"]
-    lines += [f"wrote {each['path']} ({each['bytes'] / 1e6:.1f} MB) in {each['seconds']:.1f} s" for each in result["engines"]]
-    return "\n".join(lines)
+    if "engines" in result:
+        lines = [f"TensorRT {result['tensorrt']}"]
+        for each in result["engines"]:
+            lines.append(f"{each['path']} ({each['bytes'] / 1e6:.1f} MB), {each['seconds']:.1f} s")
+        return "\n".join(lines)
+    entries = result.get("cached", result.get("removed", []))
+    did = "removed " if "removed" in result else ""
+    return "\n".join(f"{did}{_entry(entry)}" for entry in entries) or ("nothing to remove" if did else "no engines")
+
+
+def _entry(entry: dict[str, Any]) -> str:
+    wanted, size = entry["wanted"], f"{entry['bytes'] / 1e6:.1f} MB"
+    if not isinstance(wanted, dict):
+        return f"{entry['key'][:12]}  {size}  not whole"
+    machine = wanted["machine"]
+    sizes = " ".join(f"{name}={span['min']}:{span['opt']}:{span['max']}" for name, span in wanted["sizes"].items())
+    on = f"TensorRT {machine['tensorrt']}, {machine['gpu'] or 'GPU'}"
+    return f"{entry['key'][:12]}  {size}  {wanted['graph']} of {entry['bundle']}  {sizes}  {on}, built {entry['built']}"

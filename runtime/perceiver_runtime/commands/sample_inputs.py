@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from perceiver_runtime.arrays import Array
 from perceiver_runtime.bundle import open_bundle
 from perceiver_runtime.known_answer import FILE, Sample
-from perceiver_runtime.pipeline import Array
 from perceiver_runtime.text_processing import from_bytes
 from perceiver_runtime.wav_files import write_wav
 

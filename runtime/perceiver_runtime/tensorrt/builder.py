@@ -12,11 +12,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from perceiver_runtime.errors import BackendError, UsageError
 from perceiver_runtime.manifest import GraphEntry, Range
 from perceiver_runtime.tensorrt.library import for_rtx
+from perceiver_runtime.tensorrt.log import new_log
 
 Shape = tuple[int, ...]
 
@@ -55,11 +56,27 @@ def spans(ranges: Mapping[str, Range], chosen: Mapping[str, Span]) -> dict[str, 
     return result
 
 
+class TimingCache(Protocol):
+    """Where TensorRT's measurements of kernels are kept from one build to the next."""
+
+    def read(self) -> bytes:
+        """What `write` was given last, or nothing."""
+
+    def write(self, data: bytes) -> None:
+        """Keep it."""
+
+
 def build(
-    trt: Any, onnx: Path, entry: GraphEntry, sizes: Mapping[str, Span], options: BuildOptions, progress: Callable[[str], None]
+    trt: Any,
+    onnx: Path,
+    entry: GraphEntry,
+    sizes: Mapping[str, Span],
+    options: BuildOptions,
+    progress: Callable[[str], None],
+    timing_cache: TimingCache | None = None,
 ) -> bytes:
     """The engine. Raises `BackendError` with what TensorRT said, `KeyboardInterrupt` on Ctrl-C."""
-    log = _log(trt)
+    log = new_log(trt)
     try:
         builder = trt.Builder(log)
     except TypeError as error:  # pybind's way of saying that the factory returned nullptr
@@ -78,6 +95,9 @@ def build(
         profile.set_shape(spec.name, least, best, most)
     if config.add_optimization_profile(profile) < 0:
         raise BackendError(f"TensorRT {trt.__version__} refuses the sizes for {onnx.name}: {log.last()}")
+    timings = config.create_timing_cache(timing_cache.read()) if timing_cache else None
+    if timings is not None:
+        config.set_timing_cache(timings, False)
     with _interruptible() as interrupted:
         config.progress_monitor = _monitor(trt, progress, interrupted)
         plan = builder.build_serialized_network(network, config)
@@ -85,6 +105,8 @@ def build(
             raise KeyboardInterrupt
     if plan is None:
         raise BackendError(f"TensorRT {trt.__version__} cannot build {onnx.name}: {log.last()}")
+    if timing_cache and (timings := config.get_timing_cache()) is not None:
+        timing_cache.write(bytes(memoryview(timings.serialize())))
     return bytes(memoryview(plan))
 
 
@@ -116,24 +138,6 @@ def _configure(trt: Any, config: Any, options: BuildOptions) -> None:
             if model not in known:
                 raise UsageError(f"unknown GPU model {model!r}; this TensorRT has {', '.join(sorted(known))}")
             config.set_compute_capability(known[model], place)
-
-
-def _log(trt: Any) -> Any:
-    """A logger that keeps what went wrong."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.messages: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
-                self.messages.append(message)
-
-        def last(self) -> str:
-            return "; ".join(self.messages[-3:]) or "it does not say why"
-
-    return Log()
 
 
 def _monitor(trt: Any, progress: Callable[[str], None], interrupted: threading.Event) -> Any:

@@ -1,0 +1,52 @@
+"""What runs a bundle's graphs: ONNX Runtime on a CPU or GPU, or TensorRT. The rules for which are here.
+
+`auto` is TensorRT for a bundle made for it where TensorRT finds a GPU, else CUDA where this ONNX Runtime has it and it starts,
+else the CPU. A device that is named is used, or an error says why it cannot be: nothing else is taken in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perceiver_runtime.arrays import Tensor
+from perceiver_runtime.bundle import Bundle
+from perceiver_runtime.errors import UsageError
+from perceiver_runtime.manifest import GraphEntry
+from perceiver_runtime.onnx_backend import OnnxGraph
+from perceiver_runtime.tensorrt.backend import open_engines, usable
+
+DEVICES = ("auto", "cpu", "cuda", "tensorrt", "ort-tensorrt")
+
+
+class Graph(Protocol):
+    """A graph, ready to run. Threads may share it."""
+
+    name: str
+    entry: GraphEntry
+    provider: str
+
+    def run(self, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
+        """The outputs in order."""
+
+    def run_kept(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """The outputs in order, left in the memory of what computed them."""
+
+    def close(self) -> None:
+        """Release what it holds."""
+
+
+def open_graphs(bundle: Bundle, names: Sequence[str], *, device: str = "auto", threads: int | None = None) -> dict[str, Graph]:
+    """Some graphs of a bundle on a device, one of `DEVICES`. Raises `UsageError`, `BackendError`."""
+    if device not in DEVICES:
+        raise UsageError(f"unknown device {device!r}; available: {', '.join(DEVICES)}")
+    if device == "tensorrt" or (device == "auto" and bundle.manifest.target == "tensorrt" and usable()):
+        return dict(open_engines(bundle, names))
+    graphs: dict[str, Graph] = {}
+    for name in names:
+        entry = bundle.manifest.graphs[name]
+        graphs[name] = OnnxGraph(bundle.path(entry.file), entry, device=device, threads=threads)
+    return graphs

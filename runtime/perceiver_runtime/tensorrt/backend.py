@@ -1,0 +1,127 @@
+"""Running a bundle's graphs as TensorRT engines, built on first use and kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perceiver_runtime.arrays import Tensor
+from perceiver_runtime.bundle import Bundle
+from perceiver_runtime.cuda import cuda
+from perceiver_runtime.errors import BackendError, UsageError
+from perceiver_runtime.manifest import GraphEntry
+from perceiver_runtime.tensorrt.builder import BuildOptions, Span, build, spans
+from perceiver_runtime.tensorrt.cache import EngineCache, Wanted
+from perceiver_runtime.tensorrt.library import tensorrt
+from perceiver_runtime.tensorrt.machine import Machine
+from perceiver_runtime.tensorrt.memory import Pool
+from perceiver_runtime.tensorrt.runner import Engine
+
+_logger = logging.getLogger("perceiver_runtime")
+Phase = Callable[[str], None]
+
+
+class TensorRTGraph:
+    """One graph's engine, ready to run. Threads may share it."""
+
+    def __init__(self, runner: Engine, provider: str) -> None:
+        self._runner, self.entry, self.name, self.provider = runner, runner.entry, runner.name, provider
+
+    def run(self, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
+        """The outputs in order. Raises `InputError`, and `BackendError` for NaN or infinity too."""
+        outputs = [output for output in self._runner.run(inputs) if isinstance(output, np.ndarray)]
+        for spec, output in zip(self.entry.outputs, outputs):
+            if not np.isfinite(output).all():
+                raise BackendError(f"{self.name} gave NaN or infinity in its output {spec.name}")
+        return outputs
+
+    def run_kept(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """The outputs, which stay in the GPU's memory. Raises `InputError`, `BackendError`."""
+        return self._runner.run(inputs, keep=True)
+
+    def close(self) -> None:
+        """Release the engine and its memory."""
+        self._runner.close()
+        self._runner.pool.close()
+
+
+class Engines:
+    """Engines of a bundle for this machine's GPU, from the cache or built."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Raises `UsageError` for a bundle made for something else, `BackendError` without TensorRT or a GPU."""
+        check_target(bundle)
+        self.bundle = bundle
+        self.trt, self.cuda = tensorrt(), cuda()
+        self.machine = Machine.here(self.trt, self.cuda)
+        self.cache = EngineCache()
+
+    def wanted(self, name: str, sizes: Mapping[str, Span], options: BuildOptions) -> Wanted:
+        """The engine of a graph."""
+        return Wanted.of(self.bundle, name, sizes, options, self.machine)
+
+    def build(self, wanted: Wanted, progress: Phase) -> bytes:
+        """Build and keep it, unless it is there."""
+        entry = self.bundle.manifest.graphs[wanted.graph]
+
+        def make() -> bytes:
+            _logger.warning(
+                "building the TensorRT engine of %s for %s: this takes minutes, once",
+                wanted.graph,
+                self.machine.gpu or "this GPU",
+            )
+            onnx, timings = self.bundle.path(entry.file), self.cache.timing_cache(self.machine)
+            return build(self.trt, onnx, entry, wanted.sizes, wanted.options, progress, timings)
+
+        plan, lost = self.cache.get_or_build(wanted, str(self.bundle.folder), make, _logger.warning)
+        if lost:
+            _logger.warning("the engine of %s could not be kept and will be built again next time: %s", wanted.graph, lost)
+        return plan
+
+    def open(self, name: str, pool: Pool) -> Engine:
+        """The engine built last for this graph here, whatever sizes it was built for; else a new one for all sizes."""
+        default = self.wanted(name, spans(self.bundle.manifest.ranges, {}), BuildOptions())
+        wanted = self.cache.latest(default) or default
+        entry: GraphEntry = self.bundle.manifest.graphs[name]
+        try:
+            return Engine(self.trt, self.cuda, pool, self.build(wanted, _silent), entry, name)
+        except BackendError as error:
+            _logger.warning("%s: building it again", error)
+            self.cache.remove(wanted.key)
+        return Engine(self.trt, self.cuda, pool, self.build(wanted, _silent), entry, name)
+
+
+def open_engines(bundle: Bundle, names: Sequence[str]) -> dict[str, TensorRTGraph]:
+    """The engines of some graphs of a bundle, sharing their memory. Raises `UsageError`, `BackendError`."""
+    engines = Engines(bundle)
+    pool = Pool(engines.cuda)
+    provider = f"TensorRT {engines.machine.tensorrt}"
+    return {name: TensorRTGraph(engines.open(name, pool), provider) for name in names}
+
+
+def usable() -> bool:
+    """Whether there is a TensorRT and a GPU here."""
+    return not missing()
+
+
+def missing() -> str:
+    """Why engines cannot be run here; empty where they can."""
+    try:
+        tensorrt()
+        cuda()
+    except BackendError as error:
+        return str(error)
+    return ""
+
+
+def check_target(bundle: Bundle) -> None:
+    """Raise `UsageError` unless the bundle's graphs are for TensorRT."""
+    if bundle.manifest.target != "tensorrt":
+        raise UsageError(f"{bundle.folder} is for ONNX Runtime: export it again with --target tensorrt")
+
+
+def _silent(phase: str) -> None:
+    pass

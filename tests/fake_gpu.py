@@ -1,0 +1,369 @@
+"""A GPU that is not there: stand-ins for libcudart and TensorRT, which compute on the host with ONNX Runtime.
+
+They have the names of the real ones and nothing else (tests look them up), fail as those do (return codes, None, False), and
+write down every call. An "engine" is the path of its graph with its profile; queued work waits until its stream is waited
+for, so that a copy or a run that nobody waits for shows as a wrong answer.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from perceiver_runtime.cuda import _SIGNATURES, Cuda
+
+OUT_OF_MEMORY, CAPTURE_FAILED = 2, 900
+MAGIC = b"fake engine "
+
+
+class Device:
+    """What happens on it, in order, and what it holds."""
+
+    def __init__(self, memory: int = 1 << 30) -> None:
+        self.memory = memory
+        self.calls: list[str] = []
+        self.blocks: dict[int, Any] = {}  # address: its bytes
+        self.pinned: dict[int, Any] = {}
+        self.streams: dict[int, list[Callable[[], None]]] = {}
+        self.capturing: dict[int, list[Callable[[], None]]] = {}
+        self.graphs: dict[int, list[Callable[[], None]]] = {}
+        self.capturable = True
+        self._next = 1 << 40
+
+    def handle(self) -> int:
+        self._next += 1
+        return self._next
+
+    def queue(self, stream: int, work: Callable[[], None]) -> None:
+        (self.capturing[stream] if stream in self.capturing else self.streams[stream]).append(work)
+
+    @property
+    def used(self) -> int:
+        return sum(len(block) for block in self.blocks.values())
+
+    @property
+    def held(self) -> dict[str, int]:
+        """What is not released yet."""
+        return {name: len(getattr(self, name)) for name in ("blocks", "pinned", "streams", "graphs")}
+
+
+class FakeCudart:
+    """libcudart's functions over a `Device`; `Cuda` gives each its types, as it does ctypes' functions."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        for name in (*_SIGNATURES, "cudaGetErrorName", "cudaGetErrorString"):
+            setattr(self, name, self._function(name))
+
+    def _function(self, name: str) -> Any:
+        implementation = getattr(self, f"_{name}")
+
+        def call(*arguments: Any) -> Any:
+            if not name.startswith("cudaGet"):
+                self.device.calls.append(name)
+            return implementation(*arguments)
+
+        return call
+
+    def _put(self, pointer: Any, value: int) -> int:
+        pointer._obj.value = value
+        return 0
+
+    def _cudaGetErrorName(self, code: int) -> bytes:
+        return {OUT_OF_MEMORY: b"cudaErrorMemoryAllocation", CAPTURE_FAILED: b"cudaErrorStreamCaptureUnsupported"}[code]
+
+    def _cudaGetErrorString(self, code: int) -> bytes:
+        return {OUT_OF_MEMORY: b"out of memory", CAPTURE_FAILED: b"operation not permitted when stream is capturing"}[code]
+
+    def _cudaRuntimeGetVersion(self, version: Any) -> int:
+        return self._put(version, 12060)
+
+    _cudaDriverGetVersion = _cudaRuntimeGetVersion
+
+    def _cudaGetDeviceCount(self, count: Any) -> int:
+        return self._put(count, 1)
+
+    def _cudaSetDevice(self, number: int) -> int:
+        assert number == 0
+        return 0
+
+    def _cudaDeviceGetAttribute(self, value: Any, kind: int, device: int) -> int:
+        return self._put(value, {75: 8, 76: 7}[kind])
+
+    def _cudaMemGetInfo(self, free: Any, total: Any) -> int:
+        return self._put(free, self.device.memory - self.device.used) or self._put(total, self.device.memory)
+
+    def _cudaMalloc(self, pointer: Any, size: int) -> int:
+        if self.device.used + size > self.device.memory:
+            return OUT_OF_MEMORY
+        block = (ctypes.c_char * size)()
+        ctypes.memset(block, 0xFF, size)  # what is not written is NaN
+        self.device.blocks[ctypes.addressof(block)] = block
+        return self._put(pointer, ctypes.addressof(block))
+
+    def _cudaFree(self, address: int) -> int:
+        del self.device.blocks[address]
+        return 0
+
+    def _cudaHostAlloc(self, pointer: Any, size: int, flags: int) -> int:
+        block = (ctypes.c_char * size)()
+        self.device.pinned[ctypes.addressof(block)] = block
+        return self._put(pointer, ctypes.addressof(block))
+
+    def _cudaFreeHost(self, address: int) -> int:
+        del self.device.pinned[address]
+        return 0
+
+    def _cudaMemcpyAsync(self, target: int, source: int, size: int, direction: int, stream: int) -> int:
+        assert direction in (1, 2)
+        self.device.queue(stream, lambda: ctypes.memmove(target, source, size) and None)
+        return 0
+
+    def _cudaStreamCreateWithFlags(self, stream: Any, flags: int) -> int:
+        handle = self.device.handle()
+        self.device.streams[handle] = []
+        return self._put(stream, handle)
+
+    def _cudaStreamSynchronize(self, stream: int) -> int:
+        waiting, self.device.streams[stream] = self.device.streams[stream], []
+        for work in waiting:
+            work()
+        return 0
+
+    def _cudaStreamDestroy(self, stream: int) -> int:
+        assert not self.device.streams.pop(stream), "destroyed with work on it"
+        return 0
+
+    def _cudaStreamBeginCapture(self, stream: int, mode: int) -> int:
+        self.device.capturing[stream] = []
+        return 0
+
+    def _cudaStreamEndCapture(self, stream: int, graph: Any) -> int:
+        recorded = self.device.capturing.pop(stream)
+        if not self.device.capturable:
+            return CAPTURE_FAILED
+        handle = self.device.handle()
+        self.device.graphs[handle] = recorded
+        return self._put(graph, handle)
+
+    def _cudaGraphInstantiateWithFlags(self, executable: Any, graph: int, flags: int) -> int:
+        handle = self.device.handle()
+        self.device.graphs[handle] = self.device.graphs[graph]
+        return self._put(executable, handle)
+
+    def _cudaGraphLaunch(self, executable: int, stream: int) -> int:
+        for work in self.device.graphs[executable]:
+            self.device.queue(stream, work)
+        return 0
+
+    def _cudaGraphExecDestroy(self, executable: int) -> int:
+        del self.device.graphs[executable]
+        return 0
+
+    _cudaGraphDestroy = _cudaGraphExecDestroy
+
+    def _cudaGetLastError(self) -> int:
+        return 0
+
+
+def fake_cuda(device: Device) -> Cuda:
+    return Cuda(FakeCudart(device), "libcudart-fake.so")
+
+
+class ILogger:
+    INTERNAL_ERROR, ERROR, WARNING = 0, 1, 2
+
+    def __init__(self) -> None:
+        pass
+
+
+class IProgressMonitor:
+    def __init__(self) -> None:
+        pass
+
+
+class TensorIOMode(IntEnum):
+    NONE, INPUT, OUTPUT = 0, 1, 2
+
+
+class FakeTensorRT:
+    """The module `tensorrt`, as far as our code uses it."""
+
+    __version__, __name__ = "10.3.0", "tensorrt"
+    ILogger, IProgressMonitor, TensorIOMode = ILogger, IProgressMonitor, TensorIOMode
+    NetworkDefinitionCreationFlag = IntEnum("NetworkDefinitionCreationFlag", {"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1})
+    BuilderFlag = IntEnum("BuilderFlag", {"TF32": 7})
+    MemoryPoolType = IntEnum("MemoryPoolType", {"WORKSPACE": 0})
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.builds: list[str] = []
+        self.fail_build = ""  # what the log says, in place of an engine
+        self.fail_run = False
+        self.built = lambda: None
+
+    def nptype(self, dtype: Any) -> Any:
+        return dtype
+
+    def Builder(self, log: Any) -> Any:
+        return Builder(self, log)
+
+    def OnnxParser(self, network: Any, log: Any) -> Any:
+        return SimpleNamespace(parse_from_file=lambda path: network.__setitem__("path", path) or True, num_errors=0)
+
+    def Runtime(self, log: Any) -> Any:
+        return Runtime(self, log)
+
+
+class Builder:
+    def __init__(self, trt: FakeTensorRT, log: Any) -> None:
+        self._trt, self._log = trt, log
+
+    def create_network(self, flags: int) -> dict[str, str]:
+        assert flags == 1 << 1
+        return {}
+
+    def create_builder_config(self) -> IBuilderConfig:
+        return IBuilderConfig()
+
+    def create_optimization_profile(self) -> IOptimizationProfile:
+        return IOptimizationProfile()
+
+    def build_serialized_network(self, network: dict[str, str], config: IBuilderConfig) -> bytes | None:
+        self._trt.builds.append(Path(network["path"]).name)
+        config.progress_monitor.phase_start("Tactic timing", None, 1)
+        self._trt.built()
+        if not config.progress_monitor.step_complete("Tactic timing", 0):
+            return None
+        if self._trt.fail_build:
+            self._log.log(ILogger.ERROR, self._trt.fail_build)
+            return None
+        return MAGIC + json.dumps({"path": network["path"], "profile": config._profile}).encode()
+
+
+class IBuilderConfig:
+    def __init__(self) -> None:
+        self._timings = b""
+
+    def set_memory_pool_limit(self, pool: Any, size: int) -> None:
+        pass
+
+    def clear_flag(self, flag: Any) -> None:
+        pass
+
+    def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
+        self._profile = profile._shapes
+        return 0
+
+    def create_timing_cache(self, data: bytes) -> Any:
+        return SimpleNamespace(serialize=lambda: data + b".")
+
+    def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
+        self._cache = cache
+        return True
+
+    def get_timing_cache(self) -> Any:
+        return self._cache
+
+
+class IOptimizationProfile:
+    def __init__(self) -> None:
+        self._shapes: dict[str, Any] = {}
+
+    def set_shape(self, name: str, least: Any, best: Any, most: Any) -> None:
+        self._shapes[name] = [list(least), list(best), list(most)]
+
+
+class Runtime:
+    def __init__(self, trt: FakeTensorRT, log: Any) -> None:
+        self._trt, self._log = trt, log
+
+    def deserialize_cuda_engine(self, plan: bytes) -> Any:
+        if not plan.startswith(MAGIC):
+            self._log.log(ILogger.ERROR, "magic tag does not match")
+            return None
+        return ICudaEngine(self._trt, self._log, **json.loads(plan[len(MAGIC) :]))
+
+
+class ICudaEngine:
+    def __init__(self, trt: FakeTensorRT, log: Any, path: str, profile: dict[str, Any]) -> None:
+        self._trt, self._log, self._profile = trt, log, profile
+        self._session: Any = onnxruntime.InferenceSession(path)
+        self._inputs = {value.name: value for value in self._session.get_inputs()}
+        self._outputs = [value.name for value in self._session.get_outputs()]
+        self.num_io_tensors = len(self._inputs) + len(self._outputs)
+
+    def get_tensor_name(self, number: int) -> str:
+        return [*self._inputs, *self._outputs][number]
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return TensorIOMode.INPUT if name in self._inputs else TensorIOMode.OUTPUT
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        return np.int64 if name in self._inputs and "int64" in self._inputs[name].type else np.float32
+
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> Any:
+        return self._profile[name]
+
+    def create_execution_context(self) -> Any:
+        return IExecutionContext(self)
+
+
+class IExecutionContext:
+    def __init__(self, engine: ICudaEngine) -> None:
+        self._engine = engine
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._addresses: dict[str, int] = {}
+        self._known: dict[Any, dict[str, tuple[int, ...]]] = {}
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        least, _, most = self._engine._profile[name]
+        if len(shape) != len(least) or not all(low <= size <= high for low, size, high in zip(least, shape, most)):
+            return False
+        self._shapes[name] = shape
+        return True
+
+    def infer_shapes(self) -> list[str]:
+        return [name for name in self._engine._inputs if name not in self._shapes]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        key = tuple(sorted(self._shapes.items()))
+        if key not in self._known:
+            zeros = {each: np.ones(shape, self._engine.get_tensor_dtype(each)) for each, shape in self._shapes.items()}
+            outputs = self._engine._session.run(None, zeros)
+            self._known[key] = {each: output.shape for each, output in zip(self._engine._outputs, outputs)}
+        return self._known[key][name]
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self._addresses[name] = address
+        return True
+
+    def execute_async_v3(self, stream: int) -> bool:
+        engine, shapes, addresses = self._engine, dict(self._shapes), dict(self._addresses)
+        engine._trt.device.calls.append("execute_async_v3")
+        if engine._trt.fail_run:
+            engine._log.log(ILogger.ERROR, "an illegal memory access was encountered")
+            return False
+
+        def work() -> None:
+            inputs = {name: at(addresses[name], shape, engine.get_tensor_dtype(name)) for name, shape in shapes.items()}
+            for name, output in zip(engine._outputs, engine._session.run(None, inputs)):
+                at(addresses[name], output.shape, output.dtype)[...] = output
+
+        engine._trt.device.queue(stream, work)
+        return True
+
+
+def at(address: int, shape: tuple[int, ...], dtype: Any) -> Any:
+    """The memory of a tensor."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    return np.frombuffer((ctypes.c_char * size).from_address(address), dtype).reshape(shape)
