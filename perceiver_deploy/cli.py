@@ -53,7 +53,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MB",
         help="for TensorRT: the largest score matrix of an attention that it does not fuse (default: 512)",
     )
-    parser.add_argument("--fp16", action="store_true", help="half precision: half the size, for GPUs; verified against fp32")
+    precision = parser.add_mutually_exclusive_group()
+    help_text = "half precision: half the size, for GPUs; verified against fp32"
+    precision.add_argument("--fp16", dest="precision", action="store_const", const="fp16", default="fp32", help=help_text)
+    help_text = "bfloat16, for TensorRT: fewer digits, no overflow; verified in emulation"
+    precision.add_argument("--bf16", dest="precision", action="store_const", const="bf16", help=help_text)
     parser.add_argument("--revision", help="branch, tag or commit of a hub checkpoint")
     parser.add_argument("--allow-pickle", action="store_true", help="also read pytorch_model.bin, if you trust it")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
@@ -101,7 +105,7 @@ def run(arguments: argparse.Namespace) -> Manifest:
         revision=arguments.revision,
         fused=arguments.fused,
         image_size=arguments.image_size,
-        precision="fp16" if arguments.fp16 else "fp32",
+        precision=arguments.precision,
         target=arguments.target,
         memory_budget_mb=arguments.memory_budget,
         force=arguments.force,

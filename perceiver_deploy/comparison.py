@@ -21,7 +21,7 @@ class Tolerance(NamedTuple):
     rounding: float
 
 
-TOLERANCES = {"fp32": Tolerance(2e-3, 2e-5), "fp16": Tolerance(5e-2, 5e-3)}
+TOLERANCES = {"fp32": Tolerance(2e-3, 2e-5), "fp16": Tolerance(5e-2, 5e-3), "bf16": Tolerance(1.0, 2e-2)}
 
 
 @dataclass(frozen=True)

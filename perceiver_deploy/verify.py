@@ -12,14 +12,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from perceiver_deploy.comparison import TOLERANCES, Comparison, Tolerance
 from perceiver_deploy.recipe import Answer, Array, ExportOptions, Recipe
 from perceiver_deploy.tasks import RECIPES
+from perceiver_export.passes.emulate_bfloat16 import emulate_bfloat16
+from perceiver_export.shared_weights import save_graphs
 from perceiver_io.checkpoint import CheckpointFiles, load_files
 from perceiver_runtime import PerceiverError, VerificationError
 from perceiver_runtime.known_answer import FILE as SAMPLE_FILE
@@ -29,7 +33,7 @@ from perceiver_runtime.pipeline import FUSED
 
 RECEIPT_FILE = "parity.json"
 # how much further off than here another device's arithmetic may be; half precision allows for much of that already
-DEVICE_FACTORS = {"fp32": 10.0, "fp16": 3.0}
+DEVICE_FACTORS = {"fp32": 10.0, "fp16": 3.0, "bf16": 3.0}
 
 
 def verify(recipe: Recipe, model: Any, graphs: dict[str, OnnxGraph]) -> dict[str, Any]:
@@ -131,9 +135,8 @@ def run(request_file: Path) -> None:
     model = load_files(CheckpointFiles(config_file, Path(request["weights"]), request["checkpoint_task"]))
     options = ExportOptions.from_json(request["options"])
     recipe = RECIPES[request["task"]](model.config, options, config_file.parent)
-    unchecked = GraphEntry("", (), ())
-    graphs = {path.stem: OnnxGraph(path, unchecked, device="cpu") for path in sorted(folder.glob("*.onnx"))}
-    receipt = verify(recipe, model, graphs)
+    with tempfile.TemporaryDirectory() as emulated:
+        receipt = verify(recipe, model, _open(folder, options.precision, Path(emulated)))
     sample = recipe.sample(model)
     sample.write(folder / SAMPLE_FILE)
     receipt["known_answer_tolerance"] = {
@@ -141,6 +144,18 @@ def run(request_file: Path) -> None:
         for name, answer in sample.outputs.items()
     }
     (folder / RECEIPT_FILE).write_text(json.dumps(receipt, indent=2), encoding="utf-8")
+
+
+def _open(folder: Path, precision: str, emulated: Path) -> dict[str, OnnxGraph]:
+    """The graphs on the CPU, those in bfloat16 as graphs in the folder `emulated` that round as they do."""
+    if precision == "bf16":
+        models = {path.stem: ir.load(path) for path in sorted(folder.glob("*.onnx"))}
+        for model in models.values():
+            emulate_bfloat16(model)
+        save_graphs(models, emulated)
+        folder = emulated
+    unchecked = GraphEntry("", (), ())
+    return {path.stem: OnnxGraph(path, unchecked, device="cpu") for path in sorted(folder.glob("*.onnx"))}
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ class Lowering:
     """
 
     target: Literal["ort", "tensorrt"] = "ort"
-    precision: Literal["fp32", "fp16"] = "fp32"
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     sizes: Mapping[str, int] = field(default_factory=dict)
     memory_budget: int = 512 << 20
 
@@ -89,7 +89,7 @@ def export_graphs(
         share_initializers(graph)
         name_by_module(graph)
         if lowering.precision != "fp32":
-            islands[spec.name] = lower_precision(graph)
+            islands[spec.name] = lower_precision(graph, lowering.precision)
     progress("writing graphs and weights")
     save_graphs(graphs, folder)
     choices: dict[str, Any] = {"islands": islands} if islands else {}

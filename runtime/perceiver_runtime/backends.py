@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from perceiver_runtime.arrays import Tensor
 from perceiver_runtime.bundle import Bundle
-from perceiver_runtime.errors import UsageError
+from perceiver_runtime.errors import BackendError, UsageError
 from perceiver_runtime.manifest import GraphEntry
-from perceiver_runtime.onnx_backend import OnnxGraph
+from perceiver_runtime.onnx_backend import OnnxGraph, choose_providers
 from perceiver_runtime.tensorrt.backend import open_engines, usable
 
 DEVICES = ("auto", "cpu", "cuda", "tensorrt", "ort-tensorrt")
@@ -45,6 +45,8 @@ def open_graphs(bundle: Bundle, names: Sequence[str], *, device: str = "auto", t
         raise UsageError(f"unknown device {device!r}; available: {', '.join(DEVICES)}")
     if device == "tensorrt" or (device == "auto" and bundle.manifest.target == "tensorrt" and usable()):
         return dict(open_engines(bundle, names))
+    if bundle.manifest.precision == "bf16" and choose_providers(device)[0] == "CPUExecutionProvider":
+        raise BackendError(f"{bundle.folder} is in bfloat16, which no CPU runs: use TensorRT, or export it with --fp16")
     graphs: dict[str, Graph] = {}
     for name in names:
         entry = bundle.manifest.graphs[name]

@@ -1,6 +1,6 @@
-"""float32 → float16, node by node, with named islands that stay float32.
+"""float32 → float16 or bfloat16, node by node, with named islands that stay float32.
 
-The precision lives in the graph, as strongly typed TensorRT networks want it: weights and arithmetic in float16, casts
+The precision lives in the graph, as strongly typed TensorRT networks want it: weights and arithmetic in the lower type, casts
 where the type changes, float32 inputs and outputs, no operator with operands of two float types. `ISLANDS` says what stays
 float32 and why; the result names the nodes of each.
 """
@@ -13,13 +13,13 @@ import numpy as np
 import onnx_ir as ir
 
 FLOAT = ir.DataType.FLOAT
-HALF = ir.DataType.FLOAT16
-LARGEST = 65504.0  # that float16 holds
+LOWER = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+LARGEST = {ir.DataType.FLOAT16: 65504.0, ir.DataType.BFLOAT16: 3.3895e38}  # that the type holds
 ISLANDS = {
     "layer normalization": "mean and variance are sums over all channels",
     "softmax": "exponentials and their sum over all keys",
-    "positions": "sines of angles of thousands of radians: 11 bits are off by whole periods",
-    "final scale": "nothing after the last product gains from float16, and the output is float32",
+    "positions": "sines of angles of thousands of radians: 11 bits or fewer are off by whole periods",
+    "final scale": "nothing after the last product gains from a lower type, and the output is float32",
     "reduction": "a sum over a whole axis",
 }
 _PRODUCTS = {"MatMul", "Gemm", "Conv", "MultiHeadAttention"}
@@ -28,16 +28,16 @@ _ARITHMETIC = {"Add", "Sub", "Mul", "Div", "Sqrt", "Pow", "Sigmoid", "Tanh"}
 
 
 class OverflowingWeights(ValueError):
-    """Weights that float16 cannot hold, by name."""
+    """Weights that the lower type cannot hold, by name."""
 
 
-def lower_precision(model: ir.Model) -> dict[str, list[str]]:
-    """Lower a graph; the names of the nodes that stay float32, by reason. Raises `OverflowingWeights`."""
-    graph = model.graph
+def lower_precision(model: ir.Model, precision: str) -> dict[str, list[str]]:
+    """Lower a graph to one of `LOWER`; the names of the nodes that stay float32, by reason. Raises `OverflowingWeights`."""
+    graph, lower = model.graph, LOWER[precision]
     islands = _islands(graph)
     casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
     for node in [node for node in graph if node.op_type != "Shape"]:
-        own = FLOAT if node in islands else HALF
+        own = FLOAT if node in islands else lower
         for place, value in enumerate(node.inputs):
             if value is not None and _is_float(value) and value.dtype != own:
                 node.replace_input_with(place, _in(graph, node, value, own, casts))
@@ -98,7 +98,7 @@ def _only_feeds(node: ir.Node, op_type: str) -> bool:
 
 
 def _is_float(value: ir.Value) -> bool:
-    return value.dtype in (FLOAT, HALF)
+    return value.dtype in (FLOAT, *LARGEST)
 
 
 def _in(
@@ -125,8 +125,10 @@ def _stored(value: ir.Value, dtype: ir.DataType, name: str) -> ir.Value:
     assert value.const_value is not None  # checked by is_initializer
     array = value.const_value.numpy()
     largest = float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
-    if dtype == HALF and largest > LARGEST:
-        raise OverflowingWeights(f"{value.name} has values up to {largest:.3g}, float16 holds {LARGEST:.6g}")
+    if largest > LARGEST.get(dtype, largest):
+        raise OverflowingWeights(
+            f"{value.name} has values up to {largest:.3g}, {dtype.name.lower()} holds {LARGEST[dtype]:.6g}"
+        )
     tensor = ir.tensor(array.astype(dtype.numpy()), dtype=dtype, name=name)
     return ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(dtype), const_value=tensor)
 
