@@ -60,8 +60,8 @@ def export_bundle(
     """Export a checkpoint (a folder, a hub id, a shipped name; the task's shipped one by default) to a bundle at `output`.
 
     `fused` also writes one graph of the whole model, model.onnx. `image_size` (height, width) is what images are resized to,
-    the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16 or bf16, `target` ort or
-    tensorrt; for the latter no score matrix has more than `memory_budget_mb`. Returns the bundle's manifest. Raises
+    the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16 or bf16, `target` ort
+    or tensorrt; for the latter no score matrix has more than `memory_budget_mb`. Returns the bundle's manifest. Raises
     `UsageError` and `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if
     the graphs do not compute what torch computes; `output` is then left as it was.
     """

@@ -13,6 +13,7 @@ from perceiver_deploy import export_bundle
 from perceiver_deploy.comparison import TOLERANCES, Comparison
 from perceiver_deploy.demo.digits import held_out
 from perceiver_deploy.demo.flow import stereo_pair
+from perceiver_export.passes.emulate_bfloat16 import emulate_bfloat16
 from perceiver_export.passes.lower_precision import OverflowingWeights, lower_precision
 from perceiver_io import OpticalFlow, load_checkpoint, save_checkpoint
 
@@ -61,7 +62,7 @@ WEIGHT = np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)
 def test_rules(middle: tuple[str, ...], reasons: list[str], tmp_path: Path) -> None:
     expected = run(graph(WEIGHT, *middle), tmp_path / "fp32.onnx") if middle != ("ReduceMean",) else None
     model = graph(WEIGHT, *middle)
-    islands = lower_precision(model)
+    islands = lower_precision(model, "fp16")
     assert [reason.split(":")[0] for reason in islands] == reasons
     assert islands[next(reason for reason in islands if reason.startswith("final scale"))] == ["scale"]
     assert model.graph.outputs[0].dtype == model.graph.inputs[0].dtype == ir.DataType.FLOAT
@@ -73,14 +74,42 @@ def test_rules(middle: tuple[str, ...], reasons: list[str], tmp_path: Path) -> N
 
 def test_what_the_sines_depend_on_stays_float32() -> None:
     model = graph(WEIGHT, "Sin")
-    islands = lower_precision(model)
+    islands = lower_precision(model, "fp16")
     positions = next(nodes for reason, nodes in islands.items() if reason.startswith("positions"))
     assert positions == ["first", "Sin"]
 
 
 def test_overflowing_weights_are_named() -> None:
     with pytest.raises(OverflowingWeights, match=r"^w has values up to 1e\+05, float16 holds 65504$"):
-        lower_precision(graph(np.full((4, 4), 1e5, np.float32)))
+        lower_precision(graph(np.full((4, 4), 1e5, np.float32)), "fp16")
+
+
+def test_bfloat16_emulated(tmp_path: Path) -> None:
+    """The emulation, which ONNX Runtime runs, rounds operands and results as bfloat16 does, and keeps the islands."""
+    model = graph(WEIGHT, "Abs")
+    assert [reason.split(":")[0] for reason in lower_precision(model, "bf16")] == ["final scale"]
+    assert emulate_bfloat16(model) > 0
+    x = np.linspace(-1, 1, 4, dtype=np.float32)[None]
+
+    def rounded(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return array.astype(ir.DataType.BFLOAT16.numpy()).astype(np.float32)
+
+    weight = rounded(WEIGHT)
+    expected = rounded(np.abs(rounded(rounded(x) @ weight)) @ weight) / 3
+    found = run(model, tmp_path / "emulated.onnx")
+    np.testing.assert_array_equal(found, expected)
+    assert np.abs(found - run(graph(WEIGHT, "Abs"), tmp_path / "fp32.onnx")).max() > 1e-3
+
+
+def test_bfloat16_bundles(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"task": "image-classification", "output": tmp_path / "bundle", "precision": "bf16"}
+    with pytest.raises(pr.UsageError, match=r"bfloat16 is for TensorRT, no CPU runs it: add --target tensorrt, or take --fp16"):
+        export_bundle(**options)
+    manifest = export_bundle(**options, target="tensorrt")
+    assert manifest.parity["summary"]["figures"]["top1_agreeing"] == 1.0
+    assert manifest.parity["summary"]["outputs"]["logits"]["max_error"] > 1e-3  # it is not float32 that was compared
+    with pytest.raises(pr.BackendError, match=r"is in bfloat16, which no CPU runs: use TensorRT, or export it with --fp16"):
+        pr.load(tmp_path / "bundle", device="cpu")
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path) -> None:
