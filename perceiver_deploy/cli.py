@@ -16,8 +16,11 @@ from perceiver_deploy import __version__
 from perceiver_deploy.export import export_bundle
 from perceiver_deploy.tasks import ABOUT, RECIPES, SHIPPED_FOR, other_names, published_for, task_name
 from perceiver_runtime import PerceiverError, UsageError
+from perceiver_runtime.bundle import open_bundle
 from perceiver_runtime.commands.arguments import image_size, positive
 from perceiver_runtime.manifest import Manifest
+from perceiver_runtime.tensorrt.backend import Engines, missing
+from perceiver_runtime.tensorrt.builder import BuildOptions, spans
 
 RUNS_ON = {"ort": "ONNX Runtime", "tensorrt": "TensorRT"}
 
@@ -147,8 +150,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"wrote {arguments.output} ({size:.1f} MB, {manifest.precision}, for {RUNS_ON[manifest.target]}), {closeness} on "
         f"{summary['cases']} shapes: {'; '.join(errors)}"
     )
+    if manifest.target == "tensorrt":
+        print(build_engines(arguments.output))
     print(f"next: perceiver run {arguments.output} {RECIPES[manifest.task].usage}")
     return 0
+
+
+def build_engines(bundle: Path) -> str:
+    """Build a bundle's engines where there are TensorRT and a GPU; what was done, or what to do on the device."""
+    if missing():
+        return f"its engines are built where they run, on the device: perceiver build {bundle}"
+    try:
+        engines = Engines(open_bundle(bundle))
+        for name in engines.bundle.manifest.graphs:
+            sizes = spans(engines.bundle.manifest.ranges, {})
+            engines.build(engines.wanted(name, sizes, BuildOptions()), lambda phase: None)
+    except PerceiverError as error:
+        return f"its engines could not be built here: {error}"
+    return f"its engines for {engines.machine.gpu or 'this GPU'} are in {engines.cache.folder}"
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

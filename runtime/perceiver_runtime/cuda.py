@@ -66,7 +66,11 @@ class Cuda:
         for name in ("cudaGetErrorName", "cudaGetErrorString"):
             function = getattr(library, name)
             function.restype, function.argtypes = ctypes.c_char_p, [_INT]
-        if self._get(_INT, "cudaGetDeviceCount") < 1:
+        try:
+            count = self._get(_INT, "cudaGetDeviceCount")
+        except CudaError as error:
+            raise BackendError(f"CUDA finds no usable GPU ({error}): check the driver with nvidia-smi") from error
+        if count < 1:
             raise BackendError("CUDA finds no GPU: check nvidia-smi, and CUDA_VISIBLE_DEVICES")
 
     @property

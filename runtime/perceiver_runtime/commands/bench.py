@@ -1,0 +1,135 @@
+"""`perceiver bench BUNDLE`: how long a bundle takes on this machine, per stage, and how much memory."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.commands.arguments import add_bundle, add_device, positive
+from perceiver_runtime.commands.outputs import progress
+from perceiver_runtime.known_answer import FILE, Sample
+from perceiver_runtime.loading import check_task, open_pipeline
+from perceiver_runtime.pipeline import Pipeline
+from perceiver_runtime.text_processing import from_bytes
+
+PERCENTILES = (50, 90, 99)
+STAGES = ("preprocess", "encode", "decode", "postprocess")
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "bench",
+        help="measure time and memory of a bundle on this machine",
+        description="Run the input that comes with a bundle again and again: percentiles of each stage and of the whole call, "
+        "inputs per second, memory. On a Jetson, set the power mode first (nvpmodel, jetson_clocks).",
+    )
+    add_bundle(parser)
+    add_device(parser)
+    parser.add_argument("--runs", type=positive, default=20, help="calls measured (default: 20)")
+    parser.add_argument("--warm-up", type=positive, default=3, metavar="N", help="calls before (default: 3)")
+    help_text = "inputs in a call, for texts, images and features (default: 1)"
+    parser.add_argument("--batch", type=positive, nargs="+", default=[1], metavar="N", help=help_text)
+    parser.set_defaults(function=run, render=render)
+
+
+def run(arguments: argparse.Namespace) -> dict[str, object]:
+    """Load, warm up, measure."""
+    bundle = open_bundle(arguments.bundle)
+    check_task(bundle, None)
+    inputs = Sample.read(bundle.path(FILE)).inputs
+    start = time.perf_counter()
+    with open_pipeline(bundle, device=arguments.device, threads=arguments.threads) as pipeline:
+        loaded = time.perf_counter() - start
+        batched = bundle.manifest.task not in ("flow", "multimodal")
+        batches = []
+        for size in arguments.batch if batched else [1]:
+            call = caller(bundle.manifest.task, pipeline, inputs, size)
+            seconds = measure(pipeline, call, arguments.runs, arguments.warm_up)
+            rows = {name: percentiles(values) for name, values in seconds.items()}
+            batches.append({"batch": size, "seconds": rows, "inputs_per_second": size / rows["call"]["p50"]})
+        shapes = {name: list(array.shape) for name, array in inputs.items()}
+        result: dict[str, object] = {name: getattr(bundle.manifest, name) for name in ("task", "precision")}
+        result |= {"bundle": str(bundle.folder), "provider": pipeline.provider, "load_seconds": loaded}
+        result |= {"sample": shapes, "runs": arguments.runs}
+        return {**result, "batches": batches, "peak_memory_bytes": peak_memory()}
+
+
+def caller(task: str, pipeline: Any, inputs: dict[str, Any], batch: int) -> Callable[[], object]:
+    """A call as a user makes it, on a bundle's sample."""
+    if task == "flow":
+        return lambda: pipeline(inputs["frame1"], inputs["frame2"])
+    if task == "multimodal":
+        rate = pipeline.processor.sampling_rate
+        return lambda: pipeline(inputs["video"], inputs["audio"], sampling_rate=rate)
+    item: Any
+    if "text" in inputs:
+        item = from_bytes(inputs["text"])
+    elif "frame1" in inputs:
+        item = (inputs["frame1"], inputs["frame2"])
+    elif "video" in inputs:
+        item = (inputs["video"], inputs["audio"])
+    else:
+        item = inputs["image" if "image" in inputs else "vectors"]
+    return lambda: pipeline([item] * batch)
+
+
+def measure(pipeline: Pipeline, call: Callable[[], object], runs: int, warm_up: int) -> dict[str, list[float]]:
+    """Seconds of each of `runs` calls: `call`, and those of its stages."""
+    report = progress("calls")
+    for _ in range(warm_up):
+        call()
+    seconds: dict[str, list[float]] = {name: [] for name in ("call", *STAGES)}
+    for done in range(1, runs + 1):
+        before, start = pipeline.timing.seconds(), time.perf_counter()
+        call()
+        seconds["call"].append(time.perf_counter() - start)
+        after = pipeline.timing.seconds()
+        for stage in STAGES:
+            seconds[stage].append(after[stage] - before[stage])
+        report(done, runs)
+    return seconds
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    """p50, p90 and p99."""
+    return {f"p{percentile}": float(np.percentile(values, percentile)) for percentile in PERCENTILES}
+
+
+def peak_memory() -> int | None:
+    """The most bytes that this process has had in the host's memory at once; None where the system does not say."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            line = next(line for line in status if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration):
+        pass
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return None
+
+
+def render(result: dict[str, Any]) -> str:
+    """The same for people."""
+    sample = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in result["sample"].items())
+    lines = [
+        f"{result['bundle']}: {result['task']}, {result['precision']}, on {result['provider']}; loaded in "
+        f"{result['load_seconds']:.2f} s",
+        f"{result['runs']} calls with {sample}",
+    ]
+    for each in result["batches"]:
+        lines.append(f"batch {each['batch']}: {each['inputs_per_second']:.3g} a second")
+        lines.append("  " + " " * 12 + "".join(f"{f'p{percentile}':>12}" for percentile in PERCENTILES))
+        for name, row in each["seconds"].items():
+            lines.append(f"  {name:12}" + "".join(f"{1000 * value:9.2f} ms" for value in row.values()))
+    if result["peak_memory_bytes"] is not None:
+        lines.append(f"peak memory of the process: {result['peak_memory_bytes'] / 1e6:.0f} MB")
+    return "\n".join(lines)

@@ -1,0 +1,152 @@
+"""`perceiver doctor [BUNDLE …]`: what this machine has, what each bundle would run on, and why not on the rest."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perceiver_runtime.backends import DEVICES
+from perceiver_runtime.bundle import Bundle, open_bundle
+from perceiver_runtime.cuda import cuda, gpu_name
+from perceiver_runtime.errors import PerceiverError
+from perceiver_runtime.known_answer import FILE, Sample, check_known_answer, tolerances
+from perceiver_runtime.loading import check_task, open_pipeline
+from perceiver_runtime.onnx_backend import available_cores, choose_providers, onnxruntime
+from perceiver_runtime.tensorrt.backend import check_target, missing
+from perceiver_runtime.tensorrt.library import tensorrt
+from perceiver_runtime.tensorrt.machine import DRIVER_VERSION, TEGRA_RELEASE, first_line
+from perceiver_runtime.version import __version__
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "doctor",
+        help="say what this machine has, and what bundles would run on",
+        description="Say what this machine has. With bundles: on which devices each would run, why not on the others, and "
+        "whether its known answer is right here.",
+    )
+    parser.add_argument("bundles", nargs="*", metavar="BUNDLE", help="folder made by perceiver-export")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.set_defaults(function=run, render=render)
+
+
+def run(arguments: argparse.Namespace) -> dict[str, object]:
+    """Look at everything; what is missing is a finding, not an error."""
+    return {"machine": machine(), "bundles": [examine(folder) for folder in arguments.bundles]}
+
+
+def machine() -> dict[str, str]:
+    """What is here, by name; in place of what is missing, why."""
+    free, total = memory()
+    found = {
+        "perceiver-runtime": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "memory": f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free" if total else "unknown",
+        "cores": str(available_cores()),
+        "jetson": first_line(TEGRA_RELEASE) or "no",
+        "power mode": power_mode(),
+        "onnxruntime": _or_why(lambda: f"{onnxruntime().__version__}, {', '.join(onnxruntime().get_available_providers())}"),
+        "driver": first_line(DRIVER_VERSION) or "no NVIDIA driver found",
+        "cuda": _or_why(lambda: f"{cuda().version}, driver up to {cuda().driver_version}, {cuda().path}"),
+        "gpu": _or_why(_gpu),
+        "tensorrt": _or_why(lambda: f"{tensorrt().__version__}, {tensorrt().__name__}"),
+    }
+    if platform.machine() in ("aarch64", "arm64"):
+        found["fp16 on this CPU"] = "sums in fp16 and is less exact than on x86: prefer fp32 bundles on the CPU"
+    return found
+
+
+def examine(folder: str) -> dict[str, Any]:
+    """A bundle: `devices`, why not where it does not run, and `known_answer` on the one that `auto` takes."""
+    try:
+        bundle = open_bundle(folder)
+        check_task(bundle, None)
+    except PerceiverError as error:
+        return {"bundle": folder, "refused": str(error)}
+    manifest = bundle.manifest
+    found = {"bundle": folder, **{name: getattr(manifest, name) for name in ("task", "precision", "target")}}
+    found["devices"] = {device: why_not(bundle, device) for device in DEVICES if device != "auto"}
+    try:
+        with open_pipeline(bundle) as pipeline:
+            check_known_answer(pipeline, Sample.read(bundle.path(FILE)), tolerances(manifest))
+            found |= {"provider": pipeline.provider, "known_answer": ""}
+    except PerceiverError as error:
+        found["known_answer"] = str(error)
+    return found
+
+
+def why_not(bundle: Bundle, device: str) -> str:
+    """Why a bundle does not run on a device; empty where it should."""
+    try:
+        if device == "tensorrt":
+            check_target(bundle)
+            return missing()
+        if bundle.manifest.precision == "bf16" and device == "cpu":
+            return "no CPU runs bfloat16"
+        choose_providers(device)
+    except PerceiverError as error:
+        return str(error)
+    return ""
+
+
+def memory() -> tuple[int, int]:
+    """Bytes free and bytes in all of the host's memory, which a Jetson's GPU shares; zeros where the system does not say."""
+    sizes = {}
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            name, _, rest = line.partition(":")
+            sizes[name] = int(rest.split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        return 0, 0
+    return sizes.get("MemAvailable", 0), sizes.get("MemTotal", 0)
+
+
+def power_mode() -> str:
+    """A Jetson's, by nvpmodel."""
+    tool = shutil.which("nvpmodel", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if tool is None:
+        return "no nvpmodel here"
+    try:
+        answer = subprocess.run([tool, "-q"], capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"nvpmodel does not answer ({error})"
+    return " ".join(answer.split()) or "nvpmodel says nothing: try sudo nvpmodel -q"
+
+
+def _gpu() -> str:
+    free, total = cuda().memory()
+    return (
+        f"{gpu_name() or 'unnamed'}, compute capability {cuda().compute_capability}, "
+        f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free"
+    )
+
+
+def _or_why(question: Any) -> str:
+    try:
+        return str(question())
+    except PerceiverError as error:
+        return f"no: {error}"
+
+
+def render(result: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = [f"{name:18} {value}" for name, value in result["machine"].items()]
+    for found in result["bundles"]:
+        if "refused" in found:
+            lines += ["", f"{found['bundle']}: refused. {found['refused']}"]
+            continue
+        lines += ["", f"{found['bundle']}: {found['task']}, {found['precision']}, target {found['target']}"]
+        lines += [f"  {device:14} {why or 'yes'}" for device, why in found["devices"].items()]
+        verdict = f"wrong or not run: {found['known_answer']}" if found["known_answer"] else f"right, on {found['provider']}"
+        lines.append(f"  {'known answer':14} {verdict}")
+    return "\n".join(lines)
