@@ -22,6 +22,7 @@ from perceiver_deploy.staging import check_destination, staged_folder
 from perceiver_deploy.tasks import RECIPES, SHIPPED_FOR
 from perceiver_deploy.verify import RECEIPT_FILE
 from perceiver_export import export_graphs
+from perceiver_export.export import PASSES
 from perceiver_export.graph_spec import GraphSpec
 from perceiver_export.passes.lower_precision import OverflowingWeights
 from perceiver_io import SHIPPED, CheckpointError, to_json
@@ -54,6 +55,7 @@ def export_bundle(
     precision: Precision = "fp32",
     target: Target = "ort",
     memory_budget_mb: int = 512,
+    passes: tuple[str, ...] = tuple(PASSES),
     force: bool = False,
     progress: Callable[[str], None] = _silent,
 ) -> Manifest:
@@ -61,7 +63,8 @@ def export_bundle(
 
     `fused` also writes one graph of the whole model, model.onnx. `image_size` (height, width) is what images are resized to,
     the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16 or bf16, `target` ort
-    or tensorrt; for the latter no score matrix has more than `memory_budget_mb`. Returns the bundle's manifest. Raises
+    or tensorrt; for the latter no score matrix has more than `memory_budget_mb`. `passes` are the exact rewrites to apply, of
+    `perceiver_export.export.PASSES`. Returns the bundle's manifest. Raises
     `UsageError` and `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if
     the graphs do not compute what torch computes; `output` is then left as it was.
     """
@@ -80,7 +83,7 @@ def export_bundle(
         raise UsageError("one graph of the whole model is for ONNX Runtime: leave out --fused, or --target tensorrt")
     if precision == "bf16" and target != "tensorrt":
         raise UsageError("bfloat16 is for TensorRT, no CPU runs it: add --target tensorrt, or take --fp16")
-    options = ExportOptions(fused, image_size, precision, target, memory_budget_mb)
+    options = ExportOptions(fused, image_size, precision, target, memory_budget_mb, passes)
     recipe = RECIPES[task](model.config, options, files.config.parent)
     processor = recipe.processor()
     if image_size is not None and "crop" not in processor:

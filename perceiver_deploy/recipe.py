@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from perceiver_export.export import Lowering
+from perceiver_export.export import PASSES, Lowering
 from perceiver_runtime import InputError
 from perceiver_runtime.known_answer import Sample
 from perceiver_runtime.manifest import Range
@@ -39,17 +39,18 @@ class ExportOptions:
     precision: Precision = "fp32"
     target: Target = "ort"
     memory_budget_mb: int = 512  # of a score matrix, for TensorRT
+    passes: tuple[str, ...] = tuple(PASSES)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ExportOptions:
         """What `dataclasses.asdict` and JSON made of it."""
         size = data["image_size"]
-        return cls(**{**data, "image_size": size and (size[0], size[1])})
+        return cls(**{**data, "image_size": size and (size[0], size[1]), "passes": tuple(data["passes"])})
 
     def lowering(self, ranges: Mapping[str, Range]) -> Lowering:
         """What graphs that take `ranges` are made for."""
         sizes = {name: span.max for name, span in ranges.items()}
-        return Lowering(self.target, self.precision, sizes, self.memory_budget_mb << 20)
+        return Lowering(self.target, self.precision, sizes, self.memory_budget_mb << 20, self.passes)
 
 
 @dataclass(frozen=True)

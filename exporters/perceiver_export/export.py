@@ -16,6 +16,9 @@ from perceiver_export.flow import flow_graphs
 from perceiver_export.graph_spec import GraphSpec
 from perceiver_export.image import image_classification_graphs
 from perceiver_export.multimodal import multimodal_graphs
+from perceiver_export.passes.absorb_keys import absorb_keys
+from perceiver_export.passes.absorb_queries import absorb_queries
+from perceiver_export.passes.fold_expanded import fold_expanded
 from perceiver_export.passes.fold_transposes import fold_transposes
 from perceiver_export.passes.lower_attention_ort import lower_attention_ort
 from perceiver_export.passes.lower_attention_tensorrt import lower_attention_tensorrt
@@ -36,6 +39,14 @@ GRAPHS: dict[str, Callable[..., list[GraphSpec]]] = {
 }
 
 
+# exact rewrites that may be left out, in the order they are applied; each says how often it applied
+PASSES: dict[str, Callable[[ir.Model], int]] = {
+    "absorb_keys": absorb_keys,
+    "absorb_queries": absorb_queries,
+    "fold_expanded": fold_expanded,
+}
+
+
 class ExportedGraphs(NamedTuple):
     """What was traced, and what was decided for the manifest: see `perceiver_runtime.manifest.Manifest.choices`."""
 
@@ -47,14 +58,15 @@ class ExportedGraphs(NamedTuple):
 class Lowering:
     """What the graphs are made for.
 
-    `sizes` are the largest dynamic sizes, by name, and `memory_budget` the bytes that a score matrix may have; both are for
-    TensorRT, which stores it where it does not fuse an attention.
+    `passes` are those of `PASSES` to apply. `sizes` are the largest dynamic sizes, by name, and `memory_budget` the bytes that
+    a score matrix may have; both are for TensorRT, which stores it where it does not fuse an attention.
     """
 
     target: Literal["ort", "tensorrt"] = "ort"
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     sizes: Mapping[str, int] = field(default_factory=dict)
     memory_budget: int = 512 << 20
+    passes: tuple[str, ...] = tuple(PASSES)
 
 
 def export_graphs(
@@ -76,23 +88,27 @@ def export_graphs(
     graphs: dict[str, ir.Model] = {}
     islands: dict[str, Any] = {}
     plans: dict[str, Any] = {}
+    applied: dict[str, Any] = {}
     for spec in specs:
         progress(f"tracing {spec.name}")
         graph = graphs[spec.name] = trace(spec)
+        fold_transposes(graph)
+        applied[spec.name] = {name: PASSES[name](graph) for name in PASSES if name in lowering.passes}
         if lowering.target == "tensorrt":
             plans[spec.name] = lower_attention_tensorrt(
                 graph, attention_shapes(spec, lowering.sizes), lowering.precision, budget=lowering.memory_budget
             )
         else:
             lower_attention_ort(graph)
-        fold_transposes(graph)
         share_initializers(graph)
         name_by_module(graph)
         if lowering.precision != "fp32":
             islands[spec.name] = lower_precision(graph, lowering.precision)
     progress("writing graphs and weights")
     save_graphs(graphs, folder)
-    choices: dict[str, Any] = {"islands": islands} if islands else {}
+    choices: dict[str, Any] = {"passes": applied}
+    if islands:
+        choices["islands"] = islands
     if plans:
         choices |= {"attention": plans, "memory_budget": lowering.memory_budget}
     return ExportedGraphs(specs, choices)

@@ -8,12 +8,10 @@ and key and value channels may differ.
 
 from __future__ import annotations
 
-import math
-
 import onnx_ir as ir
 
 from perceiver_export.attention_node import DOMAIN, OP_TYPE
-from perceiver_export.passes.lower_attention_primitive import lower_attention_primitive
+from perceiver_export.passes.lower_attention_primitive import attention_scale, lower_attention_primitive
 
 
 def lower_attention_ort(model: ir.Model) -> int:
@@ -22,14 +20,12 @@ def lower_attention_ort(model: ir.Model) -> int:
     for node in list(model.graph):
         if (node.domain, node.op_type) != (DOMAIN, OP_TYPE):
             continue
-        query, output = node.inputs[0], node.outputs[0]
+        output = node.outputs[0]
         heads = node.attributes["num_heads"].as_int()
-        if query is None or query.shape is None or not isinstance(query.shape[2], int):
-            raise ValueError(f"{node.name}: the queries' channel count is not known, so neither is the scale")
         fused = ir.node(
             "MultiHeadAttention",
             inputs=list(node.inputs),
-            attributes={"num_heads": heads, "scale": 1 / math.sqrt(query.shape[2] // heads)},
+            attributes={"num_heads": heads, "scale": attention_scale(node)},
             domain="com.microsoft",
             name=node.name,
         )

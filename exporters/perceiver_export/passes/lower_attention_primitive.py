@@ -5,7 +5,7 @@ process aborts; seen with its arena off in 1.20.0 and 1.20.1, not in 1.21.1, 1.2
 flash kernel off, so nothing is lost: a text's score matrix has heads × latents × bytes entries. Queries are scaled before the
 product, which keeps float16 from overflowing. Masked scores become -65504, which float16 can hold too.
 
-An attention may carry two attributes of passes before this one: `scale` (pad_heads.py; else 1/√head size) and `groups`
+An attention may carry two attributes of passes before this one: `scale` (of whatever changed the queries' size) and `groups`
 (group_queries.py): that many parts of the queries are answered one after the other.
 """
 
@@ -19,6 +19,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from perceiver_export.attention_node import DOMAIN, OP_TYPE
+from perceiver_export.passes.patterns import length
 
 _MASKED = -65504.0
 
@@ -26,6 +27,16 @@ _MASKED = -65504.0
 def attention_nodes(model: ir.Model) -> list[ir.Node]:
     """The attentions of a traced graph, in its order."""
     return [node for node in model.graph if (node.domain, node.op_type) == (DOMAIN, OP_TYPE)]
+
+
+def attention_scale(node: ir.Node) -> float:
+    """What an attention multiplies its scores by: its attribute `scale`, else 1/√head size."""
+    if "scale" in node.attributes:
+        return node.attributes["scale"].as_float()
+    query = node.inputs[0]
+    if query is None or query.shape is None or not isinstance(query.shape[2], int):
+        raise ValueError(f"{node.name}: the queries' channel count is not known, so neither is the scale")
+    return 1 / math.sqrt(query.shape[2] // node.attributes["num_heads"].as_int())
 
 
 def lower_attention_primitive(model: ir.Model, *, masked_only: bool = False) -> int:
@@ -58,12 +69,10 @@ class _Lowering:
         """(B, Q, heads·v), the output of the last of `nodes`."""
         node = self.node
         query, key, value = node.inputs[:3]
-        if query is None or query.shape is None or not isinstance(query.shape[2], int):
-            raise ValueError(f"{node.name}: the queries' channel count is not known, so neither is the scale")
+        assert query is not None  # an attention has three inputs
         heads = node.attributes["num_heads"].as_int()
-        scale = node.attributes["scale"].as_float() if "scale" in node.attributes else 1 / math.sqrt(query.shape[2] // heads)
-        scaled = self.add("Mul", query, self.constant("scale", np.array(scale, np.float32)))
-        scaled.shape = ir.Shape([None, None, query.shape[2]])
+        scaled = self.add("Mul", query, self.constant("scale", np.array(attention_scale(node), np.float32)))
+        scaled.shape = ir.Shape([None, None, query.shape[2] if query.shape is not None else None])
         keys, values = self.split(key, heads, (0, 2, 3, 1)), self.split(value, heads, (0, 2, 1, 3))
         seen = None
         if len(node.inputs) > 3:
@@ -72,8 +81,10 @@ class _Lowering:
         groups = node.attributes["groups"].as_int() if "groups" in node.attributes else 1
         if groups == 1:
             return self.part(scaled, keys, values, heads, seen)
-        each = -(-int(query.shape[1]) // groups)  # type: ignore[arg-type]  # a fixed number: group_queries checks
-        starts = range(0, int(query.shape[1]), each)  # type: ignore[arg-type]
+        count = length(query)
+        assert count is not None  # group_queries.py checks
+        each = -(-count // groups)
+        starts = range(0, count, each)
         parts = []
         for start in starts:
             bounds = [self.constant(what, np.array([number])) for what, number in (("start", start), ("end", start + each))]

@@ -18,6 +18,7 @@ from perceiver_export.passes.group_queries import group_queries
 from perceiver_export.passes.lower_attention_primitive import attention_nodes, lower_attention_primitive
 from perceiver_export.passes.name_by_module import module_of
 from perceiver_export.passes.pad_heads import pad_heads
+from perceiver_export.passes.patterns import width
 
 
 def lower_attention_tensorrt(
@@ -32,13 +33,13 @@ def lower_attention_tensorrt(
     groups = group_queries(model, shapes, budget=budget)
     plan = []
     for node, shape, count in zip(attention_nodes(model), shapes, groups):
-        padded = "scale" in node.attributes
-        fuses = precision != "fp32" and shape.fusable and (shape.qk_size == shape.v_size or padded)
+        sizes = [(width(node.inputs[place]) or 0) // shape.heads for place in (0, 2)]
+        fuses = precision != "fp32" and shape.fusable and sizes[0] == sizes[1]
         plan.append(
             {
                 "module": module_of(node),
                 "heads": shape.heads,
-                "head_sizes": [shape.v_size if padded else shape.qk_size, shape.v_size],
+                "head_sizes": sizes,
                 "queries": shape.queries,
                 "keys": shape.keys,
                 "groups": count,

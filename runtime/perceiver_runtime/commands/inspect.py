@@ -46,8 +46,17 @@ def render(result: dict[str, Any]) -> str:
         lines.append(f"  {name}: {_tensors(graph['inputs'])} -> {_tensors(graph['outputs'])}")
     lines.append("ranges " + ", ".join(f"{name} {span['min']} to {span['max']}" for name, span in result["ranges"].items()))
     lines.append("processor " + ", ".join(f"{key} {value}" for key, value in result["processor"].items()))
+    lines += _passes(result["choices"].get("passes"))
     lines.append(f"checked against torch: {_summary(parity.get('summary'))}")
     return "\n".join(lines)
+
+
+def _passes(passes: Any) -> list[str]:
+    """Which rewrites applied, as often as they did; the manifest's choices are free-form."""
+    if not isinstance(passes, dict) or not all(isinstance(graph, dict) for graph in passes.values()):
+        return []
+    done = [f"{graph} {name} {count}" for graph, names in passes.items() for name, count in names.items() if count]
+    return ["passes " + (", ".join(done) or "none")]
 
 
 def _islands(manifest: Manifest) -> dict[str, Any]:

@@ -1,0 +1,98 @@
+"""What depends on weights alone is computed once: learned latents and queries go through LayerNorm and linear layers at export.
+
+The tracer repeats a stored table over the batch (Expand) before the first layers see it, which hides that they depend on
+nothing else. A LayerNormalization, a product with a stored matrix, or a sum with a stored vector, applied to such a table,
+becomes a stored table, repeated. Exact up to rounding; computed in float64.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from perceiver_export.passes.patterns import is_stored, stored
+
+
+def fold_expanded(model: ir.Model) -> int:
+    """Fold until nothing is left to fold; the number of nodes folded."""
+    count = 0
+    for node in list(model.graph):
+        expand = _expanded(node)
+        result = _value(node, expand) if expand is not None else None
+        if expand is None or result is None:
+            continue
+        table, target = stored(model.graph, f"{expand.inputs[0].name}.folded", result), node.outputs[0]  # type: ignore[union-attr]
+        size = _resized(model.graph, expand.inputs[1], int(result.shape[-1]), node)
+        repeated = ir.node("Expand", [table, size], name=node.name)
+        repeated.metadata_props.update(node.metadata_props)
+        repeated.outputs[0].shape, repeated.outputs[0].type = target.shape, target.type
+        name = target.name
+        ir.convenience.replace_nodes_and_values(model.graph, node, [node], [repeated], [target], repeated.outputs)
+        repeated.outputs[0].name = name
+        count += 1
+    _remove_unread(model)
+    return count
+
+
+def _expanded(node: ir.Node) -> ir.Node | None:
+    """The Expand of a stored table (rows, channels) over a batch, that the node's first input is."""
+    first = node.inputs[0] if node.inputs else None
+    expand = first.producer() if first is not None else None
+    if expand is None or expand.op_type != "Expand" or expand.inputs[0] is None or not is_stored(expand.inputs[0]):
+        return None
+    shape = expand.outputs[0].shape
+    table = expand.inputs[0].shape
+    if shape is None or table is None or len(shape) != 3 or list(shape)[1:] != list(table)[-2:]:
+        return None
+    return expand
+
+
+def _value(node: ir.Node, expand: ir.Node) -> NDArray[np.float64] | None:
+    """What the node makes of the table; None where that is not known from weights alone."""
+    rest = node.inputs[1:]
+    if not rest or not all(value is not None and is_stored(value) for value in rest) or node.outputs[0].is_graph_output():
+        return None
+    x, *others = (value.const_value.numpy().astype(np.float64) for value in (expand.inputs[0], *rest))  # type: ignore[union-attr]
+    if node.op_type == "LayerNormalization" and len(others) == 2:
+        epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
+        centred = x - x.mean(axis=-1, keepdims=True)
+        result: NDArray[np.float64] = centred / np.sqrt(centred.var(axis=-1, keepdims=True) + epsilon) * others[0] + others[1]
+        return result
+    if node.op_type == "MatMul" and others[0].ndim == 2:
+        product: NDArray[np.float64] = x @ others[0]
+        return product
+    if node.op_type == "Add" and others[0].ndim <= 1:
+        total: NDArray[np.float64] = x + others[0]
+        return total
+    return None
+
+
+def _resized(graph: ir.Graph, size: ir.Value | None, channels: int, before: ir.Node) -> ir.Value:
+    """The Expand's target shape (B, rows, channels), with this many channels."""
+    start, end, axis = (_integers(graph, name, number) for name, number in (("first", 0), ("last", 2), ("axis", 0)))
+    head = ir.node("Slice", [size, start, end, axis])
+    joined = ir.node("Concat", [head.outputs[0], _integers(graph, "channels", channels)], {"axis": 0})
+    for node in (head, joined):
+        node.outputs[0].dtype = ir.DataType.INT64
+        node.metadata_props.update(before.metadata_props)
+    graph.insert_before(before, [head, joined])
+    return joined.outputs[0]
+
+
+def _integers(graph: ir.Graph, what: str, number: int) -> ir.Value:
+    name = f"expand.{what}.{number}"
+    if name not in graph.initializers:
+        tensor = ir.tensor(np.array([number]), name=name)
+        value = ir.Value(name=name, shape=ir.Shape([1]), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        graph.register_initializer(value)
+    return graph.initializers[name]
+
+
+def _remove_unread(model: ir.Model) -> None:
+    """Nodes and tables that nothing reads any more."""
+    for node in reversed(list(model.graph)):
+        if not any(output.uses() or output.is_graph_output() for output in node.outputs):
+            model.graph.remove(node, safe=True)
+    for name in [name for name, value in model.graph.initializers.items() if not value.uses()]:
+        del model.graph.initializers[name]
