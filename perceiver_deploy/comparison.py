@@ -21,7 +21,12 @@ class Tolerance(NamedTuple):
     rounding: float
 
 
-TOLERANCES = {"fp32": Tolerance(2e-3, 2e-5), "fp16": Tolerance(5e-2, 5e-3), "bf16": Tolerance(1.0, 2e-2)}
+TOLERANCES = {
+    "fp32": Tolerance(2e-3, 2e-5),
+    "fp16": Tolerance(5e-2, 5e-3),
+    "bf16": Tolerance(1.0, 2e-2),
+    "int8": Tolerance(5e-1, 2e-2),
+}
 
 
 @dataclass(frozen=True)

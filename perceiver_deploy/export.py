@@ -62,10 +62,9 @@ def export_bundle(
     """Export a checkpoint (a folder, a hub id, a shipped name; the task's shipped one by default) to a bundle at `output`.
 
     `fused` also writes one graph of the whole model, model.onnx. `image_size` (height, width) is what images are resized to,
-    the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16 or bf16, `target` ort
-    or tensorrt; for the latter no score matrix has more than `memory_budget_mb`. `passes` are the exact rewrites to apply, of
-    `perceiver_export.export.PASSES`. Returns the bundle's manifest. Raises
-    `UsageError` and `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if
+    the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16, bf16 or
+    int8, `target` ort or tensorrt; for the latter no score matrix has more than `memory_budget_mb`. `passes` are the exact
+    rewrites to apply, of `perceiver_export.export.PASSES`. Returns the bundle's manifest. Raises `UsageError` and `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if
     the graphs do not compute what torch computes; `output` is then left as it was.
     """
     output = Path(output)
@@ -83,6 +82,8 @@ def export_bundle(
         raise UsageError("one graph of the whole model is for ONNX Runtime: leave out --fused, or --target tensorrt")
     if precision == "bf16" and target != "tensorrt":
         raise UsageError("bfloat16 is for TensorRT, no CPU runs it: add --target tensorrt, or take --fp16")
+    if precision == "int8" and target != "ort":
+        raise UsageError("int8 is for ONNX Runtime on CPUs: leave out --target tensorrt, or take --fp16")
     options = ExportOptions(fused, image_size, precision, target, memory_budget_mb, passes)
     recipe = RECIPES[task](model.config, options, files.config.parent)
     processor = recipe.processor()

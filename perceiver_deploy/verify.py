@@ -33,7 +33,7 @@ from perceiver_runtime.pipeline import FUSED
 
 RECEIPT_FILE = "parity.json"
 # how much further off than here another device's arithmetic may be; half precision allows for much of that already
-DEVICE_FACTORS = {"fp32": 10.0, "fp16": 3.0, "bf16": 3.0}
+DEVICE_FACTORS = {"fp32": 10.0, "fp16": 3.0, "bf16": 3.0, "int8": 3.0}
 
 
 def verify(recipe: Recipe, model: Any, graphs: dict[str, OnnxGraph]) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def test_nodes_and_weights_are_named_after_modules(exported: Exported) -> None:
     names = [node.name for node in encode.graph.node]
     assert len(set(names)) == len(names)
     assert "encoder.self_attention.1.attention/MultiHeadAttention" in names
-    assert "encoder.cross_attention.attention.query/MatMul" in names
+    assert "encoder.cross_attention.attention.output/MatMul" in names
     stored = {tensor.name for tensor in encode.graph.initializer}
     assert "encoder.cross_attention.attention.query.weight.T" in stored
     assert not any(name.startswith("val_") for name in stored)

@@ -15,6 +15,7 @@ from perceiver_deploy.demo.digits import held_out
 from perceiver_deploy.demo.flow import stereo_pair
 from perceiver_export.passes.emulate_bfloat16 import emulate_bfloat16
 from perceiver_export.passes.lower_precision import OverflowingWeights, lower_precision
+from perceiver_export.passes.quantize import stored_integers
 from perceiver_io import OpticalFlow, load_checkpoint, save_checkpoint
 
 HALF = ir.DataType.FLOAT16
@@ -112,6 +113,21 @@ def test_bfloat16_bundles(tmp_path: Path) -> None:
         pr.load(tmp_path / "bundle", device="cpu")
 
 
+def test_integers(tmp_path: Path) -> None:
+    """A layer of self-attention is off by what 8 bits are off; one scale for all channels would be off by more."""
+    manifest = export_bundle(task="image-classification", output=tmp_path / "bundle", precision="int8")
+    assert manifest.choices["passes"]["encode"]["quantize"] == 36
+    weight = np.random.default_rng(0).standard_normal((40, 50)) * np.logspace(-2, 2, 50)
+    made = ir.Graph([], [], nodes=[], opset_imports={"": 18}, name="g")
+    integers, scales = (value.const_value.numpy() for value in stored_integers(made, "w", weight))  # type: ignore[union-attr]
+    assert integers.dtype == np.int8
+    assert np.abs(integers).max() == 127
+    assert (np.abs(integers * scales - weight) <= 0.5001 * scales).all()
+    assert np.abs(weight).max(axis=0).min() < np.abs(weight).max() / 127 / 2  # such a channel would be all zeros
+    with pytest.raises(pr.UsageError, match=r"int8 is for ONNX Runtime on CPUs"):
+        export_bundle(task="flow", output=tmp_path / "no", precision="int8", target="tensorrt")
+
+
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     model: OpticalFlow = load_checkpoint("flow-small")
     model.decoder.output.weight.data[0, 0] = 1e6
@@ -129,25 +145,28 @@ def test_the_tolerance_finds_a_wrong_answer() -> None:
     assert not Comparison.of(right, right + 0.2, tolerance).passes
 
 
-def test_flow_on_real_frames(small_bundle: Path, tmp_path: Path) -> None:
-    """Within 0.05 px of float32 on average, and half the size."""
-    export_bundle(task="flow", output=tmp_path / "half", precision="fp16")
+@pytest.mark.parametrize(("precision", "size"), [("fp16", 0.52), ("int8", 0.85)])
+def test_flow_on_real_frames(precision: Any, size: float, small_bundle: Path, tmp_path: Path) -> None:
+    """Within 0.05 px of float32 on average, and smaller."""
+    export_bundle(task="flow", output=tmp_path / "lower", precision=precision)
     pair, fields = stereo_pair(), []
-    for bundle in (small_bundle, tmp_path / "half"):
+    for bundle in (small_bundle, tmp_path / "lower"):
         with pr.load(bundle, device="cpu") as flow:
             fields.append(flow(pair.frame1, pair.frame2))
     assert 0 < np.linalg.norm(fields[0] - fields[1], axis=-1).mean() < 0.05
     assert np.linalg.norm(fields[0] - fields[1][:, ::-1], axis=-1).mean() > 0.5
-    sizes = [(bundle / "weights.safetensors").stat().st_size for bundle in (small_bundle, tmp_path / "half")]
-    assert sizes[1] < 0.52 * sizes[0]
+    sizes = [(bundle / "weights.safetensors").stat().st_size for bundle in (small_bundle, tmp_path / "lower")]
+    assert sizes[1] < size * sizes[0]
 
 
 def test_digits_are_read_the_same(tmp_path: Path) -> None:
     images, truth = held_out()
     answers = []
-    for precision in ("fp32", "fp16"):
+    for precision in ("fp32", "fp16", "int8"):
         export_bundle(task="image-classification", output=tmp_path / precision, precision=precision)  # type: ignore[arg-type]
         with pr.load(tmp_path / precision, device="cpu") as classify:
             answers.append([labels[0].label for labels in classify(images, top_k=1)])
     assert answers[0] == answers[1]
-    assert np.mean([label == str(digit) for label, digit in zip(answers[1], truth)]) >= 0.97
+    assert np.mean([first == second for first, second in zip(answers[0], answers[2])]) >= 0.99
+    for precise in answers:
+        assert np.mean([label == str(digit) for label, digit in zip(precise, truth)]) >= 0.97

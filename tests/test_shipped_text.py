@@ -80,7 +80,7 @@ def test_half_precision_gives_the_same_bytes(tmp_path: Path) -> None:
     assert answers[0] != answers[0][::-1]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_classes_of_definitions(precision: Any, tmp_path: Path) -> None:
     """The card's figure, of 26 classes, through the bundle, in each precision."""
     export_bundle(task="text-classification", output=tmp_path / "bundle", precision=precision)
@@ -89,5 +89,5 @@ def test_classes_of_definitions(precision: Any, tmp_path: Path) -> None:
         for start in range(0, len(GLOSSES), 50):
             found += [labels[0].label for labels in classify(list(GLOSSES[start : start + 50]), top_k=1, truncate=True)]
     right = sum(label == truth for label, truth in zip(found, CLASSES)) / len(CLASSES)
-    assert right >= 0.60
+    assert right >= 0.65
     assert sum(label == truth for label, truth in zip(found, CLASSES[::-1])) / len(CLASSES) < 0.35

@@ -22,8 +22,9 @@ from perceiver_export.passes.fold_expanded import fold_expanded
 from perceiver_export.passes.fold_transposes import fold_transposes
 from perceiver_export.passes.lower_attention_ort import lower_attention_ort
 from perceiver_export.passes.lower_attention_tensorrt import lower_attention_tensorrt
-from perceiver_export.passes.lower_precision import lower_precision
+from perceiver_export.passes.lower_precision import LOWER, lower_precision
 from perceiver_export.passes.name_by_module import name_by_module
+from perceiver_export.passes.quantize import quantize
 from perceiver_export.passes.share_initializers import share_initializers
 from perceiver_export.shared_weights import save_graphs
 from perceiver_export.text import fill_mask_graphs, text_classification_graphs
@@ -63,7 +64,7 @@ class Lowering:
     """
 
     target: Literal["ort", "tensorrt"] = "ort"
-    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
     sizes: Mapping[str, int] = field(default_factory=dict)
     memory_budget: int = 512 << 20
     passes: tuple[str, ...] = tuple(PASSES)
@@ -100,9 +101,11 @@ def export_graphs(
             )
         else:
             lower_attention_ort(graph)
+        if lowering.precision == "int8":
+            applied[spec.name]["quantize"] = quantize(graph)
         share_initializers(graph)
         name_by_module(graph)
-        if lowering.precision != "fp32":
+        if lowering.precision in LOWER:
             islands[spec.name] = lower_precision(graph, lowering.precision)
     progress("writing graphs and weights")
     save_graphs(graphs, folder)

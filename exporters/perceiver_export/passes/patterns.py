@@ -65,11 +65,14 @@ def linear(value: ir.Value | None) -> Linear | None:
 def linear_after(value: ir.Value) -> Linear | None:
     """The linear layer that alone reads `value`."""
     product = only_reader(value)
-    addition = only_reader(product.outputs[0]) if product is not None and product.op_type == "MatMul" else None
-    if addition is None or addition.op_type != "Add":
-        return None
-    found = _linear(addition)
+    found = linear_at(product) if product is not None else None
     return found if found is not None and found.x is value else None
+
+
+def linear_at(product: ir.Node) -> Linear | None:
+    """The linear layer that a MatMul is of."""
+    addition = only_reader(product.outputs[0]) if product.op_type == "MatMul" else None
+    return _linear(addition) if addition is not None and addition.op_type == "Add" else None
 
 
 def _linear(addition: ir.Node) -> Linear | None:
