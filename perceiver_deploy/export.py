@@ -64,8 +64,9 @@ def export_bundle(
     `fused` also writes one graph of the whole model, model.onnx. `image_size` (height, width) is what images are resized to,
     the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16, bf16 or
     int8, `target` ort or tensorrt; for the latter no score matrix has more than `memory_budget_mb`. `passes` are the exact
-    rewrites to apply, of `perceiver_export.export.PASSES`. Returns the bundle's manifest. Raises `UsageError` and `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if
-    the graphs do not compute what torch computes; `output` is then left as it was.
+    rewrites to apply, of `perceiver_export.export.PASSES`. Returns the bundle's manifest. Raises `UsageError` and `InputError`
+    for options, a checkpoint or a destination that cannot be used, and `VerificationError` if the graphs do not compute what
+    torch computes; `output` is then left as it was.
     """
     output = Path(output)
     check_destination(output, force=force)
