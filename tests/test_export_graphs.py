@@ -108,7 +108,8 @@ def test_nodes_and_weights_are_named_after_modules(exported: Exported) -> None:
     assert "encoder.self_attention.1.attention/MultiHeadAttention" in names
     assert "encoder.cross_attention.attention.output/MatMul" in names
     stored = {tensor.name for tensor in encode.graph.initializer}
-    assert "encoder.cross_attention.attention.query.weight.T" in stored
+    assert "encoder.cross_attention.attention.output.weight.T" in stored
+    assert any(name.startswith("encoder.latents.folded") for name in stored)
     assert not any(name.startswith("val_") for name in stored)
 
 
@@ -116,7 +117,7 @@ def test_large_tensors_are_stored_once_outside(exported: Exported) -> None:
     parameters = dict(exported.model.named_parameters())
     size = (exported.folder / FILE).stat().st_size
     total = sum(p.numel() * 4 for p in parameters.values())
-    assert abs(size - total) < 0.05 * total
+    assert 0.4 * total < size < 1.05 * total  # passes leave some out
     for name in ("encode", "decode"):
         path = exported.folder / f"{name}.onnx"
         assert path.stat().st_size < 250_000

@@ -22,14 +22,15 @@ def fold_expanded(model: ir.Model) -> int:
         result = _value(node, expand) if expand is not None else None
         if expand is None or result is None:
             continue
-        table, target = stored(model.graph, f"{expand.inputs[0].name}.folded", result), node.outputs[0]  # type: ignore[union-attr]
+        name = f"{expand.inputs[0].name}".partition(".folded")[0]  # type: ignore[union-attr]
+        table, target = stored(model.graph, f"{name}.folded", result), node.outputs[0]
         size = _resized(model.graph, expand.inputs[1], int(result.shape[-1]), node)
         repeated = ir.node("Expand", [table, size], name=node.name)
         repeated.metadata_props.update(node.metadata_props)
         repeated.outputs[0].shape, repeated.outputs[0].type = target.shape, target.type
-        name = target.name
+        read_as = target.name
         ir.convenience.replace_nodes_and_values(model.graph, node, [node], [repeated], [target], repeated.outputs)
-        repeated.outputs[0].name = name
+        repeated.outputs[0].name = read_as
         count += 1
     _remove_unread(model)
     return count
