@@ -32,6 +32,7 @@ CHECKPOINTS = {
 SHIPPED = {  # small ones of the same tasks, to try a benchmark on
     "flow": "flow-small",
     "fill-mask": "fill-mask-small",
+    "image-learned": "digits-learned",
     "image-fourier": "digits-fourier",
     "image-conv": "digits-conv",
     "multimodal": "clips-small",
