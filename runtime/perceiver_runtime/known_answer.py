@@ -6,6 +6,7 @@ sample.npz holds arrays under `input.NAME` and `output.NAME`; which names, each 
 from __future__ import annotations
 
 import math
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from perceiver_runtime.manifest import Manifest
 from perceiver_runtime.pipeline import Pipeline
 
 FILE = "sample.npz"
+MAX_SAMPLE_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class Sample:
         inputs: dict[str, Array] = {}
         outputs: dict[str, Array] = {}
         try:
+            with zipfile.ZipFile(path) as archive:
+                unpacked = sum(entry.file_size for entry in archive.infolist())
+            if unpacked > MAX_SAMPLE_BYTES:
+                raise ValueError(f"it unpacks to {unpacked} bytes, more than the {MAX_SAMPLE_BYTES} allowed")
             with np.load(path, allow_pickle=False) as arrays:
                 for key in arrays.files:
                     kind, name = key.split(".")

@@ -8,8 +8,6 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class Linear:
