@@ -174,7 +174,7 @@ def test_failures_while_running(flow_bundle: Path, gpu: GPU) -> None:
         np.testing.assert_array_equal(flow(*FRAMES, query_chunk=300), flow(*FRAMES, query_chunk=300))
         gpu.device.memory = 1 << 30
         gpu.trt.fail_run = True
-        with pytest.raises(pr.BackendError, match=r"encode failed while running: an illegal memory access"):
+        with pytest.raises(pr.BackendError, match=r"code failed while running: an illegal memory access"):
             flow(*FRAMES)
         gpu.trt.fail_run = False
         np.testing.assert_array_equal(flow(*FRAMES), expected)
