@@ -17,7 +17,7 @@ from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.errors import BackendError, UsageError
 from perceiver_runtime.manifest import GraphEntry
 from perceiver_runtime.onnx_backend import OnnxGraph, choose_providers
-from perceiver_runtime.tensorrt.backend import open_engines, usable
+from perceiver_runtime.tensorrt.backend import missing, open_engines
 
 DEVICES = ("auto", "cpu", "cuda", "tensorrt", "ort-tensorrt")
 
@@ -43,7 +43,7 @@ def open_graphs(bundle: Bundle, names: Sequence[str], *, device: str = "auto", t
     """Some graphs of a bundle on a device, one of `DEVICES`. Raises `UsageError`, `BackendError`."""
     if device not in DEVICES:
         raise UsageError(f"unknown device {device!r}; available: {', '.join(DEVICES)}")
-    if device == "tensorrt" or (device == "auto" and bundle.manifest.target == "tensorrt" and usable()):
+    if device == "tensorrt" or (device == "auto" and bundle.manifest.target == "tensorrt" and not missing()):
         return dict(open_engines(bundle, names))
     if bundle.manifest.precision == "bf16" and choose_providers(device)[0] == "CPUExecutionProvider":
         raise BackendError(f"{bundle.folder} is in bfloat16, which no CPU runs: use TensorRT, or export it with --fp16")

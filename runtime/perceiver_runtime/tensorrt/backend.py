@@ -12,7 +12,6 @@ from perceiver_runtime.arrays import Tensor
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.cuda import cuda
 from perceiver_runtime.errors import BackendError, UsageError
-from perceiver_runtime.manifest import GraphEntry
 from perceiver_runtime.tensorrt.builder import BuildOptions, Span, build, spans
 from perceiver_runtime.tensorrt.cache import EngineCache, Wanted
 from perceiver_runtime.tensorrt.library import tensorrt
@@ -85,9 +84,10 @@ class Engines:
         """The engine built last for this graph here, whatever sizes it was built for; else a new one for all sizes."""
         default = self.wanted(name, spans(self.bundle.manifest.ranges, {}), BuildOptions())
         wanted = self.cache.latest(default) or default
-        entry: GraphEntry = self.bundle.manifest.graphs[name]
+        entry = self.bundle.manifest.graphs[name]
+        plan = self.build(wanted, _silent)
         try:
-            return Engine(self.trt, self.cuda, pool, self.build(wanted, _silent), entry, name)
+            return Engine(self.trt, self.cuda, pool, plan, entry, name)
         except BackendError as error:
             _logger.warning("%s: building it again", error)
             self.cache.remove(wanted.key)
@@ -100,11 +100,6 @@ def open_engines(bundle: Bundle, names: Sequence[str]) -> dict[str, TensorRTGrap
     pool = Pool(engines.cuda)
     provider = f"TensorRT {engines.machine.tensorrt}"
     return {name: TensorRTGraph(engines.open(name, pool), provider) for name in names}
-
-
-def usable() -> bool:
-    """Whether there is a TensorRT and a GPU here."""
-    return not missing()
 
 
 def missing() -> str:
