@@ -89,7 +89,7 @@ def export_plain(task: str, checkpoint: Path, output: Path) -> None:
             logits: torch.Tensor = self.model(inputs=inputs, attention_mask=attention_mask).logits
             return logits
 
-    model = Logits(getattr(transformers, TASKS[task]).from_pretrained(checkpoint).eval())
+    model = Logits(getattr(transformers, TASKS[task]).from_pretrained(checkpoint)).eval()
     given = {name: torch.from_numpy(array) for name, array in inputs_of(task).items()}
     example = (patches(given["frames"]),) if task == "flow" else tuple(given.values())
     names = ["inputs", "attention_mask"][: len(example)]
