@@ -15,7 +15,7 @@ from types import FrameType
 from perceiver_deploy import __version__
 from perceiver_deploy.export import export_bundle
 from perceiver_deploy.tasks import ABOUT, RECIPES, SHIPPED_FOR, other_names, published_for, task_name
-from perceiver_export.export import PASSES
+from perceiver_export.export import ALL_PASSES
 from perceiver_runtime import PerceiverError, UsageError
 from perceiver_runtime.bundle import open_bundle
 from perceiver_runtime.commands.arguments import image_size, positive
@@ -53,12 +53,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--memory-budget",
         type=positive,
-        default=512,
         metavar="MB",
-        help="for TensorRT: the largest score matrix of an attention that it does not fuse (default: 512)",
+        help="the largest score matrix of an attention that is not one kernel (default: 192, for TensorRT 512)",
     )
-    help_text = f"exact rewrites of the graphs, by name, or none (default: all: {', '.join(PASSES)})"
-    parser.add_argument("--passes", nargs="+", choices=[*PASSES, "none"], default=list(PASSES), metavar="PASS", help=help_text)
+    help_text = f"exact rewrites of the graphs, by name, or none (default: all: {', '.join(ALL_PASSES)})"
+    parser.add_argument(
+        "--passes", nargs="+", choices=[*ALL_PASSES, "none"], default=ALL_PASSES, metavar="PASS", help=help_text
+    )
     precision = parser.add_mutually_exclusive_group()
     help_text = "half precision: half the size, for GPUs; verified against fp32"
     precision.add_argument("--fp16", dest="precision", action="store_const", const="fp16", default="fp32", help=help_text)
@@ -116,7 +117,7 @@ def run(arguments: argparse.Namespace) -> Manifest:
         precision=arguments.precision,
         target=arguments.target,
         memory_budget_mb=arguments.memory_budget,
-        passes=tuple(name for name in PASSES if name in arguments.passes),
+        passes=tuple(name for name in ALL_PASSES if name in arguments.passes),
         force=arguments.force,
         progress=_progress(),
     )

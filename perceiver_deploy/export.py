@@ -17,12 +17,12 @@ import onnx
 import onnxruntime
 import torch
 
-from perceiver_deploy.recipe import ExportOptions, Precision, Recipe, Target
+from perceiver_deploy.recipe import BUDGETS_MB, ExportOptions, Precision, Recipe, Target
 from perceiver_deploy.staging import check_destination, staged_folder
 from perceiver_deploy.tasks import RECIPES, SHIPPED_FOR
 from perceiver_deploy.verify import RECEIPT_FILE
 from perceiver_export import export_graphs
-from perceiver_export.export import PASSES
+from perceiver_export.export import ALL_PASSES
 from perceiver_export.graph_spec import GraphSpec
 from perceiver_export.passes.lower_precision import OverflowingWeights
 from perceiver_io import SHIPPED, CheckpointError, to_json
@@ -54,8 +54,8 @@ def export_bundle(
     image_size: tuple[int, int] | None = None,
     precision: Precision = "fp32",
     target: Target = "ort",
-    memory_budget_mb: int = 512,
-    passes: tuple[str, ...] = tuple(PASSES),
+    memory_budget_mb: int | None = None,
+    passes: tuple[str, ...] = ALL_PASSES,
     force: bool = False,
     progress: Callable[[str], None] = _silent,
 ) -> Manifest:
@@ -63,10 +63,10 @@ def export_bundle(
 
     `fused` also writes one graph of the whole model, model.onnx. `image_size` (height, width) is what images are resized to,
     the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16, bf16 or
-    int8, `target` ort or tensorrt; for the latter no score matrix has more than `memory_budget_mb`. `passes` are the exact
-    rewrites to apply, of `perceiver_export.export.PASSES`. Returns the bundle's manifest. Raises `UsageError` and `InputError`
-    for options, a checkpoint or a destination that cannot be used, and `VerificationError` if the graphs do not compute what
-    torch computes; `output` is then left as it was.
+    int8, `target` ort or tensorrt; no stored score matrix has more than `memory_budget_mb` (192, for tensorrt 512). `passes`
+    are the exact rewrites to apply, of `perceiver_export.export.ALL_PASSES`. Returns the bundle's manifest. Raises `UsageError`
+    and `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if the graphs do
+    not compute what torch computes; `output` is then left as it was.
     """
     output = Path(output)
     check_destination(output, force=force)
@@ -85,7 +85,7 @@ def export_bundle(
         raise UsageError("bfloat16 is for TensorRT, no CPU runs it: add --target tensorrt, or take --fp16")
     if precision == "int8" and target != "ort":
         raise UsageError("int8 is for ONNX Runtime on CPUs: leave out --target tensorrt, or take --fp16")
-    options = ExportOptions(fused, image_size, precision, target, memory_budget_mb, passes)
+    options = ExportOptions(fused, image_size, precision, target, memory_budget_mb or BUDGETS_MB[target], passes)
     recipe = RECIPES[task](model.config, options, files.config.parent)
     processor = recipe.processor()
     if image_size is not None and "crop" not in processor:
@@ -97,7 +97,7 @@ def export_bundle(
                 model,
                 staging,
                 progress=progress,
-                lowering=options.lowering(recipe.limited_ranges()),
+                lowering=recipe.lowering(),
                 **recipe.graph_options(),
             )
         except OverflowingWeights as error:

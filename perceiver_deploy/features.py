@@ -67,6 +67,10 @@ class FeaturesRecipe(Recipe):
             return {"B": Range(1, 64), "M": Range(1, 1 << 18)}
         return {name: span for name, span in self.task.ranges().items() if name != "O"}
 
+    def planned_sizes(self) -> dict[str, int]:
+        """Those of the checkpoint's task."""
+        return super().planned_sizes() if self.task is None else self.task.planned_sizes()
+
     def cases(self) -> Iterator[Case]:
         """Those of the checkpoint's task; for vectors, a few lengths."""
         if self.task is not None:

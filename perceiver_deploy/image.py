@@ -51,6 +51,10 @@ class ImageRecipe(ClassificationRecipe):
             height, width = self.size
         return {"B": Range(1, 64), "H": Range(min(SMALLEST, height), height), "W": Range(min(SMALLEST, width), width)}
 
+    def planned_sizes(self) -> dict[str, int]:
+        """With the size that images are resized to."""
+        return super().planned_sizes() | dict(zip("HW", self.size))
+
     def processor(self) -> dict[str, Any]:
         """The constants that perceiver_runtime.image_processing.ImageProcessor reads.
 

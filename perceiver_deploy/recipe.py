@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from perceiver_export.export import PASSES, Lowering
+from perceiver_export.export import ALL_PASSES, Lowering
 from perceiver_runtime import InputError
 from perceiver_runtime.known_answer import Sample
 from perceiver_runtime.manifest import Range
@@ -26,6 +26,7 @@ Answer = dict[str, Array]  # by output: (what differs, channels)
 Graphs = Mapping[str, OnnxGraph]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Target = Literal["ort", "tensorrt"]
+BUDGETS_MB: Mapping[Target, int] = {"ort": 192, "tensorrt": 512}  # of a stored score matrix
 PREPROCESSOR_FILE = "preprocessor_config.json"
 SAMPLE_FOLDER = "sample"
 
@@ -38,19 +39,14 @@ class ExportOptions:
     image_size: tuple[int, int] | None = None  # height, width; None: the checkpoint's
     precision: Precision = "fp32"
     target: Target = "ort"
-    memory_budget_mb: int = 512  # of a score matrix, for TensorRT
-    passes: tuple[str, ...] = tuple(PASSES)
+    memory_budget_mb: int = 192  # of a stored score matrix
+    passes: tuple[str, ...] = ALL_PASSES
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ExportOptions:
         """What `dataclasses.asdict` and JSON made of it."""
         size = data["image_size"]
         return cls(**{**data, "image_size": size and (size[0], size[1]), "passes": tuple(data["passes"])})
-
-    def lowering(self, ranges: Mapping[str, Range]) -> Lowering:
-        """What graphs that take `ranges` are made for."""
-        sizes = {name: span.max for name, span in ranges.items()}
-        return Lowering(self.target, self.precision, sizes, self.memory_budget_mb << 20, self.passes)
 
 
 @dataclass(frozen=True)
@@ -120,6 +116,16 @@ class Recipe(ABC):
             if "O" in ranges:
                 ranges["O"] = Range(1, self.query_limit(ranges["O"].max))
         return ranges
+
+    def planned_sizes(self) -> dict[str, int]:
+        """What memory is planned for: the largest sizes; for ONNX Runtime in a batch of one, and of images the usual size."""
+        sizes = {name: span.max for name, span in self.limited_ranges().items()}
+        return sizes if self.options.target == "tensorrt" else sizes | {"B": 1}
+
+    def lowering(self) -> Lowering:
+        """What the graphs are made for."""
+        options = self.options
+        return Lowering(options.target, options.precision, self.planned_sizes(), options.memory_budget_mb << 20, options.passes)
 
     def query_limit(self, usual: int) -> int:
         """How many queries are decoded at once: `usual`, or for TensorRT as many as the memory budget has room for."""

@@ -117,7 +117,7 @@ def test_large_tensors_are_stored_once_outside(exported: Exported) -> None:
     parameters = dict(exported.model.named_parameters())
     size = (exported.folder / FILE).stat().st_size
     total = sum(p.numel() * 4 for p in parameters.values())
-    assert 0.4 * total < size < 1.05 * total  # passes leave some out
+    assert 0.3 * total < size < 1.05 * total  # passes leave some out
     for name in ("encode", "decode"):
         path = exported.folder / f"{name}.onnx"
         assert path.stat().st_size < 250_000

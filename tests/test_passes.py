@@ -103,7 +103,8 @@ class Encode(nn.Module):
 
 @pytest.mark.parametrize(("heads", "qk", "v"), [(1, 7, 5), (3, 9, 6), (4, 8, 20)])
 @pytest.mark.parametrize("masked", [False, True])
-def test_primitive_lowering_equals_attention(heads: int, qk: int, v: int, masked: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("flat", [False, True])
+def test_primitive_lowering_equals_attention(heads: int, qk: int, v: int, masked: bool, flat: bool, tmp_path: Path) -> None:
     def dynamic(name: str, *shape: str | int, dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:
         return ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(dtype))
 
@@ -114,8 +115,8 @@ def test_primitive_lowering_equals_attention(heads: int, qk: int, v: int, masked
     output.name, output.shape, output.type = "out", ir.Shape(["B", "Q", v]), ir.TensorType(ir.DataType.FLOAT)
     made = ir.Graph(inputs, [output], nodes=[node], opset_imports={"": 18}, name="g")
     model = ir.Model(made, ir_version=10)
-    assert lower_attention_primitive(model, masked_only=True) == masked
-    assert lower_attention_primitive(model) == 1 - masked
+    assert lower_attention_primitive(model, [], flat=flat) == 0
+    assert lower_attention_primitive(model, flat=flat) == 1
     values = {"q": torch.randn(2, 11, qk), "k": torch.randn(2, 13, qk), "v": torch.randn(2, 13, v)}
     mask = torch.ones(2, 13, dtype=torch.int64)
     mask[0, 5:] = 0

@@ -17,9 +17,12 @@ from perceiver_export.graph_spec import GraphSpec
 from perceiver_export.image import image_classification_graphs
 from perceiver_export.multimodal import multimodal_graphs
 from perceiver_export.passes.absorb_keys import absorb_keys
+from perceiver_export.passes.absorb_last import absorb_last
 from perceiver_export.passes.absorb_queries import absorb_queries
 from perceiver_export.passes.fold_expanded import fold_expanded
 from perceiver_export.passes.fold_transposes import fold_transposes
+from perceiver_export.passes.fuse_biases import fuse_biases
+from perceiver_export.passes.fuse_gelu import fuse_gelu
 from perceiver_export.passes.lower_attention_ort import lower_attention_ort
 from perceiver_export.passes.lower_attention_tensorrt import lower_attention_tensorrt
 from perceiver_export.passes.lower_precision import LOWER, lower_precision
@@ -45,7 +48,14 @@ PASSES: dict[str, Callable[[ir.Model], int]] = {
     "absorb_keys": absorb_keys,
     "absorb_queries": absorb_queries,
     "fold_expanded": fold_expanded,
+    "absorb_last": absorb_last,
 }
+# the same, into operators of ONNX Runtime's own, in float32, after attentions were lowered and layers quantized
+FUSIONS: dict[str, Callable[[ir.Model], int]] = {
+    "fuse_gelu": fuse_gelu,
+    "fuse_biases": fuse_biases,
+}
+ALL_PASSES = (*PASSES, *FUSIONS)
 
 
 class ExportedGraphs(NamedTuple):
@@ -59,15 +69,15 @@ class ExportedGraphs(NamedTuple):
 class Lowering:
     """What the graphs are made for.
 
-    `passes` are those of `PASSES` to apply. `sizes` are the largest dynamic sizes, by name, and `memory_budget` the bytes that
-    a score matrix may have; both are for TensorRT, which stores it where it does not fuse an attention.
+    `passes` are those of `ALL_PASSES` to apply. `sizes` are the largest dynamic sizes, by name, and `memory_budget` the bytes
+    that a stored score matrix may have at those, for ONNX Runtime in a batch of one.
     """
 
     target: Literal["ort", "tensorrt"] = "ort"
     precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
     sizes: Mapping[str, int] = field(default_factory=dict)
     memory_budget: int = 512 << 20
-    passes: tuple[str, ...] = tuple(PASSES)
+    passes: tuple[str, ...] = ALL_PASSES
 
 
 def export_graphs(
@@ -100,9 +110,11 @@ def export_graphs(
                 graph, attention_shapes(spec, lowering.sizes), lowering.precision, budget=lowering.memory_budget
             )
         else:
-            lower_attention_ort(graph)
-        if lowering.precision == "int8":
-            applied[spec.name]["quantize"] = quantize(graph)
+            lower_attention_ort(graph, attention_shapes(spec, {**lowering.sizes, "B": 1}), budget=lowering.memory_budget)
+            if lowering.precision == "int8":
+                applied[spec.name]["quantize"] = quantize(graph)
+            if lowering.precision in ("fp32", "int8"):
+                applied[spec.name] |= {name: FUSIONS[name](graph) for name in FUSIONS if name in lowering.passes}
         share_initializers(graph)
         name_by_module(graph)
         if lowering.precision in LOWER:

@@ -28,9 +28,8 @@ class FlowEncode(nn.Module):
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """frames (B, 2, 3, H, W) in [-1, 1] → latents (B, N, D), query_features (B, H·W, F)."""
         tokens, query_features = self.stem(frames)
-        positions = self.positions(self.stem.grid_size(frames.shape[-2], frames.shape[-1]))
-        inputs = torch.cat([tokens, positions.expand(tokens.shape[0], -1, -1)], dim=-1)
-        return self.encoder(inputs), query_features
+        positions = self.positions(self.stem.grid_size(frames.shape[-2], frames.shape[-1]), frames.shape[0])
+        return self.encoder(torch.cat([tokens, *positions], dim=-1)), query_features
 
 
 class FlowDecode(nn.Module):

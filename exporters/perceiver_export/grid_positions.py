@@ -1,7 +1,8 @@
 """Fourier positions of a grid whose size the tracer keeps symbolic.
 
 Each feature depends on one coordinate only, so they are computed one axis at a time and spread over the grid: exact, and a
-few thousand sines instead of millions. Always float32.
+few thousand sines instead of millions. What belongs together is left apart, for the inputs are one concatenation of it and
+more: flow's positions alone are 188 MB. Always float32.
 """
 
 from __future__ import annotations
@@ -46,14 +47,14 @@ class GridFourier(nn.Module):
         """positions (..., d) in [-1, 1] → (..., channels)."""
         return fourier_features(positions, self.frequencies)
 
-    def forward(self, grid: tuple[int, ...]) -> Tensor:
-        """A grid of d sides, of at least two cells each → (cells, channels), as `FourierPositions` orders them."""
+    def forward(self, grid: tuple[int, ...], batch: int) -> list[Tensor]:
+        """A grid of d sides, of two cells or more each → parts (batch, cells, ·) of what `FourierPositions` gives, in order."""
         by_kind: list[list[Tensor]] = [[], [], []]
         for axis, steps in enumerate(grid):
             positions = linear_positions(steps)[:, None]
             angles = math.pi * (positions * self.frequencies[axis])
-            shape = [1] * len(grid) + [-1]
-            shape[axis] = steps
+            shape = [1] * (1 + len(grid)) + [-1]
+            shape[1 + axis] = steps
             for parts, features in zip(by_kind, (positions, torch.sin(angles), torch.cos(angles))):
-                parts.append(features.reshape(shape).expand(*grid, -1))
-        return torch.cat([part for parts in by_kind for part in parts], dim=-1).flatten(0, -2)
+                parts.append(features.reshape(shape).expand(batch, *grid, -1).flatten(1, -2))
+        return [part for parts in by_kind for part in parts]

@@ -30,9 +30,9 @@ class FixedPositions(nn.Module):
         with torch.no_grad():
             self.table = nn.Parameter(positions(grid).clone(), requires_grad=False)
 
-    def forward(self, grid: tuple[int, ...]) -> Tensor:
-        """(cells, channels), whatever `grid` says."""
-        return self.table
+    def forward(self, grid: tuple[int, ...], batch: int) -> list[Tensor]:
+        """(batch, cells, channels), whatever `grid` says."""
+        return [self.table.expand(batch, -1, -1)]
 
 
 class ImageEncode(nn.Module):
@@ -53,8 +53,8 @@ class ImageEncode(nn.Module):
     def forward(self, pixel_values: Tensor) -> Tensor:
         """pixel_values (B, 3, H, W), normalised → latents (B, N, D)."""
         tokens = self.preprocessor.features(pixel_values)  # (B, h, w, channels)
-        positions = self.positions((tokens.shape[1], tokens.shape[2])).expand(tokens.shape[0], -1, -1)
-        latents: Tensor = self.encoder(torch.cat([tokens.flatten(1, 2), positions], dim=-1))
+        positions = self.positions((tokens.shape[1], tokens.shape[2]), tokens.shape[0])
+        latents: Tensor = self.encoder(torch.cat([tokens.flatten(1, 2), *positions], dim=-1))
         return latents
 
 

@@ -16,9 +16,9 @@ from perceiver_io.image_preprocessor import space_to_depth
 from perceiver_io.multimodal import AUDIO, IMAGE, LABEL
 
 
-def pad(own: Tensor, padding: Tensor) -> Tensor:
-    """own (B, O, C), padding (1, P) → (B, O, C + P)."""
-    return torch.cat([own, padding.expand(own.shape[0], own.shape[1], -1)], dim=-1)
+def pad(own: list[Tensor], padding: Tensor) -> Tensor:
+    """Parts (B, O, ·) with C channels together, padding (1, P) → (B, O, C + P)."""
+    return torch.cat([*own, padding.expand(own[0].shape[0], own[0].shape[1], -1)], dim=-1)
 
 
 class MultimodalEncode(nn.Module):
@@ -38,10 +38,10 @@ class MultimodalEncode(nn.Module):
         batch = video.shape[0]
         runs = audio.reshape(batch, audio.shape[1] // self.config.samples_per_patch, self.config.samples_per_patch)
         patches = space_to_depth(video, self.config.video_patch)  # (B, T, h, w, channels)
-        run_positions = self.audio_positions((runs.shape[1],)).expand(batch, -1, -1)
-        patch_positions = self.video_positions((patches.shape[1], patches.shape[2], patches.shape[3])).expand(batch, -1, -1)
-        sound = pad(torch.cat([runs, run_positions], dim=-1), self.audio_padding)
-        frames = pad(torch.cat([patches.flatten(1, 3), patch_positions], dim=-1), self.video_padding)
+        run_positions = self.audio_positions((runs.shape[1],), batch)
+        patch_positions = self.video_positions((patches.shape[1], patches.shape[2], patches.shape[3]), batch)
+        sound = pad([runs, *run_positions], self.audio_padding)
+        frames = pad([patches.flatten(1, 3), *patch_positions], self.video_padding)
         latents: Tensor = self.encoder(torch.cat([sound, frames, self.label.expand(batch, 1, -1)], dim=1))
         return latents
 
@@ -57,7 +57,7 @@ class ModalityDecode(nn.Module):
 
     def forward(self, latents: Tensor, query_positions: Tensor) -> Tensor:
         """latents (B, N, D), query_positions (B, O, 3) or (B, P, 1) → (B, O, 3) or (B, P, samples)."""
-        outputs: Tensor = self.postprocessor(self.decoder(latents, pad(self.positions.at(query_positions), self.padding)))
+        outputs: Tensor = self.postprocessor(self.decoder(latents, pad([self.positions.at(query_positions)], self.padding)))
         return outputs
 
 
@@ -71,7 +71,7 @@ class LabelDecode(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """latents (B, N, D) → logits (B, labels)."""
-        logits: Tensor = self.postprocessor(self.decoder(latents, pad(self.query(latents.shape[0]), self.padding)))
+        logits: Tensor = self.postprocessor(self.decoder(latents, pad([self.query(latents.shape[0])], self.padding)))
         return logits
 
 

@@ -17,7 +17,7 @@ from perceiver_runtime.protobuf import Value, fields, message, text
 
 MAX_DEPTH = 4  # of subgraphs
 MAX_GRAPH_BYTES = 64 << 20
-MICROSOFT_OPERATORS = {"MultiHeadAttention", "DynamicQuantizeMatMul"}
+MICROSOFT_OPERATORS = {"MultiHeadAttention", "DynamicQuantizeMatMul", "Gelu", "BiasGelu"}
 _DTYPE_NUMBERS = {"float32": 1, "int64": 7}
 _EXTERNAL = 1
 

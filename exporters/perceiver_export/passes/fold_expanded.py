@@ -1,8 +1,8 @@
 """What depends on weights alone is computed once: learned latents and queries go through LayerNorm and linear layers at export.
 
-The tracer repeats a stored table over the batch (Expand) before the first layers see it, which hides that they depend on
-nothing else. A LayerNormalization, a product with a stored matrix, or a sum with a stored vector, applied to such a table,
-becomes a stored table, repeated. Exact up to rounding; computed in float64.
+The tracer repeats a stored table over the batch (Expand), or picks rows of it (Gather), before the first layers see it, which
+hides that they depend on nothing else. A LayerNormalization, a product with a stored matrix, or a sum with a stored vector,
+applied to such a table, becomes a stored table, repeated or picked from. Exact up to rounding; computed in float64.
 """
 
 from __future__ import annotations
@@ -11,50 +11,48 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from perceiver_export.passes.patterns import is_stored, stored
+from perceiver_export.passes.patterns import is_stored, stored, substitute
 
 
 def fold_expanded(model: ir.Model) -> int:
     """Fold until nothing is left to fold; the number of nodes folded."""
     count = 0
     for node in list(model.graph):
-        expand = _expanded(node)
-        result = _value(node, expand) if expand is not None else None
-        if expand is None or result is None:
+        source = _from_table(node)
+        result = _value(node, source) if source is not None else None
+        if source is None or result is None:
             continue
-        name = f"{expand.inputs[0].name}".partition(".folded")[0]  # type: ignore[union-attr]
-        table, target = stored(model.graph, f"{name}.folded", result), node.outputs[0]
-        size = _resized(model.graph, expand.inputs[1], int(result.shape[-1]), node)
-        repeated = ir.node("Expand", [table, size], name=node.name)
-        repeated.metadata_props.update(node.metadata_props)
-        repeated.outputs[0].shape, repeated.outputs[0].type = target.shape, target.type
-        read_as = target.name
-        ir.convenience.replace_nodes_and_values(model.graph, node, [node], [repeated], [target], repeated.outputs)
-        repeated.outputs[0].name = read_as
+        name = f"{source.inputs[0].name}".partition(".folded")[0]  # type: ignore[union-attr]
+        table, rows = stored(model.graph, f"{name}.folded", result), source.inputs[1]
+        if source.op_type == "Expand":
+            rows = _resized(model.graph, rows, int(result.shape[-1]), node)
+        substitute(model.graph, [node], [ir.node(source.op_type, [table, rows], name=node.name)])
         count += 1
     _remove_unread(model)
     return count
 
 
-def _expanded(node: ir.Node) -> ir.Node | None:
-    """The Expand of a stored table (rows, channels) over a batch, that the node's first input is."""
+def _from_table(node: ir.Node) -> ir.Node | None:
+    """The Expand of a stored table (rows, channels) over a batch, or the Gather of rows, that the node's first input is."""
     first = node.inputs[0] if node.inputs else None
-    expand = first.producer() if first is not None else None
-    if expand is None or expand.op_type != "Expand" or expand.inputs[0] is None or not is_stored(expand.inputs[0]):
+    source = first.producer() if first is not None else None
+    if source is None or source.op_type not in ("Expand", "Gather"):
         return None
-    shape = expand.outputs[0].shape
-    table = expand.inputs[0].shape
-    if shape is None or table is None or len(shape) != 3 or list(shape)[1:] != list(table)[-2:]:
+    table, shape = source.inputs[0], source.outputs[0].shape
+    if table is None or not is_stored(table) or table.shape is None or shape is None or len(shape) != 3:
         return None
-    return expand
+    if source.op_type == "Gather":
+        axis = source.attributes["axis"].as_int() if "axis" in source.attributes else 0
+        return source if axis == 0 and len(table.shape) == 2 else None
+    return source if list(shape)[1:] == list(table.shape)[-2:] else None
 
 
-def _value(node: ir.Node, expand: ir.Node) -> NDArray[np.float64] | None:
+def _value(node: ir.Node, source: ir.Node) -> NDArray[np.float64] | None:
     """What the node makes of the table; None where that is not known from weights alone."""
     rest = node.inputs[1:]
     if not rest or not all(value is not None and is_stored(value) for value in rest) or node.outputs[0].is_graph_output():
         return None
-    x, *others = (value.const_value.numpy().astype(np.float64) for value in (expand.inputs[0], *rest))  # type: ignore[union-attr]
+    x, *others = (value.const_value.numpy().astype(np.float64) for value in (source.inputs[0], *rest))  # type: ignore[union-attr]
     if node.op_type == "LayerNormalization" and len(others) == 2:
         epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
         centred = x - x.mean(axis=-1, keepdims=True)

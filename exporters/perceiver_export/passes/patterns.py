@@ -8,6 +8,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+MICROSOFT = "com.microsoft"  # the domain of ONNX Runtime's own operators
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -132,6 +134,23 @@ def layer_norm(value: ir.Value) -> LayerNorm | None:
     return LayerNorm(node.graph, node)
 
 
+def substitute(graph: ir.Graph, old: list[ir.Node], new: list[ir.Node]) -> None:
+    """Put `new` nodes where `old` ones were: the last one's output is the last old one's, under its name."""
+    for node in new:
+        node.metadata_props.update(old[-1].metadata_props)
+        node.outputs[0].type = old[-1].outputs[0].type
+    output, result = old[-1].outputs[0], new[-1].outputs[0]
+    result.shape, name = output.shape, output.name
+    ir.convenience.replace_nodes_and_values(graph, old[-1], old, new, [output], [result])
+    result.name = name
+
+
+def drop_unread(graph: ir.Graph) -> None:
+    """Remove stored tensors that nothing reads."""
+    for name in [name for name, value in graph.initializers.items() if not value.uses()]:
+        del graph.initializers[name]
+
+
 def only_reader(value: ir.Value) -> ir.Node | None:
     """The node that alone reads `value`, once; None also where it is an output of the graph."""
     uses = list(value.uses())
@@ -153,6 +172,11 @@ def stored(graph: ir.Graph, name: str, array: NDArray[np.floating]) -> ir.Value:
     value = ir.Value(name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
+
+
+def is_vector(value: ir.Value | None) -> bool:
+    """Whether it is a stored tensor of one axis."""
+    return value is not None and is_stored(value) and value.shape is not None and len(value.shape) == 1
 
 
 def width(value: ir.Value | None) -> int | None:
