@@ -34,6 +34,7 @@ from perceiver_runtime.known_answer import FILE as SAMPLE_FILE
 from perceiver_runtime.known_answer import Sample, check_known_answer, tolerances
 from perceiver_runtime.loading import open_pipeline
 from perceiver_runtime.manifest import SCHEMA_VERSION, FileEntry, GraphEntry, Manifest, Source, TensorSpec
+from perceiver_runtime.pipeline import Placement
 
 VERIFY = [sys.executable, "-m", "perceiver_deploy.verify"]
 _DTYPES = {torch.float32: "float32", torch.int64: "int64"}
@@ -167,7 +168,7 @@ def _check_finished(folder: Path) -> None:
     bundle = open_bundle(folder)
     if bundle.manifest.precision == "bf16":
         return
-    with open_pipeline(bundle, device="cpu") as pipeline:
+    with open_pipeline(bundle, Placement("cpu")) as pipeline:
         check_known_answer(pipeline, Sample.read(bundle.path(SAMPLE_FILE)), tolerances(bundle.manifest))
 
 

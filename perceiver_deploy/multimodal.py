@@ -38,11 +38,21 @@ class MultimodalRecipe(Recipe):
         height, width = config.frame_size
         ranges = {"B": Range(1, 8), "O": Range(1, config.num_frames * height * width)}
         if self.options.target == "tensorrt":  # whose profiles want every size
-            fixed = {"T": config.num_frames, f"{config.video_patch}*h": height, f"{config.video_patch}*w": width}
-            fixed[f"{config.samples_per_patch}*p"] = config.audio_samples
-            ranges |= {name: Range(size, size) for name, size in fixed.items()}
+            ranges |= {name: Range(size, size) for name, size in self.clip_sizes().items()}
             ranges["P"] = Range(1, config.audio_samples // config.samples_per_patch)
         return ranges
+
+    def clip_sizes(self) -> dict[str, int]:
+        """The dynamic sizes of a clip, by their names in the graphs."""
+        config = self.config
+        height, width = config.frame_size
+        sizes = {"T": config.num_frames, f"{config.video_patch}*h": height, f"{config.video_patch}*w": width}
+        return sizes | {f"{config.samples_per_patch}*p": config.audio_samples}
+
+    def planned_sizes(self) -> dict[str, int]:
+        """With those of the clip."""
+        patches = self.config.audio_samples // self.config.samples_per_patch
+        return {"P": patches} | super().planned_sizes() | self.clip_sizes()
 
     def processor(self) -> dict[str, Any]:
         """The constants that perceiver_runtime.multimodal_processing.MultimodalProcessor reads."""

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from torch import nn
 
 from perceiver_export.attention_shapes import attention_shapes
+from perceiver_export.cost import graph_cost, memory_plan
 from perceiver_export.features import features_graphs
 from perceiver_export.flow import flow_graphs
 from perceiver_export.graph_spec import GraphSpec
@@ -80,6 +81,12 @@ class Lowering:
     passes: tuple[str, ...] = ALL_PASSES
 
 
+def _saved(before: ir.Model, after: ir.Model, sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Operations and bytes moved, before passes and after."""
+    costs = {"before": graph_cost(before, sizes), "after": graph_cost(after, sizes)}
+    return {name: {"flops": cost.flops, "moved_bytes": cost.moved_bytes} for name, cost in costs.items()}
+
+
 def export_graphs(
     task: str,
     model: nn.Module,
@@ -100,10 +107,12 @@ def export_graphs(
     islands: dict[str, Any] = {}
     plans: dict[str, Any] = {}
     applied: dict[str, Any] = {}
+    costs: dict[str, Any] = {}
     for spec in specs:
         progress(f"tracing {spec.name}")
         graph = graphs[spec.name] = trace(spec)
         fold_transposes(graph)
+        unchanged = graph.clone()
         applied[spec.name] = {name: PASSES[name](graph) for name in PASSES if name in lowering.passes}
         if lowering.target == "tensorrt":
             plans[spec.name] = lower_attention_tensorrt(
@@ -119,9 +128,13 @@ def export_graphs(
         name_by_module(graph)
         if lowering.precision in LOWER:
             islands[spec.name] = lower_precision(graph, lowering.precision)
+        lower_attention_ort(unchanged)
+        costs[spec.name] = _saved(unchanged, graph, lowering.sizes)
     progress("writing graphs and weights")
     save_graphs(graphs, folder)
-    choices: dict[str, Any] = {"passes": applied}
+    choices: dict[str, Any] = {"passes": applied, "cost": {"sizes": dict(lowering.sizes), "graphs": costs}}
+    if lowering.target == "ort" and "encode" in graphs:
+        choices["memory"] = memory_plan(graphs, lowering.sizes)
     if islands:
         choices["islands"] = islands
     if plans:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from perceiver_runtime.errors import InputError, IntegrityError
 from perceiver_runtime.flow_processing import FlowProcessor, tile_input
 from perceiver_runtime.image_processing import ImageProcessor
 from perceiver_runtime.multimodal_processing import MultimodalProcessor
-from perceiver_runtime.pipeline import Floats, Pipeline
+from perceiver_runtime.pipeline import Floats, Pipeline, Placement
 from perceiver_runtime.text_processing import TextProcessor, from_bytes
 
 Inputs = dict[str, Array]
@@ -32,23 +32,26 @@ class FeaturesPipeline(Pipeline):
 
     graph_names = ("encode",)
 
-    def __init__(self, bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, placement: Placement) -> None:
         constants = bundle.manifest.processor
         self.input = str(constants.get("input"))
         if self.input not in READERS:
             raise IntegrityError(f"the manifest's features are of {self.input!r}, known: {', '.join(READERS)}")
         self._read = READERS[self.input](constants)
-        super().__init__(bundle, device=device, threads=threads)
+        super().__init__(bundle, placement)
 
     def __call__(self, items: Any, *, truncate: bool = False) -> Floats:
         """Latents (N, D) of an item, (B, N, D) of a list. `truncate` cuts long texts. Raises `InputError`."""
         batch = items if isinstance(items, list) else [items]
         if not batch:
             raise InputError("the list is empty: give at least one item")
-        with self.timing.stage("preprocess"):
-            inputs = self._read(batch, truncate)
-        latents = self.run("encode", inputs, shape=(len(batch), None, None))
+        latents = np.concatenate([self._latents(part, truncate) for part in self.batches(batch)])
         return latents if isinstance(items, list) else latents[0]
+
+    def _latents(self, batch: Sequence[Any], truncate: bool) -> Floats:
+        with self.timing.stage("preprocess"):
+            inputs = self._read(list(batch), truncate)
+        return self.run("encode", inputs, shape=(len(batch), None, None))
 
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Inputs as the checkpoint's own task keeps them, and `rows`; output `latents`, those rows (rows, D)."""

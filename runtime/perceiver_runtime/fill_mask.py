@@ -16,7 +16,7 @@ from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.byte_search import search
 from perceiver_runtime.classification import softmax
 from perceiver_runtime.errors import InputError
-from perceiver_runtime.pipeline import Floats, Pipeline
+from perceiver_runtime.pipeline import Floats, Pipeline, Placement
 from perceiver_runtime.text_processing import TextProcessor, from_bytes
 
 
@@ -49,9 +49,9 @@ class FillMaskPipeline(Pipeline):
     positions are decoded.
     """
 
-    def __init__(self, bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, placement: Placement) -> None:
         self.processor = TextProcessor.from_json(bundle.manifest.processor)
-        super().__init__(bundle, device=device, threads=threads)
+        super().__init__(bundle, placement)
 
     @overload
     def __call__(
@@ -140,7 +140,11 @@ class FillMaskPipeline(Pipeline):
         return ids
 
     def _logits(self, rows: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]) -> list[Floats]:
-        """The logits (K, V) at each row's positions. One run of each graph."""
+        """The logits (K, V) at each row's positions."""
+        pairs = self.batches(list(zip(rows, positions)))
+        return [own for part in pairs for own in self._batch_logits([row for row, _ in part], [where for _, where in part])]
+
+    def _batch_logits(self, rows: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]) -> list[Floats]:
         input_ids, attention_mask = tokenizer.pad(rows)
         latents = self.encode({"input_ids": input_ids, "attention_mask": attention_mask}, (len(rows), None, None))[0]
         queries = np.zeros((len(rows), max(map(len, positions))), np.int64)  # rows with fewer masks repeat position 0

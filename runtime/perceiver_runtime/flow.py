@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from perceiver_runtime.flow_processing import (
     pixel_grid,
     query_positions,
 )
-from perceiver_runtime.pipeline import Floats, Pipeline, Progress, silent
+from perceiver_runtime.pipeline import Floats, Pipeline, Placement, Progress, silent
 from perceiver_runtime.tiling import blend_weights, tile_grid
 
 
@@ -37,9 +38,10 @@ class FlowPipeline(Pipeline):
     relative to the frame, so another size would be another scale of motion than the one the checkpoint learnt.
     """
 
-    def __init__(self, bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, placement: Placement) -> None:
         self.processor = FlowProcessor.from_json(bundle.manifest.processor)
-        super().__init__(bundle, device=device, threads=threads)
+        super().__init__(bundle, placement)
+        self.processor = replace(self.processor, query_chunk=self.query_limit(self.processor.query_chunk))
 
     def __call__(
         self, frame1: Image, frame2: Image, *, query_chunk: int | None = None, progress: Progress | None = None

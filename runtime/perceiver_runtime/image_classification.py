@@ -12,7 +12,7 @@ from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.classification import Labels, LabelScore
 from perceiver_runtime.errors import InputError
 from perceiver_runtime.image_processing import ImageProcessor
-from perceiver_runtime.pipeline import Floats, Pipeline
+from perceiver_runtime.pipeline import Floats, Pipeline, Placement
 
 
 class ImageClassificationPipeline(Pipeline):
@@ -23,10 +23,10 @@ class ImageClassificationPipeline(Pipeline):
     [LabelScore(label='tabby, tabby cat', probability=0.8)]
     """
 
-    def __init__(self, bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, placement: Placement) -> None:
         self.processor = ImageProcessor.from_json(bundle.manifest.processor)
         self.labels = Labels.of(bundle)
-        super().__init__(bundle, device=device, threads=threads)
+        super().__init__(bundle, placement)
 
     @overload
     def __call__(self, images: Array, *, top_k: int = 5, size: tuple[int, int] | None = None) -> list[LabelScore]: ...
@@ -39,7 +39,7 @@ class ImageClassificationPipeline(Pipeline):
     def __call__(
         self, images: Array | list[Array], *, top_k: int = 5, size: tuple[int, int] | None = None
     ) -> list[LabelScore] | list[list[LabelScore]]:
-        """The `top_k` best labels of an image, or of each of a list (one batch), best first.
+        """The `top_k` best labels of an image, or of each of a list, best first.
 
         `size` (height, width) runs the model on another input size than the bundle's, where its positions are Fourier
         features; learned ones raise `InputError`, as images that are none do.
@@ -56,9 +56,12 @@ class ImageClassificationPipeline(Pipeline):
         if not images:
             raise InputError("the list of images is empty: give at least one")
         processor = self.processor if size is None else self._processor(size)
+        names = ["the image"] if len(images) == 1 else [f"image {number}" for number in range(len(images))]
+        return np.concatenate([self._batch_logits(part, processor) for part in self.batches(list(zip(images, names)))])
+
+    def _batch_logits(self, images: Sequence[tuple[Array, str]], processor: ImageProcessor) -> Floats:
         with self.timing.stage("preprocess"):
-            names = ["the image"] if len(images) == 1 else [f"image {number}" for number in range(len(images))]
-            pixel_values = np.stack([processor(image, name) for image, name in zip(images, names)])
+            pixel_values = np.stack([processor(image, name) for image, name in images])
         latents = self.encode({"pixel_values": pixel_values}, (len(images), None, None))[0]
         return self.run("decode", {"latents": latents}, shape=(len(images), len(self.labels.names)))
 

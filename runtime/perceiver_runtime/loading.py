@@ -13,7 +13,7 @@ from perceiver_runtime.fill_mask import FillMaskPipeline
 from perceiver_runtime.flow import FlowPipeline
 from perceiver_runtime.image_classification import ImageClassificationPipeline
 from perceiver_runtime.multimodal import MultimodalPipeline
-from perceiver_runtime.pipeline import Pipeline
+from perceiver_runtime.pipeline import Pipeline, Placement
 from perceiver_runtime.text_classification import TextClassificationPipeline
 
 PIPELINES: dict[str, type[Pipeline]] = {
@@ -26,23 +26,32 @@ PIPELINES: dict[str, type[Pipeline]] = {
 }
 
 
-def load(folder: str | Path, *, task: str | None = None, device: str = "auto", threads: int | None = None) -> Any:
+def load(
+    folder: str | Path,
+    *,
+    task: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | None = None,
+) -> Any:
     """Check a bundle and open it for use: the pipeline of its task, one of `PIPELINES`.
 
     `device` is one of `perceiver_runtime.backends.DEVICES`, whose rules are said there; with TensorRT the first use of a
     bundle builds its engines, which takes minutes. `threads` defaults to the cores this process may use. With `task`, a bundle
-    of another task is refused. Raises `InputError`, `UsageError`, `IntegrityError`, `BackendError`.
+    of another task is refused. `max_memory` bytes are what weights and intermediate values may take on a CPU, for one input of
+    the usual size: queries and batches become smaller to fit. Raises `InputError`, also where that is too little, `UsageError`,
+    `IntegrityError`, `BackendError`.
 
     >>> with perceiver_runtime.load("flow") as flow:
     ...     field = flow(frame1, frame2)
     """
-    return open_pipeline(open_bundle(folder), task=task, device=device, threads=threads)
+    return open_pipeline(open_bundle(folder), Placement(device, threads, max_memory), task=task)
 
 
-def open_pipeline(bundle: Bundle, *, task: str | None = None, device: str = "auto", threads: int | None = None) -> Pipeline:
+def open_pipeline(bundle: Bundle, placement: Placement, *, task: str | None = None) -> Pipeline:
     """The pipeline of a bundle that was checked."""
     check_task(bundle, task)
-    return PIPELINES[bundle.manifest.task](bundle, device=device, threads=threads)
+    return PIPELINES[bundle.manifest.task](bundle, placement)
 
 
 def check_task(bundle: Bundle, task: str | None) -> None:

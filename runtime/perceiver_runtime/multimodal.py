@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.classification import Labels, LabelScore
 from perceiver_runtime.errors import InputError
 from perceiver_runtime.multimodal_processing import MultimodalProcessor, output_positions
-from perceiver_runtime.pipeline import Floats, Pipeline, Progress, silent
+from perceiver_runtime.pipeline import Floats, Pipeline, Placement, Progress, silent
 
 Frames = NDArray[Any] | Sequence[NDArray[Any]]
 
@@ -45,11 +45,12 @@ class MultimodalPipeline(Pipeline):
 
     graph_names = ("encode", "decode_video", "decode_audio", "decode_label")
 
-    def __init__(self, bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, placement: Placement) -> None:
         self.processor = MultimodalProcessor.from_json(bundle.manifest.processor)
         self.label_names = Labels.of(bundle)
         self._last = threading.local()
-        super().__init__(bundle, device=device, threads=threads)
+        super().__init__(bundle, placement)
+        self.processor = replace(self.processor, query_chunk=self.query_limit(self.processor.query_chunk))
 
     def __call__(
         self,

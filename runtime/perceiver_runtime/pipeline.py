@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar, TypeVar
 
@@ -14,11 +15,13 @@ from perceiver_runtime.arrays import Array, Tensor
 from perceiver_runtime.backends import Graph, open_graphs
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.errors import BackendError, IntegrityError
+from perceiver_runtime.memory_plan import MemoryPlan
 from perceiver_runtime.timing import Timing
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 Self = TypeVar("Self", bound="Pipeline")
+T = TypeVar("T")
 FUSED = "model"  # the graph of the whole model, for other tools
 
 
@@ -26,19 +29,34 @@ def silent(done: int, total: int) -> None:
     """Progress that nobody wants to see."""
 
 
+@dataclass(frozen=True)
+class Placement:
+    """Where graphs run, with how many threads, and in how many bytes: see `perceiver_runtime.load`."""
+
+    device: str = "auto"
+    threads: int | None = None
+    max_memory: int | None = None
+
+
 class Pipeline(ABC):
     """A task from a bundle. Callable, safe to share between threads, closes on `with`."""
 
     graph_names: ClassVar[tuple[str, ...]] = ("encode", "decode")
 
-    def __init__(self, bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, placement: Placement) -> None:
         entries = bundle.manifest.graphs
         if set(entries) - {FUSED} != set(self.graph_names):
             wanted = ", ".join(self.graph_names)
             raise IntegrityError(f"a {bundle.manifest.task} bundle has the graphs {wanted}, this one {', '.join(entries)}")
         self.manifest = bundle.manifest
         self.timing = Timing()
-        self.graphs: dict[str, Graph] = open_graphs(bundle, self.graph_names, device=device, threads=threads)
+        self._max_memory = placement.max_memory
+        self._largest_batch = self.manifest.ranges["B"].max if "B" in self.manifest.ranges else 1
+        if placement.max_memory is not None:
+            self._largest_batch = MemoryPlan.of(self.manifest).batch(placement.max_memory, self._largest_batch)
+        self.graphs: dict[str, Graph] = open_graphs(
+            bundle, self.graph_names, device=placement.device, threads=placement.threads
+        )
         for entry in bundle.manifest.files:  # nothing that was hashed may have changed while sessions opened
             bundle.path(entry.path)
 
@@ -46,6 +64,15 @@ class Pipeline(ABC):
     def provider(self) -> str:
         """What runs the graphs: an execution provider of ONNX Runtime, or TensorRT with its version."""
         return self.graphs[self.graph_names[0]].provider
+
+    def batches(self, items: Sequence[T]) -> Iterator[Sequence[T]]:
+        """The items in parts, each as large as the graphs take it and memory has room for."""
+        for start in range(0, len(items), self._largest_batch):
+            yield items[start : start + self._largest_batch]
+
+    def query_limit(self, usual: int) -> int:
+        """How many queries are decoded at once: `usual`, or as many as memory has room for."""
+        return usual if self._max_memory is None else MemoryPlan.of(self.manifest).queries(self._max_memory, usual)
 
     def run(self, graph: str, inputs: Mapping[str, Tensor], *, shape: tuple[int | None, ...]) -> Floats:
         """The first output of a graph, which should have `shape` (None: any size). Raises `BackendError`."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import overload
 
+import numpy as np
+
 from perceiver_runtime.arrays import Array
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.classification import Labels, LabelScore
-from perceiver_runtime.pipeline import Floats, Pipeline
+from perceiver_runtime.errors import InputError
+from perceiver_runtime.pipeline import Floats, Pipeline, Placement
 from perceiver_runtime.text_processing import Text, TextProcessor, from_bytes
 
 
@@ -20,10 +23,10 @@ class TextClassificationPipeline(Pipeline):
     [LabelScore(label='noun.animal', probability=0.9)]
     """
 
-    def __init__(self, bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, placement: Placement) -> None:
         self.processor = TextProcessor.from_json(bundle.manifest.processor)
         self.labels = Labels.of(bundle)
-        super().__init__(bundle, device=device, threads=threads)
+        super().__init__(bundle, placement)
 
     @overload
     def __call__(self, texts: Text, *, top_k: int = 5, truncate: bool = False) -> list[LabelScore]: ...
@@ -49,6 +52,11 @@ class TextClassificationPipeline(Pipeline):
         return {"logits": self._logits([from_bytes(inputs["text"])], truncate=False)[0]}
 
     def _logits(self, texts: Sequence[Text], *, truncate: bool) -> Floats:
+        if not texts:
+            raise InputError("the list of texts is empty: give at least one")
+        return np.concatenate([self._batch_logits(part, truncate=truncate) for part in self.batches(texts)])
+
+    def _batch_logits(self, texts: Sequence[Text], *, truncate: bool) -> Floats:
         with self.timing.stage("preprocess"):
             input_ids, attention_mask = self.processor.batch(texts, truncate=truncate)
         latents = self.encode({"input_ids": input_ids, "attention_mask": attention_mask}, (len(texts), None, None))[0]

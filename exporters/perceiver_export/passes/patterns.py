@@ -138,7 +138,8 @@ def substitute(graph: ir.Graph, old: list[ir.Node], new: list[ir.Node]) -> None:
     """Put `new` nodes where `old` ones were: the last one's output is the last old one's, under its name."""
     for node in new:
         node.metadata_props.update(old[-1].metadata_props)
-        node.outputs[0].type = old[-1].outputs[0].type
+        dtype = old[-1].outputs[0].dtype
+        node.outputs[0].type = None if dtype is None else ir.TensorType(dtype)  # each its own: types are changed in place
     output, result = old[-1].outputs[0], new[-1].outputs[0]
     result.shape, name = output.shape, output.name
     ir.convenience.replace_nodes_and_values(graph, old[-1], old, new, [output], [result])

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from perceiver_runtime.backends import DEVICES
+from perceiver_runtime.bundle import open_bundle
 from perceiver_runtime.image_processing import MAX_SIDE, MIN_SIDE
+from perceiver_runtime.loading import open_pipeline
+from perceiver_runtime.pipeline import Placement
 
 
 def positive(text: str) -> int:
@@ -31,7 +35,7 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """--device and --threads."""
+    """--device, --threads and --max-memory."""
     parser.add_argument(
         "--device",
         default="auto",
@@ -39,3 +43,16 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         help="auto: TensorRT for a bundle made for it, else CUDA, else the CPU, whichever is here",
     )
     parser.add_argument("--threads", type=positive, help="default: the cores this process may use")
+    help_text = "what weights and intermediate values may take on a CPU; smaller chunks and batches then (default: no limit)"
+    parser.add_argument("--max-memory", type=positive, metavar="MB", help=help_text)
+
+
+def placement(arguments: argparse.Namespace) -> Placement:
+    """What `add_device` asked for."""
+    limit = arguments.max_memory
+    return Placement(arguments.device, arguments.threads, None if limit is None else limit * 1_000_000)
+
+
+def load_for(arguments: argparse.Namespace, task: str | None = None) -> Any:
+    """The pipeline of the bundle of `add_bundle`, placed by `add_device`."""
+    return open_pipeline(open_bundle(arguments.bundle), placement(arguments), task=task)

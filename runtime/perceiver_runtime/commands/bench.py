@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.commands.arguments import add_bundle, add_device, positive
+from perceiver_runtime.commands.arguments import add_bundle, add_device, placement, positive
 from perceiver_runtime.commands.outputs import progress
 from perceiver_runtime.known_answer import FILE, Sample
 from perceiver_runtime.loading import check_task, open_pipeline
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     check_task(bundle, None)
     inputs = Sample.read(bundle.path(FILE)).inputs
     start = time.perf_counter()
-    with open_pipeline(bundle, device=arguments.device, threads=arguments.threads) as pipeline:
+    with open_pipeline(bundle, placement(arguments)) as pipeline:
         loaded = time.perf_counter() - start
         batched = bundle.manifest.task not in ("flow", "multimodal")
         batches = []

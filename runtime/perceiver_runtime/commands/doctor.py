@@ -19,6 +19,7 @@ from perceiver_runtime.errors import PerceiverError
 from perceiver_runtime.known_answer import FILE, Sample, check_known_answer, tolerances
 from perceiver_runtime.loading import check_task, open_pipeline
 from perceiver_runtime.onnx_backend import available_cores, choose_providers, onnxruntime
+from perceiver_runtime.pipeline import Placement
 from perceiver_runtime.tensorrt.backend import check_target, missing
 from perceiver_runtime.tensorrt.library import tensorrt
 from perceiver_runtime.tensorrt.machine import DRIVER_VERSION, TEGRA_RELEASE, first_line
@@ -77,7 +78,7 @@ def examine(folder: str) -> dict[str, Any]:
     found = {"bundle": folder, **{name: getattr(manifest, name) for name in ("task", "precision", "target")}}
     found["devices"] = {device: why_not(bundle, device) for device in DEVICES if device != "auto"}
     try:
-        with open_pipeline(bundle) as pipeline:
+        with open_pipeline(bundle, Placement()) as pipeline:
             check_known_answer(pipeline, Sample.read(bundle.path(FILE)), tolerances(manifest))
             found |= {"provider": pipeline.provider, "known_answer": ""}
     except PerceiverError as error:

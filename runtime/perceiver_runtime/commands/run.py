@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from perceiver_runtime.commands import run_features, run_flow, run_image, run_multimodal, run_text
-from perceiver_runtime.commands.arguments import add_bundle, add_device
+from perceiver_runtime.commands.arguments import add_bundle, add_device, load_for
 from perceiver_runtime.commands.sample_inputs import sample_inputs
 from perceiver_runtime.errors import PerceiverError
-from perceiver_runtime.loading import load
 from perceiver_runtime.manifest import MAX_MANIFEST_BYTES, Manifest
 
 
@@ -97,5 +96,5 @@ def _bundle(argv: Sequence[str]) -> _Bundle | None:
 
 def _without_bundle(arguments: argparse.Namespace) -> dict[str, object]:
     """There is none that can be run: loading it says why."""
-    load(arguments.bundle, device=arguments.device, threads=arguments.threads).close()
+    load_for(arguments).close()
     return {}

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from perceiver_runtime.audio_processing import resample
+from perceiver_runtime.commands.arguments import load_for
 from perceiver_runtime.commands.outputs import add_force, check_outputs
 from perceiver_runtime.commands.run_multimodal import add_clip_arguments, read_clip
 from perceiver_runtime.commands.run_text import seconds
 from perceiver_runtime.image_files import read_image
-from perceiver_runtime.loading import load
 from perceiver_runtime.manifest import Manifest
 from perceiver_runtime.multimodal_processing import MultimodalProcessor
 
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     check_outputs([arguments.output], force=arguments.force)
     items = _items(arguments)
     start = time.perf_counter()
-    with load(arguments.bundle, task="features", device=arguments.device, threads=arguments.threads) as features:
+    with load_for(arguments, "features") as features:
         loaded = time.perf_counter() - start
         latents = features(items if len(items) > 1 else items[0])
         if arguments.output:

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from perceiver_runtime.commands.arguments import positive
+from perceiver_runtime.commands.arguments import load_for, positive
 from perceiver_runtime.commands.outputs import add_force, check_outputs, progress
 from perceiver_runtime.errors import UsageError
 from perceiver_runtime.flo import write_flo
 from perceiver_runtime.flow import FlowPipeline
 from perceiver_runtime.flow_image import flow_to_image, warp
 from perceiver_runtime.image_files import read_image, require_pillow, write_image
-from perceiver_runtime.loading import load
 from perceiver_runtime.manifest import Manifest
 
 
@@ -41,7 +40,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     points = _points(arguments.at) if arguments.at else None
     frame1, frame2 = read_image(arguments.frame1), read_image(arguments.frame2)
     start = time.perf_counter()
-    with load(arguments.bundle, task="flow", device=arguments.device, threads=arguments.threads) as flow:
+    with load_for(arguments, "flow") as flow:
         loaded = time.perf_counter() - start
         result: dict[str, object] = {"provider": flow.provider, "width": frame1.shape[1], "height": frame1.shape[0]}
         if points is not None:

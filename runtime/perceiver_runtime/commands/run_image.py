@@ -6,10 +6,9 @@ import argparse
 import dataclasses
 import time
 
-from perceiver_runtime.commands.arguments import image_size, positive
+from perceiver_runtime.commands.arguments import image_size, load_for, positive
 from perceiver_runtime.commands.outputs import progress
 from perceiver_runtime.image_files import read_image
-from perceiver_runtime.loading import load
 from perceiver_runtime.manifest import Manifest
 
 
@@ -26,7 +25,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     names, report = arguments.images, progress("images")
     read_image(names[0])  # a wrong name shows before the bundle is loaded
     start = time.perf_counter()
-    with load(arguments.bundle, task="image-classification", device=arguments.device, threads=arguments.threads) as classify:
+    with load_for(arguments, "image-classification") as classify:
         loaded = time.perf_counter() - start
         results = []
         for first in range(0, len(names), arguments.batch):

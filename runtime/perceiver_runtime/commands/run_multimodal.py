@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perceiver_runtime.commands.arguments import positive
+from perceiver_runtime.commands.arguments import load_for, positive
 from perceiver_runtime.commands.outputs import add_force, check_outputs, progress
 from perceiver_runtime.commands.run_text import seconds
 from perceiver_runtime.errors import InputError, UsageError
 from perceiver_runtime.image_files import require_pillow
-from perceiver_runtime.loading import load
 from perceiver_runtime.manifest import Manifest
 from perceiver_runtime.multimodal import MultimodalPipeline
 from perceiver_runtime.multimodal_processing import MultimodalProcessor
@@ -71,7 +70,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     if arguments.output:
         require_pillow(Path(arguments.output))
     start = time.perf_counter()
-    with load(arguments.bundle, task="multimodal", device=arguments.device, threads=arguments.threads) as autoencode:
+    with load_for(arguments, "multimodal") as autoencode:
         loaded = time.perf_counter() - start
         frames, sound = read_clip(arguments, autoencode.processor)
         audio, rate = (sound.samples, sound.rate) if sound else (None, autoencode.processor.sampling_rate)

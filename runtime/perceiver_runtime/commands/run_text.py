@@ -8,9 +8,8 @@ import sys
 import time
 from typing import Any
 
-from perceiver_runtime.commands.arguments import positive
+from perceiver_runtime.commands.arguments import load_for, positive
 from perceiver_runtime.errors import UsageError
-from perceiver_runtime.loading import load
 from perceiver_runtime.manifest import Manifest
 
 
@@ -38,7 +37,7 @@ def fill_mask(arguments: argparse.Namespace) -> dict[str, object]:
     """Candidates for each masked span of each text."""
     texts = _texts(arguments)
     start = time.perf_counter()
-    with load(arguments.bundle, task="fill-mask", device=arguments.device, threads=arguments.threads) as mlm:
+    with load_for(arguments, "fill-mask") as mlm:
         loaded = time.perf_counter() - start
         found = mlm(texts, top_k=arguments.top_k, beams=arguments.beams, truncate=arguments.truncate)
         results = [{"text": text, "spans": [dataclasses.asdict(span) for span in spans]} for text, spans in zip(texts, found)]
@@ -52,7 +51,7 @@ def classify(arguments: argparse.Namespace) -> dict[str, object]:
         raise UsageError(f"--pair goes with one text, found {len(texts)}")
     items = [(texts[0], arguments.pair)] if arguments.pair is not None else texts
     start = time.perf_counter()
-    with load(arguments.bundle, task="text-classification", device=arguments.device, threads=arguments.threads) as classifier:
+    with load_for(arguments, "text-classification") as classifier:
         loaded = time.perf_counter() - start
         found = classifier(items, top_k=arguments.top_k, truncate=arguments.truncate)
         results = [

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.commands.arguments import add_bundle, add_device
+from perceiver_runtime.commands.arguments import add_bundle, add_device, placement
 from perceiver_runtime.known_answer import FILE, Sample, check_known_answer, tolerances
 from perceiver_runtime.loading import check_task, open_pipeline
 
@@ -24,7 +24,7 @@ def verify_bundle(arguments: argparse.Namespace) -> dict[str, object]:
     bundle = open_bundle(arguments.bundle)
     check_task(bundle, None)
     allowed, sample = tolerances(bundle.manifest), Sample.read(bundle.path(FILE))
-    with open_pipeline(bundle, device=arguments.device, threads=arguments.threads) as pipeline:
+    with open_pipeline(bundle, placement(arguments)) as pipeline:
         return {"bundle": str(bundle.folder), **check_known_answer(pipeline, sample, allowed)}
 
 
