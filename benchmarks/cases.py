@@ -16,8 +16,9 @@ import perceiver_io as pio
 from perceiver_runtime.arrays import take_rows
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.flow_processing import pixel_grid, query_positions
-from perceiver_runtime.loading import PIPELINES
+from perceiver_runtime.loading import open_pipeline
 from perceiver_runtime.multimodal_processing import output_positions
+from perceiver_runtime.pipeline import Placement
 
 Arrays = dict[str, NDArray[Any]]
 FRAMES = 1  # of a clip, decoded
@@ -84,7 +85,7 @@ class BundleRun:
     """The same work on a bundle's graphs, latents and features staying where they are computed."""
 
     def __init__(self, bundle: Bundle, *, device: str) -> None:
-        self.pipeline: Any = PIPELINES[bundle.manifest.task](bundle, device=device)
+        self.pipeline: Any = open_pipeline(bundle, Placement(device))
         self.task = bundle.manifest.task
 
     def __call__(self, inputs: Arrays) -> NDArray[np.float32]:

@@ -26,9 +26,13 @@ class MemoryPlan:
     @classmethod
     def of(cls, manifest: Manifest) -> MemoryPlan:
         """Read the manifest's `choices["memory"]`. Raises `InputError` where there is none, `IntegrityError`."""
-        found: Any = manifest.choices.get("memory")
-        if found is None:
+        if "memory" not in manifest.choices:
             raise InputError("this bundle has no memory plan: export it again for ONNX Runtime, or leave out the memory limit")
+        return cls.read(manifest.choices["memory"])
+
+    @classmethod
+    def read(cls, found: Any) -> MemoryPlan:
+        """From JSON. Raises `IntegrityError`."""
         try:
             decoders = {str(name): (_bytes(fixed), _bytes(each)) for name, (fixed, each) in found["decoders"].items()}
             return cls(_bytes(found["weights"]), _bytes(found["encode"]), _bytes(found["kept"]), decoders)

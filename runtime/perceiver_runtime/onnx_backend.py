@@ -1,8 +1,7 @@
 """Running a bundle's graphs on ONNX Runtime: the only module that imports it.
 
-Sessions are opened by path after the bundle was verified. The CPU memory arena and the memory pattern are off and what was
-freed goes back to the system after each run, so the peak stays near what one run needs, and a pipeline at rest holds its
-weights. On a GPU, what one graph gives another stays there.
+Sessions are opened by path after the bundle was verified. The CPU memory arena and the memory pattern are off: memory goes
+back after each run, and the peak stays near what one run needs. On a GPU, what one graph gives another stays there.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from numpy.typing import NDArray
 
 from perceiver_runtime.arrays import Array, Tensor
 from perceiver_runtime.errors import BackendError, ProviderFallbackWarning
-from perceiver_runtime.heap import give_back
 from perceiver_runtime.manifest import GraphEntry
 
 # by device: the execution providers, the first of which should start
@@ -91,7 +89,6 @@ class OnnxGraph:
         """The graph's outputs in order, for inputs by name. Raises `BackendError` if it fails or gives NaN or infinity."""
         if not self._bound:
             outputs: list[NDArray[np.float32]] = self._checked(lambda: self._session.run(None, dict(inputs)))
-            give_back()
         else:
             outputs = [value.numpy() for value in self._run_bound(inputs, "cpu")]
         for spec, output in zip(self.entry.outputs, outputs):

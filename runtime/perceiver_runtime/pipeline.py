@@ -15,6 +15,7 @@ from perceiver_runtime.arrays import Array, Tensor
 from perceiver_runtime.backends import Graph, open_graphs
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.errors import BackendError, IntegrityError
+from perceiver_runtime.heap import give_back
 from perceiver_runtime.memory_plan import MemoryPlan
 from perceiver_runtime.timing import Timing
 
@@ -78,6 +79,8 @@ class Pipeline(ABC):
         """The first output of a graph, which should have `shape` (None: any size). Raises `BackendError`."""
         with self.timing.stage("encode" if graph == "encode" else "decode"):
             output = self.graphs[graph].run(inputs)[0]
+            if graph == "encode":  # decoding takes small parts of memory again and again
+                give_back()
         _check(graph, output.shape, shape)
         return output
 
@@ -85,6 +88,7 @@ class Pipeline(ABC):
         """The outputs of `encode`, which should have `shapes`, for decoders: on a GPU they stay there."""
         with self.timing.stage("encode"):
             outputs = self.graphs["encode"].run_kept(inputs)
+            give_back()
         for output, shape in zip(outputs, shapes):
             _check("encode", output.shape, shape)
         return outputs

@@ -15,7 +15,8 @@ from perceiver_runtime.commands.arguments import add_bundle, add_device, placeme
 from perceiver_runtime.commands.outputs import progress
 from perceiver_runtime.known_answer import FILE, Sample
 from perceiver_runtime.loading import check_task, open_pipeline
-from perceiver_runtime.pipeline import Pipeline
+from perceiver_runtime.manifest import Manifest
+from perceiver_runtime.pipeline import FUSED, Pipeline
 from perceiver_runtime.text_processing import from_bytes
 
 PERCENTILES = (50, 90, 99)
@@ -48,17 +49,22 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     with open_pipeline(bundle, placement(arguments)) as pipeline:
         loaded = time.perf_counter() - start
         batched = bundle.manifest.task not in ("flow", "multimodal")
-        batches = []
+        batches: list[dict[str, Any]] = []
         for size in arguments.batch if batched else [1]:
             call = caller(bundle.manifest.task, pipeline, inputs, size)
             seconds = measure(pipeline, call, arguments.runs, arguments.warm_up)
             rows = {name: percentiles(values) for name, values in seconds.items()}
             batches.append({"batch": size, "seconds": rows, "inputs_per_second": size / rows["call"]["p50"]})
         shapes = {name: list(array.shape) for name, array in inputs.items()}
+        speed = gigaflops(bundle.manifest, batches[0]["seconds"]) if batches[0]["batch"] == 1 else None
         result: dict[str, object] = {name: getattr(bundle.manifest, name) for name in ("task", "precision")}
         result |= {"bundle": str(bundle.folder), "provider": pipeline.provider, "load_seconds": loaded}
         result |= {"sample": shapes, "runs": arguments.runs}
-        return {**result, "batches": batches, "peak_memory_bytes": peak_memory()}
+        memory = peak_memory()
+        if speed is not None:
+            peak = matrix_peak()
+            result |= {"gigaflops": speed, "matrix_peak_gigaflops": peak, "share_of_peak": speed / peak}
+        return {**result, "batches": batches, "peak_memory_bytes": memory}
 
 
 def caller(task: str, pipeline: Any, inputs: dict[str, Any], batch: int) -> Callable[[], object]:
@@ -97,6 +103,33 @@ def measure(pipeline: Pipeline, call: Callable[[], object], runs: int, warm_up: 
     return seconds
 
 
+def gigaflops(manifest: Manifest, seconds: dict[str, dict[str, float]]) -> float | None:
+    """Operations a second while graphs run, in thousands of millions: what the export counted over the median.
+
+    None for tasks whose inputs have no usual size, and for a bundle without such a count.
+    """
+    if manifest.task not in ("flow", "image-classification", "multimodal"):
+        return None
+    try:
+        graphs = manifest.choices["cost"]["graphs"]
+        flops = sum(costs["after"]["flops"] for name, costs in graphs.items() if name != FUSED)
+        return float(flops) / (seconds["encode"]["p50"] + seconds["decode"]["p50"]) / 1e9
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def matrix_peak(size: int = 2048, runs: int = 6) -> float:
+    """What numpy's float32 matrix product reaches on this machine, in thousands of millions of operations a second."""
+    a = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
+    a @ a
+    best = 0.0
+    for _ in range(runs):
+        start = time.perf_counter()
+        a @ a
+        best = max(best, 2 * size**3 / (time.perf_counter() - start))
+    return best / 1e9
+
+
 def percentiles(values: list[float]) -> dict[str, float]:
     """p50, p90 and p99."""
     return {f"p{percentile}": float(np.percentile(values, percentile)) for percentile in PERCENTILES}
@@ -130,6 +163,9 @@ def render(result: dict[str, Any]) -> str:
         lines.append("  " + " " * 12 + "".join(f"{f'p{percentile}':>12}" for percentile in PERCENTILES))
         for name, row in each["seconds"].items():
             lines.append(f"  {name:12}" + "".join(f"{1000 * value:9.2f} ms" for value in row.values()))
+    if "gigaflops" in result:
+        share, peak = result["share_of_peak"], result["matrix_peak_gigaflops"]
+        lines.append(f"graphs at {result['gigaflops']:.0f} GFLOP/s, {share:.0%} of numpy's float32 product, {peak:.0f}")
     if result["peak_memory_bytes"] is not None:
         lines.append(f"peak memory of the process: {result['peak_memory_bytes'] / 1e6:.0f} MB")
     return "\n".join(lines)

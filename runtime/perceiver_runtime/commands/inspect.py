@@ -10,6 +10,7 @@ from perceiver_runtime.bundle import open_bundle
 from perceiver_runtime.commands.arguments import add_bundle
 from perceiver_runtime.errors import IntegrityError
 from perceiver_runtime.manifest import Manifest
+from perceiver_runtime.memory_plan import MemoryPlan
 
 
 def add_parser(commands: Any) -> None:
@@ -47,6 +48,10 @@ def render(result: dict[str, Any]) -> str:
     lines.append("ranges " + ", ".join(f"{name} {span['min']} to {span['max']}" for name, span in result["ranges"].items()))
     lines.append("processor " + ", ".join(f"{key} {value}" for key, value in result["processor"].items()))
     lines += _passes(result["choices"].get("passes"))
+    lines += _cost(result["choices"].get("cost"))
+    if "memory" in result["choices"]:
+        plan = MemoryPlan.read(result["choices"]["memory"])
+        lines.append(f"memory on a CPU {plan.peak(1) / 1e6:.0f} MB for one input, {plan.weights / 1e6:.0f} MB of it weights")
     lines.append(f"checked against torch: {_summary(parity.get('summary'))}")
     return "\n".join(lines)
 
@@ -57,6 +62,21 @@ def _passes(passes: Any) -> list[str]:
         return []
     done = [f"{graph} {name} {count}" for graph, names in passes.items() for name, count in names.items() if count]
     return ["passes " + (", ".join(done) or "none")]
+
+
+def _cost(cost: Any) -> list[str]:
+    """Operations and bytes moved at the sizes planned for, before passes and after."""
+    try:
+        sizes = ", ".join(f"{name} {size}" for name, size in cost["sizes"].items())
+        lines = [f"work for {sizes}"]
+        for name, costs in cost["graphs"].items():
+            flops, moved = ([costs[when][what] / 1e9 for when in ("before", "after")] for what in ("flops", "moved_bytes"))
+            lines.append(
+                f"  {name}: {flops[0]:.4g} -> {flops[1]:.4g} GFLOP, {moved[0]:.3g} -> {moved[1]:.3g} GB moved by passes"
+            )
+    except (KeyError, TypeError, AttributeError):
+        return []
+    return lines
 
 
 def _islands(manifest: Manifest) -> dict[str, Any]:

@@ -1,0 +1,112 @@
+"""What a bundle needs, as planned and as measured; limits are kept, and too small ones say what is needed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage import data
+
+import perceiver_runtime
+from perceiver_deploy import export_bundle
+from perceiver_runtime import InputError, IntegrityError
+from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.commands.main import main
+from perceiver_runtime.heap import give_back
+from perceiver_runtime.memory_plan import MemoryPlan
+
+MEASURE = """
+import sys, numpy as np, perceiver_runtime
+def kilobytes(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
+flow = perceiver_runtime.load(sys.argv[1], device="cpu")
+frame = np.random.default_rng(0).integers(0, 256, (*flow.processor.tile, 3), np.uint8)
+before = kilobytes("VmRSS")
+flow(frame, frame[::-1])
+print(1024 * (kilobytes("VmHWM") - before))
+"""
+
+
+@pytest.fixture(scope="module")
+def flow_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plan") / "flow"
+    export_bundle(task="flow", output=folder)
+    return folder
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_planned_is_measured(flow_bundle: Path) -> None:
+    """Within 20 % of what a process needs beyond what it has after loading."""
+    plan = MemoryPlan.of(open_bundle(flow_bundle).manifest)
+    command = [sys.executable, "-c", MEASURE, str(flow_bundle)]
+    measured = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    planned = plan.peak(8192) - plan.weights
+    assert 0.8 * measured < planned < 1.2 * measured
+    assert not 0.8 * measured < plan.kept < 1.2 * measured  # of something else it would show
+
+
+def test_limit_makes_chunks_smaller(flow_bundle: Path) -> None:
+    plan = MemoryPlan.of(open_bundle(flow_bundle).manifest)
+    limit = plan.weights + plan.encode
+    with perceiver_runtime.load(flow_bundle, max_memory=limit) as small, perceiver_runtime.load(flow_bundle) as usual:
+        assert small.processor.query_chunk <= usual.processor.query_chunk
+        assert plan.peak(small.processor.query_chunk) <= limit
+    tight = MemoryPlan(100, 50, 10, {"decode": (5, 7)})
+    assert tight.peak(3) == 100 + max(50, 10 + 5 + 21)
+    assert tight.queries(160, 1000) == 6
+    assert tight.peak(6) <= 160 < tight.peak(7)
+    assert tight.batch(260, 8) == 3
+    assert tight.batch(10_000, 8) == 8
+
+
+def test_too_little_memory(flow_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match=r"needs \d+ MB, 6 of them weights, and may have 10: allow more, or export it with"):
+        perceiver_runtime.load(flow_bundle, max_memory=10_000_000)
+    assert main(["bench", str(flow_bundle), "--runs", "1", "--max-memory", "10"]) == 1
+    assert "may have 10: allow more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", [{}, {"weights": -1, "encode": 1, "kept": 1, "decoders": {}}, [], {"weights": "many"}])
+def test_plans_that_are_none(damage: object) -> None:
+    with pytest.raises(IntegrityError, match="memory plan is not understood"):
+        MemoryPlan.read(damage)
+
+
+def test_long_lists_are_run_in_parts(tmp_path: Path) -> None:
+    """A list longer than the largest batch gives what its items give; memory for one input at a time is kept to."""
+    export_bundle(task="image-classification", output=tmp_path / "digits")
+    manifest = open_bundle(tmp_path / "digits").manifest
+    plan = MemoryPlan.of(manifest)
+    images = [np.roll(data.camera()[:64, :64], shift, axis=1) for shift in range(manifest.ranges["B"].max + 3)]
+    sizes: list[int] = []
+    with perceiver_runtime.load(tmp_path / "digits", max_memory=plan.peak(1)) as classify:
+        usual = classify.graphs["encode"].run_kept
+        classify.graphs["encode"].run_kept = lambda inputs: sizes.append(len(inputs["pixel_values"])) or usual(inputs)
+        one_by_one = classify(images)
+        assert set(sizes) == {1}
+    with perceiver_runtime.load(tmp_path / "digits") as classify:
+        together = classify(images)
+    assert len(together) == len(images)
+    for one, other in zip(one_by_one, together):
+        assert one[0].label == other[0].label
+        assert abs(one[0].probability - other[0].probability) < 1e-4
+
+
+def test_inspect_says_what_was_saved(flow_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(flow_bundle)]) == 0
+    text = capsys.readouterr().out
+    plan = MemoryPlan.of(open_bundle(flow_bundle).manifest)
+    assert f"memory on a CPU {plan.peak(1) / 1e6:.0f} MB for one input" in text
+    cost = json.loads((flow_bundle / "manifest.json").read_text(encoding="utf-8"))["choices"]["cost"]["graphs"]["decode"]
+    assert cost["after"]["flops"] < 0.8 * cost["before"]["flops"]
+    assert f"{cost['before']['flops'] / 1e9:.4g} -> {cost['after']['flops'] / 1e9:.4g} GFLOP" in text
+
+
+def test_freed_memory_goes_back() -> None:
+    """Of small blocks, which glibc keeps; where there is no glibc nothing happens."""
+    blocks = [bytes(100_000) for _ in range(2000)]
+    del blocks[:-1]  # the last one keeps the heap from shrinking on its own
+    assert give_back() in (True, False)
+    assert give_back() is False
