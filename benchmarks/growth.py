@@ -4,7 +4,7 @@
     python benchmarks/growth.py --json growth.json --plot growth.png
 
 Inputs: a bare model of published flow's channels (322; random weights, 512 latents, two layers) on vectors. Queries: the
-decoder of the shipped flow checkpoint, in the runtime's chunks. Each point is a fresh process: the median of `--runs` calls
+decoder of published flow, random weights, in the runtime's chunks. Each point is a fresh process: the median of `--runs` calls
 after one, and the process's peak memory beyond what it had before the first (Linux). An exponent is the slope of the
 least-squares line through the logarithms. Time at small sizes holds what does not grow, the latents' own layers: it is measured
 on 100 inputs or queries and taken off. Needs the test dependencies.
@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
 from perceiver_runtime.bundle import open_bundle
 from perceiver_runtime.commands.bench import peak_memory
 from perceiver_runtime.loading import open_pipeline
@@ -37,6 +39,7 @@ CHANNELS = 322
 
 def export_bundles(folder: Path) -> dict[str, Path]:
     """A bundle whose inputs grow, and one whose queries do."""
+    from heads import HEADS, save_random_head
     from transformers import PerceiverConfig, PerceiverModel
 
     from perceiver_deploy import export_bundle
@@ -46,7 +49,9 @@ def export_bundles(folder: Path) -> dict[str, Path]:
     config = PerceiverConfig(**widths, **heads, num_blocks=1, num_self_attends_per_block=2)
     PerceiverModel(config).save_pretrained(folder / "checkpoint")
     export_bundle(task="features", checkpoint=folder / "checkpoint", output=folder / "inputs")
-    export_bundle(task="flow", output=folder / "queries")
+    flow = next(head for head in HEADS if head.task == "flow")
+    save_random_head(folder / "flow", flow.name, flow.published)
+    export_bundle(task="flow", checkpoint=folder / "flow", output=folder / "queries")
     return {"inputs": folder / "inputs", "queries": folder / "queries"}
 
 

@@ -64,12 +64,12 @@ class FeaturesRecipe(Recipe):
     def ranges(self) -> dict[str, Range]:
         """The sizes that the graph is meant for."""
         if self.task is None:
-            return {"B": Range(1, 64), "M": Range(1, 1 << 18)}
+            return {"B": Range(1, 64), "M": Range(1, 1 << 20)}
         return {name: span for name, span in self.task.ranges().items() if name != "O"}
 
     def planned_sizes(self) -> dict[str, int]:
-        """Those of the checkpoint's task."""
-        return super().planned_sizes() if self.task is None else self.task.planned_sizes()
+        """Those of the checkpoint's task; of vectors, 65,536."""
+        return super().planned_sizes() | {"M": 1 << 16} if self.task is None else self.task.planned_sizes()
 
     def cases(self) -> Iterator[Case]:
         """Those of the checkpoint's task; for vectors, a few lengths."""

@@ -51,6 +51,13 @@ class FlowRecipe(Recipe):
             "O": Range(1, height * width),
         }
 
+    def planned_sizes(self) -> dict[str, int]:
+        """Of the training size, which the runtime's tiles have."""
+        if self.options.target == "tensorrt":
+            return super().planned_sizes()
+        height, width = self.config.train_size
+        return {"B": 1, "H": height, "W": width, "O": height * width}
+
     def processor(self) -> dict[str, Any]:
         """The constants that perceiver_runtime.flow_processing.FlowProcessor reads."""
         return {

@@ -43,12 +43,20 @@ def constant(**attribute: object) -> onnx.NodeProto:
     return helper.make_node("Constant", [], ["evil"], **attribute)
 
 
-def subgraph(depth: int, inner: onnx.NodeProto) -> onnx.NodeProto:
-    node = inner
-    for _ in range(depth):
-        graph = helper.make_graph([node], "g", [], [])
-        node = helper.make_node("If", ["c"], ["x"], then_branch=graph)
-    return node
+def sized(*dims: int) -> TensorProto:
+    tensor = external(WEIGHTS)
+    tensor.dims[:] = dims
+    return tensor
+
+
+def typed(number: int) -> TensorProto:
+    tensor = external(WEIGHTS)
+    tensor.data_type = number
+    return tensor
+
+
+def subgraph(inner: onnx.NodeProto) -> onnx.NodeProto:
+    return helper.make_node("If", ["c"], ["x"], then_branch=helper.make_graph([inner], "g", [], []))
 
 
 def sparse(values: TensorProto) -> onnx.SparseTensorProto:
@@ -66,7 +74,6 @@ ATTACKS: dict[str, tuple[Callable[[onnx.ModelProto], object], str]] = {
     "other file": (lambda m: m.graph.initializer.append(external("sample.npz")), NOT_WEIGHTS),
     "in an attribute": (lambda m: m.graph.node.append(constant(value=external("/etc/passwd"))), NOT_WEIGHTS),
     "in a list": (lambda m: m.graph.node.append(constant(values=[external("/etc/passwd")])), NOT_WEIGHTS),
-    "in a subgraph": (lambda m: m.graph.node.append(subgraph(2, constant(value=external("/x")))), NOT_WEIGHTS),
     "sparse": (lambda m: m.graph.sparse_initializer.append(sparse(external("/x"))), NOT_WEIGHTS),
     "sparse attribute": (lambda m: m.graph.node.append(constant(sparse_value=sparse(external("/x")))), NOT_WEIGHTS),
     "beyond the end": (lambda m: m.graph.initializer.append(external(WEIGHTS, "0", str(10**12))), "beyond its end"),
@@ -86,7 +93,13 @@ ATTACKS: dict[str, tuple[Callable[[onnx.ModelProto], object], str]] = {
         "has the field 25 in a model",
     ),
     "training": (lambda m: m.training_info.add(), "has the field 20 in a model"),
-    "deep": (lambda m: m.graph.node.append(subgraph(6, constant(value_int=1))), "nests subgraphs more than 4 deep"),
+    "subgraph": (lambda m: m.graph.node.append(subgraph(constant(value_int=1))), "has the field 6 in a attribute"),
+    "endless": (lambda m: m.graph.node.append(helper.make_node("Loop", [], [])), "uses the operator ai.onnx::Loop"),
+    "terabytes": (lambda m: m.graph.node.append(helper.make_node("ConstantOfShape", ["x"], ["y"])), "::ConstantOfShape"),
+    "chance": (lambda m: m.graph.node.append(helper.make_node("RandomNormal", [], ["y"])), "::RandomNormal"),
+    "claims more": (lambda m: m.graph.initializer.append(external(WEIGHTS, length="8")), "takes 8 bytes for 1 values"),
+    "huge shape": (lambda m: m.graph.initializer.append(sized(10**6, 10**6)), "takes 4 bytes for 1000000000000 values"),
+    "no such type": (lambda m: m.graph.initializer.append(typed(8)), "element type 8"),
     "renamed output": (lambda m: setattr(m.graph.output[0], "name", "other"), "has other outputs than the manifest says"),
     "other type": (
         lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", TensorProto.INT64),

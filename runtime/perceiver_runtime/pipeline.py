@@ -16,6 +16,7 @@ from perceiver_runtime.backends import Graph, open_graphs
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.errors import BackendError, IntegrityError
 from perceiver_runtime.heap import give_back
+from perceiver_runtime.input_check import check_inputs
 from perceiver_runtime.memory_plan import MemoryPlan
 from perceiver_runtime.timing import Timing
 
@@ -77,6 +78,7 @@ class Pipeline(ABC):
 
     def run(self, graph: str, inputs: Mapping[str, Tensor], *, shape: tuple[int | None, ...]) -> Floats:
         """The first output of a graph, which should have `shape` (None: any size). Raises `BackendError`."""
+        check_inputs(graph, self.manifest.graphs[graph], self.manifest.ranges, inputs)
         with self.timing.stage("encode" if graph == "encode" else "decode"):
             output = self.graphs[graph].run(inputs)[0]
             if graph == "encode":  # decoding takes small parts of memory again and again
@@ -86,6 +88,7 @@ class Pipeline(ABC):
 
     def encode(self, inputs: Mapping[str, Array], *shapes: tuple[int | None, ...]) -> list[Tensor]:
         """The outputs of `encode`, which should have `shapes`, for decoders: on a GPU they stay there."""
+        check_inputs("encode", self.manifest.graphs["encode"], self.manifest.ranges, inputs)
         with self.timing.stage("encode"):
             outputs = self.graphs["encode"].run_kept(inputs)
             give_back()

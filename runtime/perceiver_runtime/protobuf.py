@@ -45,6 +45,17 @@ def text(value: Value) -> str:
         raise IntegrityError("a graph is damaged: a text in it is not UTF-8") from error
 
 
+def numbers(value: Value) -> list[int]:
+    """A repeated number: one of them, or all, packed. Raises `IntegrityError` for broken encoding."""
+    if isinstance(value, int):
+        return [value]
+    found, position = [], 0
+    while position < len(value):
+        number, position = _varint(value, position)
+        found.append(number)
+    return found
+
+
 def message(value: Value) -> memoryview:
     """A sub-message. Raises `IntegrityError` where it is none."""
     if isinstance(value, int):
