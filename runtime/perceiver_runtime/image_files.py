@@ -27,7 +27,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     if path.suffix == ".npy":
         try:
             array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # numpy parses the header as Python, whose errors come through
             raise InputError(f"{path} cannot be read as a numpy array: {error}") from error
         return np.array(array)
     pillow = require_pillow(path)

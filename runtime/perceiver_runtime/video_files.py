@@ -68,6 +68,8 @@ def _read_gif(path: Path) -> NDArray[np.uint8]:
             for number in range(count):
                 image.seek(number)
                 frames.append(np.asarray(image.convert("RGB")))
+            if len({frame.shape for frame in frames}) > 1:
+                raise InputError(f"{path} has frames of different sizes: save it again")
     except InputError:
         raise
     except Exception as error:  # Pillow's decoder raises many kinds for a broken file

@@ -37,8 +37,11 @@ def read_wav(path: str | Path, *, start: float = 0.0, seconds: float | None = No
                 raise InputError(f"{path} is longer than {MAX_SECONDS} s: cut it")
             file.setpos(first)
             data = file.readframes(count)
-    except (wave.Error, EOFError, OSError) as error:
-        raise InputError(f"{path} is no WAV file that can be read ({error}): convert it to 16-bit PCM") from error
+    except InputError:
+        raise
+    except Exception as error:  # of a broken file the wave module raises RuntimeError and others as well
+        raise InputError(f"{path} is no WAV file that can be read ({error!r}): convert it to 16-bit PCM") from error
+    data = data[: len(data) // (width * channels) * (width * channels)]  # a file cut short ends in part of a sample
     if width == 1:
         samples = np.frombuffer(data, np.uint8).astype(np.float32) / np.float32(128) - np.float32(1)
     elif width == 3:

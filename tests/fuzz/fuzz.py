@@ -1,0 +1,188 @@
+"""Mutated files into every reader of the runtime: it takes them or raises a `PerceiverError`, nothing else, and ends.
+
+    python tests/fuzz/fuzz.py all --bundle BUNDLE --seconds 600 [--seed N]      # any target by name, or all
+
+Each input is a real file with bytes changed, cut, repeated or swapped. A find prints the exception and keeps the input in
+tests/fuzz/corpus; `--replay` runs what is there. Memory is capped at 4 GB of address space where the system can.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import struct
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from perceiver_runtime import PerceiverError, tokenizer
+from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.classification import read_labels
+from perceiver_runtime.flo import read_flo
+from perceiver_runtime.graph_check import GraphCheck
+from perceiver_runtime.image_files import read_image
+from perceiver_runtime.known_answer import Sample
+from perceiver_runtime.manifest import Manifest
+from perceiver_runtime.video_files import read_video
+from perceiver_runtime.wav_files import read_wav
+
+CORPUS = Path(__file__).parent / "corpus"
+SPECIAL = [
+    b"\x00",
+    b"\xff" * 4,
+    b"\xff\xff\xff\x7f",
+    struct.pack("<I", 1 << 31),
+    struct.pack("<Q", 1 << 62),
+    b"{",
+    b"[" * 99,
+    b"-1",
+]
+
+
+def mutate(data: bytes, rng: random.Random) -> bytes:
+    """Some bytes changed, cut, repeated, swapped."""
+    out = bytearray(data)
+    for _ in range(rng.randint(1, 6)):
+        where = rng.randrange(len(out) + 1)
+        other = rng.randrange(len(out) + 1)
+        kind = rng.randrange(6)
+        if kind == 0 and out:
+            out[min(where, len(out) - 1)] = rng.randrange(256)
+        elif kind == 1:
+            del out[where : where + rng.randint(1, 64)]
+        elif kind == 2:
+            out[where:where] = rng.choice(SPECIAL)
+        elif kind == 3:
+            out[where:where] = out[other : other + rng.randint(1, 64)]
+        elif kind == 4:
+            special = rng.choice(SPECIAL)
+            out[where : where + len(special)] = special
+        elif rng.random() < 0.2:
+            del out[where:]
+    return bytes(out)
+
+
+def from_file(read: Callable[[Path], object], suffix: str) -> Callable[[bytes], None]:
+    """What is given bytes, for a reader of files."""
+    folder = Path(tempfile.mkdtemp())
+
+    def run(data: bytes) -> None:
+        path = folder / f"input{suffix}"
+        path.write_bytes(data)
+        read(path)
+
+    return run
+
+
+def targets(bundle: Path) -> dict[str, tuple[Callable[[bytes], object], bytes]]:
+    """By name: what takes bytes, and a valid input."""
+    opened = open_bundle(bundle)
+    weights = {entry.path: entry.size for entry in opened.manifest.files if entry.path.endswith(".safetensors")}
+    check, entry = GraphCheck("decode.onnx", weights), opened.manifest.graphs["decode"]
+    found: dict[str, tuple[Callable[[bytes], object], bytes]] = {
+        "manifest": (Manifest.from_json, (bundle / "manifest.json").read_bytes()),
+        "graph": (lambda data: check.model(data, entry), (bundle / "decode.onnx").read_bytes()),
+        "tokenizer": (
+            lambda data: tokenizer.decode(tokenizer.tokenize(data.decode("utf-8", "replace"))),
+            "aß東[MASK]".encode(),
+        ),
+        "sample": (from_file(Sample.read, ".npz"), (bundle / "sample.npz").read_bytes()),
+        "labels": (from_file(read_labels, ".json"), b'["one", "two", "drei"]'),
+        "flo": (from_file(read_flo, ".flo"), b"PIEH" + struct.pack("<ii", 3, 2) + np.zeros(12, np.float32).tobytes()),
+        "wav": (from_file(read_wav, ".wav"), wav()),
+        "npy": (from_file(read_image, ".npy"), npy()),
+    }
+    for suffix, picture in pictures().items():
+        found[suffix[1:]] = (from_file(read_video if suffix == ".gif" else read_image, suffix), picture)
+    return found
+
+
+def wav() -> bytes:
+    """A tenth of a second of noise, 16 bits."""
+    sound = np.random.default_rng(0).integers(-9999, 9999, 1600, np.int16).tobytes()
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16)
+    head = struct.pack("<4sI4s", b"RIFF", 36 + len(sound), b"WAVE") + form + struct.pack("<4sI", b"data", len(sound))
+    return head + sound
+
+
+def npy() -> bytes:
+    """A small grey image."""
+    with tempfile.NamedTemporaryFile(suffix=".npy") as file:
+        np.save(file.name, np.arange(48, dtype=np.uint8).reshape(6, 8))
+        return Path(file.name).read_bytes()
+
+
+def pictures() -> dict[str, bytes]:
+    """A small picture in each format, where Pillow is."""
+    try:
+        from PIL import Image
+    except ImportError:
+        return {}
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    found = {}
+    for suffix in (".png", ".jpg", ".bmp", ".tiff", ".webp", ".ppm", ".gif"):
+        with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+            more = {"save_all": True, "append_images": [Image.fromarray(pixels[::-1])]} if suffix == ".gif" else {}
+            Image.fromarray(pixels).save(file.name, **more)  # type: ignore[arg-type]
+            found[suffix] = Path(file.name).read_bytes()
+    return found
+
+
+def attempt(name: str, run: Callable[[bytes], object], data: bytes) -> bool:
+    """Whether all is well with this input."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            run(data)
+    except PerceiverError:
+        return True
+    except Exception:
+        CORPUS.mkdir(exist_ok=True)
+        kept = CORPUS / f"{name}-{abs(hash(data)) % 10**8:08}"
+        kept.write_bytes(data)
+        print(f"{name}: {kept}\n{traceback.format_exc()}")
+        return False
+    return True
+
+
+def main() -> int:
+    """0 where nothing was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target")
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--replay", action="store_true")
+    options = parser.parse_args()
+    if sys.platform.startswith("linux"):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+    every = targets(options.bundle)
+    chosen = list(every) if options.target == "all" else [options.target]
+    good = True
+    if options.replay:
+        for path in sorted(CORPUS.glob("*-*")):
+            name = path.name.partition("-")[0]
+            good &= attempt(name, every[name][0], path.read_bytes())
+        return 0 if good else 1
+    rng = random.Random(options.seed)
+    for name in chosen:
+        run, seed = every[name]
+        run(seed)  # the valid one is taken
+        count, end = 0, time.monotonic() + options.seconds / len(chosen)
+        while time.monotonic() < end:
+            good &= attempt(name, run, mutate(seed, rng))
+            count += 1
+        print(f"{name}: {count} inputs")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
