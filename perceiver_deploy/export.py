@@ -18,7 +18,7 @@ import onnxruntime
 import torch
 
 from perceiver_deploy.recipe import BUDGETS_MB, ExportOptions, Precision, Recipe, Target
-from perceiver_deploy.staging import check_destination, staged_folder
+from perceiver_deploy.staging import check_destination, clean_up, staged_folder
 from perceiver_deploy.tasks import RECIPES, SHIPPED_FOR
 from perceiver_deploy.verify import RECEIPT_FILE
 from perceiver_export import export_graphs
@@ -70,6 +70,7 @@ def export_bundle(
     not compute what torch computes; `output` is then left as it was.
     """
     output = Path(output)
+    clean_up(output)
     check_destination(output, force=force)
     name = str(checkpoint or SHIPPED_FOR[task])
     try:

@@ -64,12 +64,15 @@ class FeaturesRecipe(Recipe):
     def ranges(self) -> dict[str, Range]:
         """The sizes that the graph is meant for."""
         if self.task is None:
-            return {"B": Range(1, 64), "M": Range(1, 1 << 20)}
+            most = 1 << 18 if self.options.target == "tensorrt" else 1 << 20  # an engine's memory is that of its largest input
+            return {"B": Range(1, 64), "M": Range(1, most)}
         return {name: span for name, span in self.task.ranges().items() if name != "O"}
 
     def planned_sizes(self) -> dict[str, int]:
-        """Those of the checkpoint's task; of vectors, 65,536."""
-        return super().planned_sizes() | {"M": 1 << 16} if self.task is None else self.task.planned_sizes()
+        """Those of the checkpoint's task; of vectors, for ONNX Runtime, 65,536."""
+        if self.task is not None:
+            return self.task.planned_sizes()
+        return super().planned_sizes() | ({"M": 1 << 16} if self.options.target == "ort" else {})
 
     def cases(self) -> Iterator[Case]:
         """Those of the checkpoint's task; for vectors, a few lengths."""

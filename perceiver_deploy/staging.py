@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from perceiver_runtime import InputError
+
+_RETIRED = "-old"  # ends the name of what is being replaced
 
 
 def check_destination(output: Path, *, force: bool) -> None:
@@ -30,11 +34,12 @@ def staged_folder(output: Path, *, force: bool = False) -> Iterator[Path]:
     """A temporary folder beside `output` that becomes `output` when the block ends, and goes away if it fails.
 
     An existing bundle (with `force`) is replaced only at the very end. Killed outright, this leaves at most a folder
-    named `.NAME.partial-…`, never a half-written `output`.
+    named `.NAME.partial-…`, never a half-written `output`; `clean_up` removes it, or puts back the bundle that was about to be
+    replaced.
     """
     check_destination(output, force=force)
     output = output.absolute()
-    staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
+    staging = Path(tempfile.mkdtemp(prefix=f"{_prefix(output)}{os.getpid()}-", dir=output.parent))
     try:
         yield staging
         _give_usual_permissions(staging)
@@ -44,8 +49,35 @@ def staged_folder(output: Path, *, force: bool = False) -> Iterator[Path]:
         raise
 
 
+def clean_up(output: Path) -> None:
+    """Remove what processes of this machine that are no more left beside `output`; put back a bundle they had moved away."""
+    output = output.absolute()
+    for left in output.parent.glob(f"{glob.escape(_prefix(output))}*"):
+        if _is_running(left.name.removeprefix(_prefix(output)).partition("-")[0]):
+            continue
+        if left.name.endswith(_RETIRED) and not output.exists():
+            os.rename(left, output)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _prefix(output: Path) -> str:
+    """Of the names of folders that this machine's processes write for `output`."""
+    return f".{output.name}.partial-{platform.node()}-"
+
+
+def _is_running(number: str) -> bool:
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError, OverflowError):  # somebody else's process, or no number of one
+        return True
+    return True
+
+
 def _move_into_place(staging: Path, output: Path) -> None:
-    retired = staging.with_name(staging.name + "-old")
+    retired = staging.with_name(staging.name + _RETIRED)
     replacing = output.exists()
     if replacing:
         os.rename(output, retired)

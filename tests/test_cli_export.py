@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from perceiver_deploy.comparison import TOLERANCES, Comparison
 from perceiver_deploy.export import export_bundle
 from perceiver_deploy.flow import FlowRecipe
 from perceiver_deploy.recipe import ExportOptions
-from perceiver_deploy.staging import staged_folder
+from perceiver_deploy.staging import clean_up, staged_folder
 from perceiver_io import TASKS, OpticalFlow, load_checkpoint
 from perceiver_runtime import InputError, VerificationError
 from perceiver_runtime.manifest import GraphEntry
@@ -138,17 +139,16 @@ def test_a_failing_replacement_keeps_the_old(tiny_bundle: Path, tmp_path: Path) 
     assert os.listdir(tmp_path) == ["flow"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("at", ["tracing encode", "verifying", "frames 2x2x3x61x83"])
-def test_interrupting_leaves_no_bundle(tiny: HuggingFace, tmp_path: Path, number: signal.Signals, at: str) -> None:
+def stopped(checkpoint: Path, folder: Path, at: str, number: signal.Signals) -> tuple[int, str]:
+    """Exit code and messages of an export to `flow` that gets a signal after it says `at`."""
     script = (
         "import signal, sys, perceiver_deploy.cli as cli\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits that it is ignored\n"
         "cli._progress = lambda: lambda text: print(text, flush=True)\n"
-        f"sys.exit(cli.main(['--task', 'flow', '--checkpoint', {str(tiny.folder)!r}, '-o', 'flow']))\n"
+        f"sys.exit(cli.main(['--task', 'flow', '--checkpoint', {str(checkpoint)!r}, '-o', 'flow']))\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -157,9 +157,43 @@ def test_interrupting_leaves_no_bundle(tiny: HuggingFace, tmp_path: Path, number
     time.sleep(0.2)
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 130
+    return process.returncode, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("at", ["tracing encode", "verifying", "frames 2x2x3x61x83"])
+def test_interrupting_leaves_no_bundle(tiny: HuggingFace, tmp_path: Path, number: signal.Signals, at: str) -> None:
+    code, err = stopped(tiny.folder, tmp_path, at, number)
+    assert code == 130
     assert "perceiver-export: interrupted; nothing was written to flow" in err
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("at", ["tracing decode", "verifying"])
+def test_killed_outright(tiny: HuggingFace, tmp_path: Path, at: str) -> None:
+    """kill -9 leaves a hidden folder and no bundle; the next export removes it."""
+    code, _ = stopped(tiny.folder, tmp_path, at, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    (left,) = os.listdir(tmp_path)
+    assert left.startswith(".flow.partial-")
+    clean_up(tmp_path / "other")
+    assert os.listdir(tmp_path) == [left]
+    clean_up(tmp_path / "flow")
+    assert os.listdir(tmp_path) == []
+
+
+def test_killed_between_two_renames(tmp_path: Path) -> None:
+    """The bundle that was about to be replaced is put back; what a living process writes stays."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".flow.partial-{platform.node()}-{dead.pid}-abc-old").mkdir()
+    (tmp_path / f".flow.partial-{platform.node()}-{dead.pid}-abc-old" / "manifest.json").touch()
+    (tmp_path / f".flow.partial-{platform.node()}-{dead.pid}-abc").mkdir()
+    living = tmp_path / f".flow.partial-{platform.node()}-{os.getpid()}-abc"
+    living.mkdir()
+    clean_up(tmp_path / "flow")
+    assert sorted(os.listdir(tmp_path)) == [living.name, "flow"]
+    assert (tmp_path / "flow" / "manifest.json").exists()
 
 
 def flow_recipe(model: Any, folder: Path) -> FlowRecipe:

@@ -23,7 +23,7 @@ MAY_IMPORT = {
 }
 FORBIDDEN = {
     "perceiver_io": {"onnx", "onnx_ir", "onnxscript", "onnxruntime", "transformers"},
-    "perceiver_export": {"onnxruntime", "transformers"},
+    "perceiver_export": {"transformers"},
     "perceiver_runtime": {"torch", "onnx", "safetensors", "transformers", "PIL", "onnxruntime"},
     "perceiver_deploy": {"transformers"},
 }

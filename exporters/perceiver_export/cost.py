@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+import onnx
 import onnx_ir as ir
 from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
@@ -21,6 +21,10 @@ from perceiver_export.passes.patterns import MICROSOFT
 _VIEWS = {"Reshape", "Squeeze", "Unsqueeze", "Identity"}
 _INFERRED_AS = {"DynamicQuantizeMatMul": "MatMul", "ReduceL2": "ReduceSum"}  # of those it does not know: what has their shapes
 _IN_PLACE = {"Add", "Sub", "Mul", "Div", "Softmax", "Erf", "Neg", "Sqrt", "Sin", "Cos"}
+
+
+class UnknownCost(Exception):
+    """A graph whose shapes cannot be told without running it."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class _Tensor:
 
 
 def graph_cost(model: ir.Model, sizes: Mapping[str, int]) -> Cost:
-    """The cost of a lowered graph, with `sizes` for the dynamic sizes of its inputs by name."""
+    """The cost of a lowered graph, with `sizes` for the dynamic sizes of its inputs by name. Raises `UnknownCost`."""
     tensors = _tensors(model, sizes)
     stored = {name: _Tensor(tuple(value.shape), value.const_value.nbytes) for name, value in model.graph.initializers.items()}  # type: ignore[arg-type,union-attr]
     tensors |= stored
@@ -56,38 +60,14 @@ def graph_cost(model: ir.Model, sizes: Mapping[str, int]) -> Cost:
     return Cost(flops, moved, weights, _peak(model.graph, tensors), outputs)
 
 
-def memory_plan(graphs: Mapping[str, ir.Model], sizes: Mapping[str, int]) -> dict[str, Any]:
-    """What `perceiver_runtime.memory_plan.MemoryPlan` reads: bytes that each graph needs, by `sizes` for the dynamic sizes.
-
-    A decoder's are a number and one for each query, from two numbers of queries.
-    """
-    encode = graph_cost(graphs["encode"], sizes)
-    plan: dict[str, Any] = {
-        "weights": encode.weight_bytes,
-        "encode": encode.peak_bytes,
-        "kept": encode.output_bytes,
-        "decoders": {},
-    }
-    for name, graph in graphs.items():
-        if name in ("encode", "model"):
-            continue
-        cost = graph_cost(graph, sizes)
-        plan["weights"] += cost.weight_bytes
-        shapes = [value.shape for value in graph.graph.inputs if value.shape is not None]
-        queries = next((str(size) for shape in shapes for size in shape if str(size) in ("O", "P")), None)
-        each = 0
-        if queries is not None and sizes[queries] > 1:
-            half = sizes[queries] // 2
-            each = (cost.peak_bytes - graph_cost(graph, {**sizes, queries: half}).peak_bytes) // (sizes[queries] - half)
-        plan["decoders"][name] = [cost.peak_bytes - each * (sizes[queries] if queries else 0), each]
-    return plan
-
-
 def _tensors(model: ir.Model, sizes: Mapping[str, int]) -> dict[str, _Tensor]:
     """Shapes and bytes of all that is computed, by name."""
     copy = model.clone()
     for value in copy.graph.inputs:
-        value.shape = ir.Shape([size if isinstance(size, int) else sizes[str(size)] for size in value.shape or ()])
+        own = [size if isinstance(size, int) else sizes.get(str(size)) for size in value.shape or ()]
+        if None in own:
+            raise UnknownCost(f"the input {value.name} has sizes that were not given")
+        value.shape = ir.Shape(own)
     for name, value in list(copy.graph.initializers.items()):
         tensor = value.const_value
         if tensor is None or tensor.dtype == ir.DataType.INT64:
@@ -101,13 +81,29 @@ def _tensors(model: ir.Model, sizes: Mapping[str, int]) -> dict[str, _Tensor]:
             node.resize_inputs(2)
         for output in node.outputs:
             output.shape = None
-    inferred = SymbolicShapeInference.infer_shapes(ir.to_proto(copy), auto_merge=True)
+    inferred = _inferred(ir.to_proto(copy))
     found = {}
     for value in (*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input):
         shape = tuple(dimension.dim_value for dimension in value.type.tensor_type.shape.dim)
         bits = ir.DataType(value.type.tensor_type.elem_type).bitwidth
         found[value.name] = _Tensor(shape, math.prod(shape) * bits // 8)
     return found
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With all shapes. As `SymbolicShapeInference.infer_shapes`, which leaves a file behind where it fails."""
+    inference = SymbolicShapeInference(2**31 - 1, True, False, 0)
+    complete = False
+    try:
+        inference._preprocess(model)
+        while inference.run_:
+            complete = inference._infer_impl()
+    except Exception as error:  # each operator that it does not know fails in its own way
+        raise UnknownCost(f"shapes cannot be inferred: {error!r}") from error
+    if not complete:
+        raise UnknownCost("shapes cannot be inferred")
+    inference._update_output_from_vi()
+    return inference.out_mp_  # type: ignore[no-any-return]
 
 
 def _flops(node: ir.Node, tensors: Mapping[str, _Tensor]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +12,12 @@ import onnx_ir as ir
 from torch import nn
 
 from perceiver_export.attention_shapes import attention_shapes
-from perceiver_export.cost import graph_cost, memory_plan
+from perceiver_export.cost import UnknownCost, graph_cost
 from perceiver_export.features import features_graphs
 from perceiver_export.flow import flow_graphs
 from perceiver_export.graph_spec import GraphSpec
 from perceiver_export.image import image_classification_graphs
+from perceiver_export.memory_plan import memory_plan
 from perceiver_export.multimodal import multimodal_graphs
 from perceiver_export.passes.absorb_keys import absorb_keys
 from perceiver_export.passes.absorb_last import absorb_last
@@ -129,11 +131,12 @@ def export_graphs(
         if lowering.precision in LOWER:
             islands[spec.name] = lower_precision(graph, lowering.precision)
         lower_attention_ort(unchanged)
-        costs[spec.name] = _saved(unchanged, graph, lowering.sizes)
+        with contextlib.suppress(UnknownCost):  # it is for people and for limits on memory; a bundle works without
+            costs[spec.name] = _saved(unchanged, graph, lowering.sizes)
     progress("writing graphs and weights")
     save_graphs(graphs, folder)
     choices: dict[str, Any] = {"passes": applied, "cost": {"sizes": dict(lowering.sizes), "graphs": costs}}
-    if lowering.target == "ort" and "encode" in graphs:
+    if lowering.target == "ort" and len(costs) == len(graphs):
         choices["memory"] = memory_plan(graphs, lowering.sizes)
     if islands:
         choices["islands"] = islands

@@ -29,6 +29,8 @@ def read_wav(path: str | Path, *, start: float = 0.0, seconds: float | None = No
     try:
         with wave.open(str(path), "rb") as file:
             rate, width, channels, length = file.getframerate(), file.getsampwidth(), file.getnchannels(), file.getnframes()
+            if width not in (1, 2, 3, 4):
+                raise InputError(f"{path} has samples of {width} bytes: convert it to 16-bit PCM")
             first = round(start * rate)
             if not 0 <= first < length:
                 raise InputError(f"{path} is {length / max(rate, 1):.2f} s long: it has nothing at {start} s")

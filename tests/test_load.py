@@ -1,0 +1,57 @@
+"""Many threads on one pipeline: the same answers to the last bit, no growth of memory, released on close."""
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from published import real_frames
+
+import perceiver_runtime as pr
+
+THREADS = 16
+CALLS = int(os.environ.get("PERCEIVER_LOAD_CALLS", "800"))
+
+
+def resident() -> int:
+    """Kilobytes that this process has in memory."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_sixteen_threads(tiny_bundle: Path) -> None:
+    pairs = [real_frames(40, 56, top=top, left=2 * top) for top in range(0, 80, 10)]
+    with pr.load(tiny_bundle, device="cpu", threads=1) as flow, ThreadPoolExecutor(THREADS) as pool:
+        expected = [flow(*pair) for pair in pairs]
+        assert not np.array_equal(expected[0], expected[1])
+
+        def one(number: int) -> bool:
+            place = number % len(pairs)
+            return np.array_equal(flow(*pairs[place]), expected[place])
+
+        assert all(pool.map(one, range(100)))
+        before = resident()
+        assert all(pool.map(one, range(CALLS)))
+        grown = resident() - before
+    assert grown < 30_000, f"{grown} kB more after {CALLS} calls"
+
+
+def test_reloading_while_serving(tiny_bundle: Path, small_bundle: Path) -> None:
+    """Another bundle is opened and takes over while calls go on; the old pipeline, closed, says so."""
+    pair = real_frames(40, 56)
+    old = pr.load(tiny_bundle, device="cpu")
+    serving = [old]
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(lambda: serving[0](*pair)) for _ in range(20)]
+        serving[0] = pr.load(small_bundle, device="cpu")
+        answers += [pool.submit(lambda: serving[0](*pair)) for _ in range(5)]
+        shapes = {answer.result().shape for answer in answers}
+    assert shapes == {(40, 56, 2)}
+    assert not np.array_equal(answers[0].result(), answers[-1].result())
+    old.close()
+    with pytest.raises(pr.PerceiverError, match="this pipeline was closed: load the bundle again"):
+        old(*pair)
+    serving[0].close()
