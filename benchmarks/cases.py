@@ -9,19 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from bundle_run import FRAMES, Arrays
 from torch import Tensor, nn
 
 import perceiver_io as pio
-from perceiver_runtime.arrays import take_rows
-from perceiver_runtime.bundle import Bundle
-from perceiver_runtime.flow_processing import pixel_grid, query_positions
-from perceiver_runtime.loading import open_pipeline
-from perceiver_runtime.multimodal_processing import output_positions
-from perceiver_runtime.pipeline import Placement
 
-Arrays = dict[str, NDArray[Any]]
-FRAMES = 1  # of a clip, decoded
 CHECKPOINTS = {
     "flow": "deepmind/optical-flow-perceiver",
     "fill-mask": "deepmind/language-perceiver",
@@ -79,42 +71,6 @@ def torch_answer(task: str, model: nn.Module, given: dict[str, Tensor]) -> Tenso
     pixels, patches = (torch.arange(len(each), device=given["video"].device) for each in (places, range(16)))
     video: Tensor = model(given["video"], given["audio"], pixels=pixels, patches=patches).rgb
     return video.flatten(0, -2)
-
-
-class BundleRun:
-    """The same work on a bundle's graphs, latents and features staying where they are computed."""
-
-    def __init__(self, bundle: Bundle, *, device: str) -> None:
-        self.pipeline: Any = open_pipeline(bundle, Placement(device))
-        self.task = bundle.manifest.task
-
-    def __call__(self, inputs: Arrays) -> NDArray[np.float32]:
-        """(values, channels)."""
-        graphs = self.pipeline.graphs
-        latents, *features = self.pipeline.encode(inputs)
-        if self.task == "image-classification":
-            logits: NDArray[np.float32] = graphs["decode"].run({"latents": latents})[0]
-            return logits
-        if self.task == "fill-mask":
-            positions = np.arange(inputs["input_ids"].shape[1])[None]
-            return np.concatenate(graphs["decode"].run({"latents": latents, "query_positions": positions})[0])
-        chunk = self.pipeline.processor.query_chunk
-        parts = []
-        if self.task == "flow":
-            size = inputs["frames"].shape[-2:]
-            pixels = pixel_grid(*size)
-            for start in range(0, len(pixels), chunk):
-                rows = np.arange(start, min(start + chunk, len(pixels)))
-                given = {"latents": latents, "query_features": take_rows(features[0], rows)}
-                given["query_positions"] = query_positions(pixels[rows], size)[None]
-                parts.append(graphs["decode"].run(given)[0][0])
-            return np.concatenate(parts)
-        clip = self.pipeline.processor
-        places = np.arange(FRAMES * clip.frame_size[0] * clip.frame_size[1])
-        for start in range(0, len(places), chunk):
-            positions = output_positions(places[start : start + chunk], (clip.frames, *clip.frame_size))[None]
-            parts.append(graphs["decode_video"].run({"latents": latents, "query_positions": positions})[0][0])
-        return np.concatenate(parts)
 
 
 def measure(call: Callable[[], Any], *, runs: int, warm_up: int) -> dict[str, float]:

@@ -142,7 +142,7 @@ def plain_call(task: str, graph: Path, side: str) -> Callable[[], Any]:
 
 def ours_call(task: str, bundle: Path) -> Callable[[], Any]:
     """A bundle's graphs: encode, and all outputs decoded."""
-    from cases import BundleRun
+    from bundle_run import BundleRun
 
     from perceiver_runtime.bundle import open_bundle
 
