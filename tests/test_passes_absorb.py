@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from perceiver_export.attention_shapes import AttentionShape
-from perceiver_export.export import ALL_PASSES, FUSIONS, PASSES
+from perceiver_export.export import ALL_PASSES, FOLDS, FUSIONS, PASSES
 from perceiver_export.graph_spec import GraphSpec, traceable
 from perceiver_export.passes.absorb_keys import absorb_keys
 from perceiver_export.passes.absorb_last import absorb_last
@@ -80,9 +80,9 @@ def made(kind: type[nn.Module], *, queries: int, inputs: int, qk: int, v: int, h
 
 def run(graph: ir.Model, path: Path, inputs: Tensor, passes: tuple[str, ...]) -> Tensor:
     lower_attention_ort(graph)
-    for name in FUSIONS:
+    for name, apply in {**FOLDS, **FUSIONS}.items():
         if name in passes:
-            FUSIONS[name](graph)
+            apply(graph)
     ir.save(graph, path)
     found: np.ndarray[Any, Any] = onnxruntime.InferenceSession(path).run(None, {"inputs": inputs.numpy()})[0]
     return torch.from_numpy(found)
@@ -213,7 +213,7 @@ def test_latents_in_groups(rows: int, tmp_path: Path) -> None:
 def test_latents_are_folded() -> None:
     """Up to the attention nothing depends on more than weights: norm, product, sum."""
     _, graph = made(Latents, queries=11, inputs=9, qk=9, v=9)
-    assert PASSES["fold_expanded"](graph) == 3
+    assert FOLDS["fold_expanded"](graph) == 3
     expand = attention_nodes(graph)[0].inputs[0].producer()  # type: ignore[union-attr]
     assert expand is not None
     assert expand.op_type == "Expand"

@@ -132,7 +132,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     model: OpticalFlow = load_checkpoint("flow-small")
     model.decoder.output.weight.data[0, 0] = 1e6
     save_checkpoint(model, tmp_path / "large")
-    with pytest.raises(pr.InputError, match=r"large does not fit into fp16: .*weight.* has values up to 1e\+06.* in fp32$"):
+    with pytest.raises(pr.InputError, match=r"large does not fit into fp16: .*weight.* has values up to 1.*in fp32$"):
         export_bundle(task="flow", checkpoint=tmp_path / "large", output=tmp_path / "bundle", precision="fp16")
     assert not (tmp_path / "bundle").exists()
 

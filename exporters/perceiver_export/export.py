@@ -50,15 +50,16 @@ GRAPHS: dict[str, Callable[..., list[GraphSpec]]] = {
 PASSES: dict[str, Callable[[ir.Model], int]] = {
     "absorb_keys": absorb_keys,
     "absorb_queries": absorb_queries,
-    "fold_expanded": fold_expanded,
     "absorb_last": absorb_last,
 }
-# the same, into operators of ONNX Runtime's own, in float32, after attentions were lowered and layers quantized
+# after attentions were lowered, for which TensorRT pads the layers that make queries
+FOLDS: dict[str, Callable[[ir.Model], int]] = {"fold_expanded": fold_expanded}
+# into operators of ONNX Runtime's own, in float32, after layers were quantized
 FUSIONS: dict[str, Callable[[ir.Model], int]] = {
     "fuse_gelu": fuse_gelu,
     "fuse_biases": fuse_biases,
 }
-ALL_PASSES = (*PASSES, *FUSIONS)
+ALL_PASSES = (*PASSES, *FOLDS, *FUSIONS)
 
 
 class ExportedGraphs(NamedTuple):
@@ -124,8 +125,9 @@ def export_graphs(
             lower_attention_ort(graph, attention_shapes(spec, {**lowering.sizes, "B": 1}), budget=lowering.memory_budget)
             if lowering.precision == "int8":
                 applied[spec.name]["quantize"] = quantize(graph)
-            if lowering.precision in ("fp32", "int8"):
-                applied[spec.name] |= {name: FUSIONS[name](graph) for name in FUSIONS if name in lowering.passes}
+        applied[spec.name] |= {name: FOLDS[name](graph) for name in FOLDS if name in lowering.passes}
+        if lowering.target == "ort" and lowering.precision in ("fp32", "int8"):
+            applied[spec.name] |= {name: FUSIONS[name](graph) for name in FUSIONS if name in lowering.passes}
         share_initializers(graph)
         name_by_module(graph)
         if lowering.precision in LOWER:

@@ -2,7 +2,8 @@
 
 The tracer repeats a stored table over the batch (Expand), or picks rows of it (Gather), before the first layers see it, which
 hides that they depend on nothing else. A LayerNormalization, a product with a stored matrix, or a sum with a stored vector,
-applied to such a table, becomes a stored table, repeated or picked from. Exact up to rounding; computed in float64.
+applied to such a table, becomes a stored table, repeated or picked from; a product only where that stores no more than before.
+Exact up to rounding; computed in float64.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def _value(node: ir.Node, source: ir.Node) -> NDArray[np.float64] | None:
         return result
     if node.op_type == "MatMul" and others[0].ndim == 2:
         product: NDArray[np.float64] = x @ others[0]
-        return product
+        return product if source.op_type == "Expand" or product.size <= x.size + others[0].size else None
     if node.op_type == "Add" and others[0].ndim <= 1:
         total: NDArray[np.float64] = x + others[0]
         return total
