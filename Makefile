@@ -1,5 +1,5 @@
 # make demo   see every task: text and pictures
-# make test   ruff, mypy, pytest
+# make test   ruff, mypy, pytest; make test-all: what takes longer too; make test-aarch64: emulated, on Debian
 # Both set up .venv on their own. Another Python: make PYTHON=python3.12 demo
 
 PYTHON ?= python3
@@ -11,7 +11,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 TENSORRT_RTX = tensorrt_rtx_cu13_libs==1.7.1.116 tensorrt_rtx_cu13_bindings==1.7.1.116
 SETUP_FILES = constraints.txt pyproject.toml runtime/pyproject.toml
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all test-aarch64 lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m perceiver_deploy.demo $(DEMO)
@@ -21,6 +21,15 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest $(PARALLEL)
+
+# the golden bundle and a small one of every task give their known answers on an emulated Jetson-like CPU
+test-aarch64: $(VENV)/.test
+	test -x build/aarch64/qemu || tests/aarch64/emulated.sh setup
+	tests/aarch64/emulated.sh python -m perceiver_runtime verify tests/data/golden-1.0/flow
+	for task in flow fill-mask text-classification image-classification multimodal features; do \
+	  $(BIN)/perceiver-export --task $$task -o build/aarch64/$$task --force || exit 1; \
+	  tests/aarch64/emulated.sh python -m perceiver_runtime verify build/aarch64/$$task || exit 1; \
+	done
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
