@@ -1,7 +1,9 @@
-"""The work of a benchmark on a bundle's graphs, in a process that never imports torch."""
+"""The work of a benchmark on a bundle's graphs, and its time, in a process that never imports torch."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,3 +54,15 @@ class BundleRun:
             positions = output_positions(places[start : start + chunk], (clip.frames, *clip.frame_size))[None]
             parts.append(graphs["decode_video"].run({"latents": latents, "query_positions": positions})[0][0])
         return np.concatenate(parts)
+
+
+def measure(call: Callable[[], Any], *, runs: int, warm_up: int) -> dict[str, float]:
+    """Median and p99 seconds of a call that has finished when it returns."""
+    for _ in range(warm_up):
+        call()
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return {"median": float(np.median(seconds)), "p99": float(np.percentile(seconds, 99))}

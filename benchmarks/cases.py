@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +69,3 @@ def torch_answer(task: str, model: nn.Module, given: dict[str, Tensor]) -> Tenso
     pixels, patches = (torch.arange(len(each), device=given["video"].device) for each in (places, range(16)))
     video: Tensor = model(given["video"], given["audio"], pixels=pixels, patches=patches).rgb
     return video.flatten(0, -2)
-
-
-def measure(call: Callable[[], Any], *, runs: int, warm_up: int) -> dict[str, float]:
-    """Median and p99 seconds of a call that has finished when it returns."""
-    for _ in range(warm_up):
-        call()
-    seconds = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return {"median": float(np.median(seconds)), "p99": float(np.percentile(seconds, 99))}

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from bundle_run import BundleRun
-from cases import CHECKPOINTS, SHIPPED, make_inputs, measure, save_random, torch_answer
+from bundle_run import BundleRun, measure
+from cases import CHECKPOINTS, SHIPPED, make_inputs, save_random, torch_answer
 
 import perceiver_io as pio
 from perceiver_deploy import export_bundle

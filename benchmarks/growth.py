@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,8 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from bundle_run import measure
 
 from perceiver_runtime.bundle import open_bundle
 from perceiver_runtime.commands.bench import peak_memory
@@ -84,13 +84,8 @@ def one_point(kind: str, bundle: Path, size: int, runs: int) -> dict[str, float]
     """In a process of its own."""
     call = call_on(kind, bundle, size)
     before = peak_memory() or 0
-    call()
-    seconds = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return {"seconds": statistics.median(seconds), "bytes": (peak_memory() or 0) - before}
+    seconds = measure(call, runs=runs, warm_up=1)["median"]
+    return {"seconds": seconds, "bytes": (peak_memory() or 0) - before}
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:

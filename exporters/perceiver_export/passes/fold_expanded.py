@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from perceiver_export.passes.patterns import is_stored, stored, substitute
+from perceiver_export.passes.patterns import drop_unread, is_stored, stored, substitute
 
 
 def fold_expanded(model: ir.Model) -> int:
@@ -94,5 +94,4 @@ def _remove_unread(model: ir.Model) -> None:
     for node in reversed(list(model.graph)):
         if not any(output.uses() or output.is_graph_output() for output in node.outputs):
             model.graph.remove(node, safe=True)
-    for name in [name for name, value in model.graph.initializers.items() if not value.uses()]:
-        del model.graph.initializers[name]
+    drop_unread(model.graph)

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from perceiver_export.passes.name_by_module import module_of
-from perceiver_export.passes.patterns import Linear, is_stored, linear_at
+from perceiver_export.passes.patterns import Linear, drop_unread, is_stored, linear_at
 
 MIN_CHANNELS = 32  # on both sides; a smaller layer has little to gain
 _SELF_ATTENTION = "self_attention"  # the name of the reference's list of such layers
@@ -50,8 +50,7 @@ def quantize(model: ir.Model) -> int:
         )
         result.name = name
         count += 1
-    for name in [name for name, value in graph.initializers.items() if not value.uses()]:
-        del graph.initializers[name]
+    drop_unread(graph)
     if count:
         model.opset_imports["com.microsoft"] = 1
     return count
