@@ -1,7 +1,8 @@
-"""What runs a bundle's graphs: ONNX Runtime on a CPU or GPU, or TensorRT. The rules for which are here.
+"""What runs a bundle's graphs: ONNX Runtime on a CPU or GPU, TensorRT, or OpenVINO. The rules for which are here.
 
 `auto` is TensorRT for a bundle made for it where TensorRT finds a GPU, else CUDA where this ONNX Runtime has it and it starts,
-else the CPU. A device that is named is used, or an error says why it cannot be: nothing else is taken in its place.
+else the CPU with ONNX Runtime; OpenVINO is taken only where it is named. A device that is named is used, or an error says why
+it cannot be: nothing else is taken in its place.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.errors import BackendError, UsageError
 from perceiver_runtime.manifest import GraphEntry
 from perceiver_runtime.onnx_backend import OnnxGraph, choose_providers
+from perceiver_runtime.openvino_backend import OpenVinoGraph
 from perceiver_runtime.tensorrt.backend import missing, open_engines
 
-DEVICES = ("auto", "cpu", "cuda", "tensorrt", "ort-tensorrt")
+OPENVINO = ("openvino", "openvino-bf16")
+DEVICES = ("auto", "cpu", "cuda", "tensorrt", "ort-tensorrt", *OPENVINO)
 
 
 class Graph(Protocol):
@@ -45,10 +48,15 @@ def open_graphs(bundle: Bundle, names: Sequence[str], *, device: str = "auto", t
         raise UsageError(f"unknown device {device!r}; available: {', '.join(DEVICES)}")
     if device == "tensorrt" or (device == "auto" and bundle.manifest.target == "tensorrt" and not missing()):
         return dict(open_engines(bundle, names))
-    if bundle.manifest.precision == "bf16" and choose_providers(device)[0] == "CPUExecutionProvider":
+    precision = bundle.manifest.precision
+    if precision == "bf16" and (device in OPENVINO or choose_providers(device)[0] == "CPUExecutionProvider"):
         raise BackendError(f"{bundle.folder} is in bfloat16, which no CPU runs: use TensorRT, or export it with --fp16")
     graphs: dict[str, Graph] = {}
     for name in names:
         entry = bundle.manifest.graphs[name]
-        graphs[name] = OnnxGraph(bundle.path(entry.file), entry, device=device, threads=threads)
+        path = bundle.path(entry.file)
+        if device in OPENVINO:
+            graphs[name] = OpenVinoGraph(path, entry, device=device, precision=precision, threads=threads)
+        else:
+            graphs[name] = OnnxGraph(path, entry, device=device, threads=threads)
     return graphs

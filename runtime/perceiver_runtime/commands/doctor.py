@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from perceiver_runtime.backends import DEVICES
+from perceiver_runtime.backends import DEVICES, OPENVINO
 from perceiver_runtime.bundle import Bundle, open_bundle
 from perceiver_runtime.cuda import cuda, gpu_name
 from perceiver_runtime.errors import PerceiverError
 from perceiver_runtime.known_answer import FILE, Sample, check_known_answer, tolerances
 from perceiver_runtime.loading import check_task, open_pipeline
 from perceiver_runtime.onnx_backend import available_cores, choose_providers, onnxruntime
+from perceiver_runtime.openvino_backend import check_processor, openvino
 from perceiver_runtime.pipeline import Placement
 from perceiver_runtime.tensorrt.backend import check_target, missing
 from perceiver_runtime.tensorrt.library import tensorrt
@@ -57,6 +58,7 @@ def machine() -> dict[str, str]:
         "jetson": first_line(TEGRA_RELEASE) or "no",
         "power mode": power_mode(),
         "onnxruntime": _or_why(lambda: f"{onnxruntime().__version__}, {', '.join(onnxruntime().get_available_providers())}"),
+        "openvino": _or_why(lambda: openvino().__version__),
         "driver": first_line(DRIVER_VERSION) or "no NVIDIA driver found",
         "cuda": _or_why(lambda: f"{cuda().version}, driver up to {cuda().driver_version}, {cuda().path}"),
         "gpu": _or_why(_gpu),
@@ -92,8 +94,11 @@ def why_not(bundle: Bundle, device: str) -> str:
         if device == "tensorrt":
             check_target(bundle)
             return missing()
-        if bundle.manifest.precision == "bf16" and device == "cpu":
-            return "no CPU runs bfloat16"
+        if bundle.manifest.precision == "bf16" and device in ("cpu", *OPENVINO):
+            return "no CPU runs a bfloat16 bundle"
+        if device in OPENVINO:
+            check_processor(device)
+            return ""
         choose_providers(device)
     except PerceiverError as error:
         return str(error)

@@ -1,0 +1,106 @@
+"""Bundles on OpenVINO's CPU plugin: the known answer of every task, in float32, bfloat16 and int8."""
+
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from published import real_frames
+
+import perceiver_runtime as pr
+from perceiver_deploy import export_bundle
+from perceiver_runtime import openvino_backend
+from perceiver_runtime.backends import OPENVINO
+from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.commands.main import main
+from perceiver_runtime.known_answer import FILE, Sample, check_known_answer, tolerances
+from perceiver_runtime.loading import open_pipeline
+from perceiver_runtime.pipeline import Placement
+
+pytest.importorskip("openvino", reason="OpenVINO is not here")
+TASKS = ["flow", "fill-mask", "text-classification", "image-classification", "multimodal", "features"]
+
+
+def has_bfloat16() -> bool:
+    core = openvino_backend.openvino().Core()
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def error(folder: Path, device: str) -> float:
+    """The known answer's largest error, as a share of what is allowed for it."""
+    bundle = open_bundle(folder)
+    with open_pipeline(bundle, Placement(device)) as pipeline:
+        found = check_known_answer(pipeline, Sample.read(bundle.path(FILE)), tolerances(bundle.manifest))
+        assert pipeline.provider.startswith("OpenVINO")
+    return max(each["max_error"] / each["tolerance"] for each in found["outputs"].values())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task(task: str, tmp_path: Path) -> None:
+    output = tmp_path / task
+    export_bundle(task=task, output=output)
+    assert error(output, "openvino") < 0.1
+    if has_bfloat16():
+        assert 1e-3 < error(output, "openvino-bf16") <= 1
+
+
+def test_int8(tmp_path: Path) -> None:
+    """Nearer to float32 than on ONNX Runtime: activations have a scale for each group, not one for all."""
+    output = tmp_path / "mask"
+    export_bundle(task="fill-mask", precision="int8", output=output)
+    text = "A bird that lives near the[MASK*4]"
+    sample = Sample.read(output / FILE)
+    errors = {}
+    for device in ("cpu", *(OPENVINO if has_bfloat16() else OPENVINO[:1])):
+        with pr.load(output, device=device) as mlm:
+            errors[device] = np.abs(mlm.known_answer(sample.inputs)["logits"] - sample.outputs["logits"]).max()
+            assert len(mlm(text, top_k=1)[0].candidates[0].text) == 4
+    assert 1e-3 < errors["openvino"] < errors["cpu"]
+
+
+def test_positions_stay_float32(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the model of sines the answer is noise, so the one above cannot pass by luck."""
+    if not has_bfloat16():
+        pytest.skip("this processor has no bfloat16")
+    monkeypatch.setattr(openvino_backend, "_cut_waves", lambda library, model: [])
+    with pytest.raises(pr.VerificationError, match=r"OpenVINO .* bf16 is not right"):
+        error(small_bundle, "openvino-bf16")
+
+
+def test_threads_share_a_pipeline(small_bundle: Path) -> None:
+    frames = real_frames(60, 90)
+    points = np.array([[10, 10], [60, 40]])
+    with pr.load(small_bundle, device="openvino") as pipeline:
+        expected = pipeline.at(*frames, points)
+        found: list[np.ndarray] = []
+        threads = [threading.Thread(target=lambda: found.append(pipeline.at(*frames, points))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 4
+        for each in found:
+            np.testing.assert_array_equal(each, expected)
+    with pytest.raises(pr.BackendError, match="this pipeline was closed"):
+        pipeline.at(*frames, points)
+
+
+def test_a_processor_without_bfloat16(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Core:
+        def get_property(self, *_: str) -> list[str]:
+            return ["FP32", "INT8"]
+
+    library = openvino_backend.openvino()
+    monkeypatch.setattr(library, "Core", Core)
+    with pytest.raises(pr.BackendError, match="this processor has no bfloat16: use device='openvino'"):
+        pr.load(small_bundle, device="openvino-bf16")
+
+
+def test_without_openvino(small_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "openvino.frontend.onnx", None)
+    assert main(["run", str(small_bundle), "--sample", "--device", "openvino"]) == 5
+    assert "OpenVINO cannot be imported" in (said := capsys.readouterr().err)
+    assert "pip install openvino, or use device='cpu'" in said
+    assert main(["doctor", str(small_bundle)]) == 0
+    assert "openvino           no: OpenVINO cannot be imported" in capsys.readouterr().out
