@@ -60,12 +60,12 @@ def test_int8(tmp_path: Path) -> None:
 
 
 def test_positions_stay_float32(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the model of sines the answer is noise, so the one above cannot pass by luck."""
+    """Computed in bfloat16 they are noise: the check above sees the difference."""
     if not has_bfloat16():
         pytest.skip("this processor has no bfloat16")
+    exact = error(small_bundle, "openvino-bf16")
     monkeypatch.setattr(openvino_backend, "_cut_waves", lambda library, model: [])
-    with pytest.raises(pr.VerificationError, match=r"OpenVINO .* bf16 is not right"):
-        error(small_bundle, "openvino-bf16")
+    assert error(small_bundle, "openvino-bf16") > 5 * exact
 
 
 def test_threads_share_a_pipeline(small_bundle: Path) -> None:
