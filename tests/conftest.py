@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from published import PUBLISHED, TINY, save_random_checkpoint
 from transformers import PerceiverForOpticalFlow
 
@@ -45,11 +48,27 @@ def tiny_bundle(tiny: HuggingFace, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped checkpoint, exported. Do not change it: copy it."""
-    output = tmp_path_factory.mktemp("bundles") / "small"
-    export_bundle(task="flow", output=output)
-    return output
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A shipped checkpoint's bundle, by task and options: exported once for all processes. Do not change it: copy it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # that of all workers
+
+    def bundle(task: str, **options: str) -> Path:
+        output = folder / "shipped" / "-".join([task, *options.values()])
+        output.parent.mkdir(exist_ok=True)
+        with FileLock(output.with_name(f"{output.name}.lock")):
+            if not output.exists():
+                export_bundle(task=task, output=output, **options)  # type: ignore[arg-type]
+        return output
+
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def small_bundle(shipped: Callable[..., Path]) -> Path:
+    """The shipped flow checkpoint, exported. Do not change it: copy it."""
+    return shipped("flow")
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ from perceiver_runtime.image_classification import ImageClassificationPipeline
 from perceiver_runtime.image_files import read_image
 from perceiver_runtime.loading import load
 from perceiver_runtime.multimodal import MultimodalPipeline, Reconstruction
+from perceiver_runtime.serving.client import connect
 from perceiver_runtime.text_classification import TextClassificationPipeline
 from perceiver_runtime.version import __version__
 from perceiver_runtime.video_files import read_video, write_video
@@ -50,6 +51,7 @@ __all__ = [
     "UsageError",
     "VerificationError",
     "__version__",
+    "connect",
     "flow_to_image",
     "load",
     "read_flo",

@@ -42,8 +42,8 @@ class Bundle:
         return path
 
 
-def open_bundle(folder: str | Path) -> Bundle:
-    """Check a bundle from end to end and return it.
+def open_bundle(folder: str | Path, *, partial: bool = False) -> Bundle:
+    """Check a bundle from end to end and return it. With `partial` files may be left out of it, to run its graphs elsewhere.
 
     Raises `InputError` where there is no bundle, `IntegrityError` where there is one that cannot be trusted.
     """
@@ -58,7 +58,8 @@ def open_bundle(folder: str | Path) -> Bundle:
     found = set(os.listdir(folder))
     if found - listed:
         raise IntegrityError(f"{folder} holds {sorted(found - listed)}, which its manifest does not list: remove or copy again")
-    states = {entry.path: _check(folder, entry, manifest) for entry in manifest.files}
+    expected = [entry for entry in manifest.files if entry.path in found or not partial]
+    states = {entry.path: _check(folder, entry, manifest) for entry in expected}
     return Bundle(folder, manifest, hashlib.sha256(text).hexdigest(), states)
 
 

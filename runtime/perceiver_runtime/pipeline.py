@@ -33,11 +33,16 @@ def silent(done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where graphs run, with how many threads, and in how many bytes: see `perceiver_runtime.load`."""
+    """Where graphs run, with how many threads, and in how many bytes: see `perceiver_runtime.load`.
+
+    With an `opener` they are elsewhere, and take `max_batch` inputs at most.
+    """
 
     device: str = "auto"
     threads: int | None = None
     max_memory: int | None = None
+    opener: Callable[[Bundle, Sequence[str]], Mapping[str, Graph]] | None = None
+    max_batch: int | None = None
 
 
 class Pipeline(ABC):
@@ -56,15 +61,19 @@ class Pipeline(ABC):
         self._largest_batch = self.manifest.ranges["B"].max if "B" in self.manifest.ranges else 1
         if placement.max_memory is not None:
             self._largest_batch = MemoryPlan.of(self.manifest).batch(placement.max_memory, self._largest_batch)
-        self.graphs: dict[str, Graph] = open_graphs(
-            bundle, self.graph_names, device=placement.device, threads=placement.threads
+        if placement.max_batch is not None:
+            self._largest_batch = min(self._largest_batch, placement.max_batch)
+        self.graphs: dict[str, Graph] = (
+            open_graphs(bundle, self.graph_names, device=placement.device, threads=placement.threads)
+            if placement.opener is None
+            else dict(placement.opener(bundle, self.graph_names))
         )
-        for entry in bundle.manifest.files:  # nothing that was hashed may have changed while sessions opened
-            bundle.path(entry.path)
+        for name in bundle.states:  # nothing that was hashed may have changed while sessions opened
+            bundle.path(name)
 
     @property
     def provider(self) -> str:
-        """What runs the graphs: an execution provider of ONNX Runtime, or TensorRT with its version."""
+        """What runs the graphs: an execution provider of ONNX Runtime, or TensorRT or OpenVINO with its version, a server."""
         return self.graphs[self.graph_names[0]].provider
 
     def batches(self, items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -1,4 +1,4 @@
-"""`perceiver run | inspect | verify | build | bench | doctor`: what a user types on the device.
+"""`perceiver run | inspect | verify | build | bench | doctor | triton`: what a user types on the device.
 
 Results go to stdout (as one JSON object with `--json`), progress and hints to stderr. Exit codes: 0 ok, 1 bad input, 2
 usage, 3 verification failed, 4 integrity refused, 5 something missing on this machine.
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from perceiver_runtime import __version__
-from perceiver_runtime.commands import bench, build, doctor, inspect, run, verify
+from perceiver_runtime.commands import bench, build, doctor, inspect, run, triton, verify
 from perceiver_runtime.errors import PerceiverError
 
 
@@ -32,6 +32,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     build.add_parser(commands)
     bench.add_parser(commands)
     doctor.add_parser(commands)
+    triton.add_parser(commands)
     return parser
 
 

@@ -1,0 +1,244 @@
+"""Pipelines whose graphs run on a server: pre- and post-processing here in numpy, encode and decode there.
+
+Speaks the Open Inference Protocol over gRPC, with tritonclient, so to Triton, KServe and others. Of a repository that
+`perceiver triton` wrote, the version that has this very bundle is used, and encode and decode are of one version. Latents come
+back once for each input and go with each chunk of queries. A call that meets a lost connection, a worker that died or a version
+that went is tried once more; graphs have no state, so that is safe.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perceiver_runtime.arrays import Tensor, on_host
+from perceiver_runtime.bundle import Bundle, open_bundle
+from perceiver_runtime.errors import BackendError, UsageError
+from perceiver_runtime.loading import open_pipeline
+from perceiver_runtime.manifest import GraphEntry
+from perceiver_runtime.pipeline import Placement
+from perceiver_runtime.serving.model_config import BUNDLE_KEY
+
+_TYPES = {"float32": "FP32", "int64": "INT64"}
+_PAUSE = 0.5  # seconds before the second try
+_GONE = ("UNAVAILABLE", "INTERNAL", "NOT_FOUND")  # status codes, and what servers say of workers and versions that went
+_GONE_TEXTS = ("stub process", "is not ready", "not found", "unloaded", "failed to process the request")
+
+
+def connect(
+    address: str,
+    *,
+    bundle: str | Path,
+    name: str | None = None,
+    timeout: float = 60.0,
+    tls: bool = False,
+    task: str | None = None,
+) -> Any:
+    """The pipeline of a bundle whose graphs run on the server at `address`, "host:port" of its gRPC service.
+
+    `bundle` is the folder: its manifest and labels are used here, graphs and weights may be left out of it. `name` begins the
+    models' names there, by default the folder's. A request that takes longer than `timeout` seconds is an error. Objects and
+    calls are those of `perceiver_runtime.load`. Raises `InputError`, `UsageError`, `IntegrityError`, `BackendError`.
+
+    >>> with perceiver_runtime.connect("server:8001", bundle="flow") as flow:
+    ...     field = flow(frame1, frame2)
+    """
+    if not timeout > 0:
+        raise UsageError(f"timeout is {timeout}: give seconds, more than 0")
+    opened = open_bundle(bundle, partial=True)
+    server = _Server(address, name or opened.folder.absolute().name, opened, timeout, tls)
+    try:
+        return open_pipeline(opened, Placement(opener=server.graphs, max_batch=server.max_batch()), task=task)
+    except BaseException:
+        server.close()
+        raise
+
+
+@dataclass
+class _Server:
+    """Where the models are, and the clients to ask them with: one for each thread."""
+
+    address: str
+    name: str
+    bundle: Bundle
+    timeout: float
+    tls: bool
+    _version: str = ""
+    _clients: list[Any] = field(default_factory=list)
+    _local: threading.local = field(default_factory=threading.local)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _open: int = 0
+
+    def graphs(self, bundle: Bundle, names: Sequence[str]) -> dict[str, RemoteGraph]:
+        """The graphs, as pipelines know them."""
+        self._open = len(names)
+        return {name: RemoteGraph(self, name, bundle.manifest.graphs[name]) for name in names}
+
+    def model(self, graph: str) -> str:
+        """A graph's model there."""
+        return f"{self.name}_{graph}"
+
+    def max_batch(self) -> int | None:
+        """The largest batch there; also finds the version. Raises `BackendError`."""
+        config = self._configuration()
+        if config is None:
+            return None
+        self._version = self._find(config)
+        return max(1, int(config.max_batch_size))
+
+    def find_version(self) -> None:
+        """Look again which version has this bundle."""
+        config = self._configuration()
+        if config is not None:
+            self._version = self._find(config)
+
+    def _configuration(self) -> Any:
+        """Of `encode`; None where the server has no such service. Raises `BackendError`."""
+        model = self.model("encode")
+        try:
+            return self.client().get_model_config(model, client_timeout=self.timeout).config
+        except Exception as error:
+            if "UNIMPLEMENTED" in _status(error):
+                return None
+            raise self.failure(model, error) from error
+
+    def _find(self, config: Any) -> str:
+        sums = {key: entry.string_value for key, entry in config.parameters.items() if key.startswith(BUNDLE_KEY)}
+        own = [int(key[len(BUNDLE_KEY) :]) for key, value in sums.items() if value == self.bundle.manifest_sha256]
+        if sums and not own:
+            there = ", ".join(f"version {key[len(BUNDLE_KEY) :]} {value[:12]}…" for key, value in sums.items())
+            raise BackendError(
+                f"{self.address} serves other bundles as {self.name} ({there}) than this one, "
+                f"{self.bundle.manifest_sha256[:12]}…: give the bundle that is served, or add this one with perceiver triton"
+            )
+        ready = [version for version in sorted(own, reverse=True) if self._is_ready(str(version))]
+        return str(ready[0]) if ready else str(max(own)) if own else ""
+
+    def _is_ready(self, version: str) -> bool:
+        client, graphs = self.client(), [graph for graph in self.bundle.manifest.graphs if graph != "model"]
+        try:
+            return all(client.is_model_ready(self.model(graph), version, client_timeout=self.timeout) for graph in graphs)
+        except Exception:
+            return False  # as good as not ready; whatever it is, asking the model will say it
+
+    def client(self) -> Any:
+        """The thread's own."""
+        if not hasattr(self._local, "client"):
+            client = tritonclient().InferenceServerClient(self.address, ssl=self.tls)
+            self._local.client = client
+            with self._lock:
+                self._clients.append(client)
+        return self._local.client
+
+    def infer(self, graph: str, inputs: list[Any], outputs: list[Any]) -> Any:
+        """A model's answer, tried twice. Raises `BackendError`."""
+        model, deadline = self.model(graph), time.monotonic() + self.timeout
+        try:
+            return self._try(model, inputs, outputs, self.timeout)
+        except Exception as error:
+            if not _is_gone(error) or time.monotonic() + _PAUSE >= deadline:
+                raise self.failure(model, error) from error
+        time.sleep(_PAUSE)
+        self.find_version()
+        try:
+            return self._try(model, inputs, outputs, max(0.1, deadline - time.monotonic()))
+        except Exception as error:
+            raise self.failure(model, error) from error
+
+    def _try(self, model: str, inputs: list[Any], outputs: list[Any], seconds: float) -> Any:
+        return self.client().infer(model, inputs, model_version=self._version, outputs=outputs, client_timeout=seconds)
+
+    def failure(self, model: str, error: Exception) -> BackendError:
+        """What to tell the user."""
+        status = _status(error)
+        if "DEADLINE" in status:
+            return BackendError(f"{self.address} did not answer for {model} within {self.timeout:g} s: give a longer timeout")
+        if "UNAVAILABLE" in status and "odel" not in str(error):
+            return BackendError(f"{self.address} cannot be reached: is the server up, and is this its gRPC port?")
+        return BackendError(f"{self.address} failed on {model}: {_first_line(error)}")
+
+    def release(self) -> None:
+        """A graph was closed; the last one closes the connections."""
+        with self._lock:
+            self._open -= 1
+            if self._open:
+                return
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            clients, self._clients = self._clients, []
+        for client in clients:
+            client.close()
+
+
+class RemoteGraph:
+    """A graph on a server: `perceiver_runtime.backends.Graph`. Threads may share it."""
+
+    def __init__(self, server: _Server, name: str, entry: GraphEntry) -> None:
+        self.name, self.entry, self.provider = name, entry, f"the server {server.address}"
+        self._server, self._closed = server, False
+
+    def run(self, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
+        """The outputs in order. Raises `BackendError`, for NaN or infinity too."""
+        if self._closed:
+            raise BackendError(f"{self.name} cannot run: this pipeline was closed: connect again")
+        library, given = tritonclient(), []
+        for spec in self.entry.inputs:
+            array = np.ascontiguousarray(on_host(inputs[spec.name]), spec.dtype)
+            tensor = library.InferInput(spec.name, list(array.shape), _TYPES[spec.dtype])
+            tensor.set_data_from_numpy(array)
+            given.append(tensor)
+        wanted = [library.InferRequestedOutput(spec.name) for spec in self.entry.outputs]
+        answer = self._server.infer(self.name, given, wanted)
+        outputs = []
+        for spec in self.entry.outputs:
+            output = answer.as_numpy(spec.name)
+            if output is None or output.dtype != np.float32:
+                raise BackendError(f"{self._server.address} gave no float32 output {spec.name} for {self.name}")
+            if not np.isfinite(output).all():
+                raise BackendError(f"{self.name} gave NaN or infinity in its output {spec.name}")
+            outputs.append(output)
+        return outputs
+
+    def run_kept(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """The outputs, here: the protocol has nothing that stays there."""
+        return list(self.run(inputs))
+
+    def close(self) -> None:
+        """No more calls; the connections go with the last graph."""
+        if not self._closed:
+            self._closed = True
+            self._server.release()
+
+
+def _status(error: Exception) -> str:
+    status = getattr(error, "status", None)
+    return str(status() if callable(status) else "")
+
+
+def _is_gone(error: Exception) -> bool:
+    text = str(error).lower()
+    return any(code in _status(error) for code in _GONE) or any(part in text for part in _GONE_TEXTS)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else repr(error)
+
+
+def tritonclient() -> Any:
+    """The module. Raises `BackendError` that says how to get it."""
+    try:
+        return importlib.import_module("tritonclient.grpc")
+    except ImportError as error:
+        raise BackendError(f"tritonclient cannot be imported ({error}): pip install 'tritonclient[grpc]'") from error

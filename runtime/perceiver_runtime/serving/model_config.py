@@ -1,0 +1,96 @@
+"""A model's config.pbtxt for Triton Inference Server, as text: Triton's protobuf text format, nothing else needed.
+
+Sizes that the manifest leaves open are -1. Every graph has a batch axis, which Triton keeps apart as `max_batch_size`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from perceiver_runtime.arrays import Array
+from perceiver_runtime.manifest import TensorSpec
+
+BUNDLE_KEY = "perceiver_bundle_"  # begins a parameter's name, a version ends it: the sha256 of that version's manifest
+GRAPH_KEY = "perceiver_graph"
+DEVICE_KEY = "perceiver_device"
+THREADS_KEY = "perceiver_threads"
+KEPT_VERSIONS = 2  # while one is replaced, calls that began with it end with it
+_TYPES = {"float32": "TYPE_FP32", "int64": "TYPE_INT64"}
+_QUEUE_MICROSECONDS = 500
+
+
+@dataclass(frozen=True)
+class Step:
+    """A model of an ensemble, at one version, and the tensors it takes and gives."""
+
+    model: str
+    version: int
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One model: what it takes and gives, where and how often it runs."""
+
+    name: str
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+    max_batch: int
+    parameters: Mapping[str, str]
+    backend: str = ""  # onnxruntime or python; empty for an ensemble
+    file: str = ""  # in a version's folder
+    instances: int = 1
+    gpu: bool = False
+    tensorrt: bool = False  # ONNX Runtime's provider of that name
+    labels: Mapping[str, str] = field(default_factory=dict)  # by output: a file of names, one a line
+    warm_up: Mapping[str, Array] = field(default_factory=dict)  # inputs, of which files are in the folder warmup
+    steps: Sequence[Step] = ()
+
+    def text(self) -> str:
+        """The file's text."""
+        lines = [f"name: {_quoted(self.name)}"]
+        lines.append(f"backend: {_quoted(self.backend)}" if self.backend else 'platform: "ensemble"')
+        if self.file:
+            lines.append(f"default_model_filename: {_quoted(self.file)}")
+        lines.append(f"max_batch_size: {self.max_batch}")
+        lines += [f"input {_tensor(spec)}" for spec in self.inputs]
+        lines += [f"output {_tensor(spec, self.labels.get(spec.name, ''))}" for spec in self.outputs]
+        lines.append(f"version_policy {{ latest {{ num_versions: {KEPT_VERSIONS} }} }}")
+        if self.steps:
+            lines += ["ensemble_scheduling {", *(f"  step {_step(step)}" for step in self.steps), "}"]
+        else:
+            kind = "KIND_GPU" if self.gpu else "KIND_CPU"
+            lines.append(f"instance_group {{ kind: {kind} count: {self.instances} }}")
+            lines.append(f"dynamic_batching {{ max_queue_delay_microseconds: {_QUEUE_MICROSECONDS} }}")
+        if self.tensorrt:
+            lines.append('optimization { execution_accelerators { gpu_execution_accelerator { name: "tensorrt" } } }')
+        for key, value in self.parameters.items():
+            lines.append(f"parameters {{ key: {_quoted(key)} value {{ string_value: {_quoted(value)} }} }}")
+        if self.warm_up:
+            lines += ['model_warmup { name: "sample" batch_size: 1', *map(self._warm_up_input, self.warm_up), "}"]
+        return "\n".join(lines) + "\n"
+
+    def _warm_up_input(self, name: str) -> str:
+        array = self.warm_up[name]
+        spec = f"data_type: {_TYPES[str(array.dtype)]} dims: {list(array.shape[1:])} input_data_file: {_quoted(name)}"
+        return f"  inputs {{ key: {_quoted(name)} value {{ {spec} }} }}"
+
+
+def _tensor(spec: TensorSpec, labels: str = "") -> str:
+    dims = [size if isinstance(size, int) else -1 for size in spec.shape[1:]]
+    names = f" label_filename: {_quoted(labels)}" if labels else ""
+    return f"{{ name: {_quoted(spec.name)} data_type: {_TYPES[spec.dtype]} dims: {dims}{names} }}"
+
+
+def _step(step: Step) -> str:
+    maps = [f"input_map {{ key: {_quoted(name)} value: {_quoted(name)} }}" for name in step.inputs]
+    maps += [f"output_map {{ key: {_quoted(name)} value: {_quoted(name)} }}" for name in step.outputs]
+    return f"{{ model_name: {_quoted(step.model)} model_version: {step.version} {' '.join(maps)} }}"
+
+
+def _quoted(text: str) -> str:
+    """A string in protobuf's text format: JSON's escapes of ASCII are understood there."""
+    return json.dumps(text)

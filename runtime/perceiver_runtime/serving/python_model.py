@@ -1,0 +1,50 @@
+"""What Triton's Python backend runs: one graph of a bundle, on ONNX Runtime or OpenVINO, verified before it is used.
+
+For servers without Triton's own ONNX Runtime backend. Requests of a batch are answered one after the other, so an answer is the
+same, to the last bit, whoever else is asking.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from perceiver_runtime.backends import open_graphs
+from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.errors import PerceiverError
+from perceiver_runtime.serving.model_config import DEVICE_KEY, GRAPH_KEY, THREADS_KEY
+
+
+class TritonPythonModel:
+    """The name that Triton looks for. `initialize`, `execute` and `finalize` are called by it."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Open the graph that the model's configuration names, of the bundle beside model.py."""
+        self._utils: Any = importlib.import_module("triton_python_backend_utils")
+        parameters = json.loads(args["model_config"])["parameters"]
+        values = {key: entry["string_value"] for key, entry in parameters.items()}
+        bundle = open_bundle(Path(args["model_repository"]) / args["model_version"] / "bundle")
+        name, threads = values[GRAPH_KEY], values.get(THREADS_KEY)
+        device, count = values.get(DEVICE_KEY, "cpu"), int(threads) if threads else None
+        self._graph = open_graphs(bundle, [name], device=device, threads=count)[name]
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One answer for each request, or an error."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        utils = self._utils
+        entry = self._graph.entry
+        try:
+            given = {spec.name: utils.get_input_tensor_by_name(request, spec.name).as_numpy() for spec in entry.inputs}
+            outputs = self._graph.run(given)
+        except PerceiverError as error:
+            return utils.InferenceResponse(error=utils.TritonError(str(error)))
+        return utils.InferenceResponse([utils.Tensor(spec.name, array) for spec, array in zip(entry.outputs, outputs)])
+
+    def finalize(self) -> None:
+        """Release the graph."""
+        self._graph.close()

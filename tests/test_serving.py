@@ -1,0 +1,162 @@
+"""Model repositories against Triton's own schema and the graphs; the client where there is no server."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import perceiver_runtime as pr
+from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.commands.main import main
+from perceiver_runtime.serving.client import connect
+
+pytest.importorskip("tritonclient.grpc", reason="tritonclient is not here")
+TASKS = ["flow", "fill-mask", "image-classification", "multimodal", "features"]
+TYPES = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.INT64: "TYPE_INT64"}
+
+
+def parsed(path: Path) -> Any:
+    """A config.pbtxt by Triton's protobuf schema; a name that it does not have is an error there."""
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_configs_fit_schema_and_graphs(task: str, shipped: Callable[..., Path], tmp_path: Path) -> None:
+    from tritonclient.grpc import model_config_pb2
+
+    bundle = shipped(task)
+    assert main(["triton", str(bundle), "-o", str(tmp_path / "models"), "--instances", "2", "--max-batch", "4"]) == 0
+    manifest = open_bundle(bundle).manifest
+    for name, entry in manifest.graphs.items():
+        folder = tmp_path / "models" / f"{task}_{name}"
+        config = parsed(folder / "config.pbtxt")
+        graph = onnx.load(folder / "1" / config.default_model_filename, load_external_data=False).graph
+        assert (config.name, config.backend, config.max_batch_size) == (folder.name, "onnxruntime", 4)
+        for values, tensors in ((graph.input, config.input), (graph.output, config.output)):
+            assert [value.name for value in values] == [tensor.name for tensor in tensors]
+            for value, tensor in zip(values, tensors):
+                kind = value.type.tensor_type
+                assert model_config_pb2.DataType.Name(tensor.data_type) == TYPES[kind.elem_type]
+                sizes = [size.dim_value or -1 for size in kind.shape.dim]
+                assert list(tensor.dims) == sizes[1:]
+        assert config.instance_group[0].count == 2
+        assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_CPU
+        assert config.parameters["perceiver_bundle_1"].string_value == open_bundle(bundle).manifest_sha256
+        (warm_up,) = config.model_warmup
+        for spec in entry.inputs:
+            given = warm_up.inputs[spec.name]
+            dtype = np.dtype(spec.dtype)
+            assert (folder / "warmup" / given.input_data_file).stat().st_size == np.prod(given.dims) * dtype.itemsize
+        assert (folder / "1").is_symlink()
+        assert (folder / "1" / entry.file).samefile(bundle / entry.file)
+    assert (tmp_path / "models" / task).exists() == (task in ("fill-mask", "image-classification"))
+
+
+def test_ensemble_and_labels(shipped: Callable[..., Path], tmp_path: Path) -> None:
+    bundle = shipped("image-classification")
+    assert main(["triton", str(bundle), "-o", str(tmp_path), "--name", "digits", "--copy"]) == 0
+    config = parsed(tmp_path / "digits" / "config.pbtxt")
+    assert config.platform == "ensemble"
+    assert [(step.model_name, step.model_version) for step in config.ensemble_scheduling.step] == [
+        ("digits_encode", 1),
+        ("digits_decode", 1),
+    ]
+    assert [tensor.name for tensor in config.input] == ["pixel_values"]
+    assert config.output[0].label_filename == "labels.txt"
+    assert (tmp_path / "digits" / "labels.txt").read_text().splitlines() == [str(digit) for digit in range(10)]
+    assert (tmp_path / "digits" / "1").is_dir()
+    files = sorted(path.name for path in (tmp_path / "digits_decode" / "1").iterdir())
+    assert files == ["decode.onnx", "weights.safetensors"]
+    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize(("device", "gpu", "accelerator"), [("cuda", True, []), ("tensorrt", True, ["tensorrt"])])
+def test_gpu_variants(device: str, gpu: bool, accelerator: list[str], shipped: Callable[..., Path], tmp_path: Path) -> None:
+    from tritonclient.grpc import model_config_pb2
+
+    assert main(["triton", str(shipped("flow")), "-o", str(tmp_path), "--name", "flow", "--device", device]) == 0
+    config = parsed(tmp_path / "flow_decode" / "config.pbtxt")
+    assert (config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU) == gpu
+    assert [each.name for each in config.optimization.execution_accelerators.gpu_execution_accelerator] == accelerator
+
+
+def test_versions(shipped: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each call adds one; the config knows the bundles of those that are there, and keeps two running."""
+    first, second = shipped("image-classification"), shipped("image-classification", precision="int8")
+    command = ["-o", str(tmp_path), "--name", "digits"]
+    assert main(["triton", str(first), *command]) == 0
+    assert main(["triton", str(second), *command]) == 0
+    config = parsed(tmp_path / "digits_encode" / "config.pbtxt")
+    assert config.version_policy.latest.num_versions == 2
+    assert {key: value.string_value for key, value in config.parameters.items()} == {
+        "perceiver_bundle_1": open_bundle(first).manifest_sha256,
+        "perceiver_bundle_2": open_bundle(second).manifest_sha256,
+    }
+    (tmp_path / "digits_encode" / "1").unlink()
+    assert main(["triton", str(second), *command]) == 0
+    assert list(parsed(tmp_path / "digits_encode" / "config.pbtxt").parameters) == ["perceiver_bundle_2", "perceiver_bundle_3"]
+    capsys.readouterr()
+    assert main(["triton", str(second), *command, "--version", "2"]) == 1
+    assert "has a version 2: give another --version, or remove it" in capsys.readouterr().err
+
+
+def test_only_what_is_right_is_written(
+    shipped: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(shipped("image-classification"), bundle)
+    weights = bytearray((bundle / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (bundle / "weights.safetensors").write_bytes(weights)
+    assert main(["triton", str(bundle), "-o", str(tmp_path / "models")]) == 4
+    assert "weights.safetensors is damaged" in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--name", "a/b"], "'a/b' is no name for a model"),
+        (["--name", "../x"], "is no name for a model"),
+        (["--device", "tensorrt", "--backend", "python"], "leave out --backend, or --device tensorrt"),
+    ],
+)
+def test_usage(
+    arguments: list[str], message: str, shipped: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["triton", str(shipped("flow")), "-o", str(tmp_path / "models"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
+
+
+def test_no_server(small_bundle: Path) -> None:
+    with pytest.raises(pr.BackendError, match=r"127.0.0.1:9 cannot be reached: is the server up"):
+        connect("127.0.0.1:9", bundle=small_bundle, timeout=2)
+    with pytest.raises(pr.UsageError, match="timeout is 0: give seconds, more than 0"):
+        connect("127.0.0.1:9", bundle=small_bundle, timeout=0)
+
+
+def test_without_tritonclient(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tritonclient.grpc", None)
+    with pytest.raises(pr.BackendError, match=r"pip install 'tritonclient\[grpc\]'"):
+        connect("127.0.0.1:9", bundle=small_bundle)
+
+
+def test_a_client_needs_no_weights(small_bundle: Path, tmp_path: Path) -> None:
+    for name in ("manifest.json", "README.md"):
+        shutil.copy(small_bundle / name, tmp_path / name)
+    assert set(open_bundle(tmp_path, partial=True).states) == {"README.md"}
+    with pytest.raises(pr.IntegrityError, match="is missing, unreadable or a link"):
+        open_bundle(tmp_path)
+    os.symlink("/etc/hostname", tmp_path / "encode.onnx")
+    with pytest.raises(pr.IntegrityError, match=r"encode.onnx is missing, unreadable or a link"):
+        open_bundle(tmp_path, partial=True)

@@ -1,0 +1,163 @@
+"""A real Triton server and `connect`: answers equal to local ones to the last bit, whatever happens meanwhile."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from triton_server import Triton, make_environment, serve
+
+import perceiver_runtime as pr
+from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.known_answer import FILE, Sample
+from perceiver_runtime.serving.repository import RepositoryOptions, write_repository
+
+pytest.importorskip("tritonclient.grpc", reason="tritonclient is not here")
+TASKS = ["flow", "fill-mask", "text-classification", "image-classification", "multimodal", "features"]
+PYTHON = RepositoryOptions(backend="python", threads=1)
+
+
+@pytest.fixture(scope="module")
+def bundles(shipped: Callable[..., Path]) -> dict[str, Path]:
+    return {task: shipped(task) for task in TASKS}
+
+
+@pytest.fixture(scope="module")
+def repository(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("triton") / "models"
+    for task, bundle in bundles.items():
+        options = PYTHON if task != "image-classification" else RepositoryOptions(backend="python", threads=1, copy=True)
+        write_repository(open_bundle(bundle), folder, task, options)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    python = make_environment(tmp_path_factory.mktemp("environment") / "triton")
+    with serve(python, repository, tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+def known_answer(pipeline: Any, bundle: Path) -> dict[str, np.ndarray]:
+    answer: dict[str, np.ndarray] = pipeline.known_answer(Sample.read(bundle / FILE).inputs)
+    return answer
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task(task: str, server: Triton, bundles: dict[str, Path]) -> None:
+    with pr.load(bundles[task], device="cpu", threads=1) as local:
+        expected = known_answer(local, bundles[task])
+    with pr.connect(server.address, bundle=bundles[task], name=task) as remote:
+        assert remote.provider == f"the server {server.address}"
+        found = known_answer(remote, bundles[task])
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert not np.array_equal(array, np.roll(array, 1))  # a constant would be equal whatever was computed
+
+
+def test_calls_are_those_of_load(server: Triton, bundles: dict[str, Path]) -> None:
+    texts = ["a bird that swims", "to walk with heavy steps", "the state of being calm"] * 5  # more than a batch there
+    with pr.load(bundles["text-classification"], threads=1) as local:
+        expected = [local([text], top_k=2)[0] for text in texts]
+    with pr.connect(server.address, bundle=bundles["text-classification"], name="text-classification") as remote:
+        assert [remote([text], top_k=2)[0] for text in texts] == expected
+        assert len(remote(texts, top_k=2)) == 15
+    with pytest.raises(pr.BackendError, match="this pipeline was closed: connect again"):
+        remote(texts)
+
+
+def test_an_ensemble_answers_in_one_call(server: Triton, bundles: dict[str, Path]) -> None:
+    import tritonclient.grpc as triton
+
+    with pr.load(bundles["image-classification"], threads=1) as local:
+        image = Sample.read(bundles["image-classification"] / FILE).inputs["image"]
+        expected = known_answer(local, bundles["image-classification"])["logits"]
+        pixels = local.processor(image)[None]
+    tensor = triton.InferInput("pixel_values", list(pixels.shape), "FP32")
+    tensor.set_data_from_numpy(pixels)
+    client = triton.InferenceServerClient(server.address)
+    np.testing.assert_array_equal(client.infer("image-classification", [tensor]).as_numpy("logits")[0], expected)
+    best = client.infer(
+        "image-classification", [tensor], outputs=[triton.InferRequestedOutput("logits", class_count=1)]
+    ).as_numpy("logits")
+    assert best.reshape(-1)[0].decode().endswith(f":{expected.argmax()}")  # value:index:label, and digits are their labels
+    client.close()
+
+
+def test_fifty_clients_while_a_version_is_swapped_and_a_worker_is_killed(
+    server: Triton, repository: Path, bundles: dict[str, Path]
+) -> None:
+    bundle = bundles["text-classification"]
+    texts = [f"a kind of thing, number {number}" for number in range(50)]
+    with pr.load(bundle, device="cpu", threads=1) as local:
+        expected = [local(text, top_k=3) for text in texts]
+    wrong: list[object] = []
+    counts = [0] * 50
+    stop = threading.Event()
+
+    def ask(number: int) -> None:
+        try:
+            with pr.connect(server.address, bundle=bundle, name="text-classification", timeout=60) as remote:
+                while not stop.is_set():
+                    if remote(texts[number], top_k=3) != expected[number]:
+                        wrong.append(number)
+                    counts[number] += 1
+        except pr.PerceiverError as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(50)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: min(counts) > 0)
+    write_repository(open_bundle(bundle), repository, "text-classification", PYTHON)
+    wait_for(lambda: "text-classification_decode:2" in server.log.read_text(errors="replace").replace("' version ", ":"), 60)
+    before = sum(counts)
+    wait_for(lambda: sum(counts) > before + 50)
+    os.kill(server.workers()[-1], signal.SIGKILL)
+    before = list(counts)
+    wait_for(lambda: all(now > then for now, then in zip(counts, before)), 60)
+    stop.set()
+    for thread in threads:
+        thread.join(90)
+    assert wrong == []
+    assert min(counts) > 1
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.2)
+
+
+def test_another_bundle_is_refused(server: Triton, bundles: dict[str, Path]) -> None:
+    with pytest.raises(pr.BackendError, match=r"serves other bundles as flow \(version 1 .*give the bundle that is served"):
+        pr.connect(server.address, bundle=bundles["fill-mask"], name="flow")
+
+
+def test_a_name_that_is_not_there(server: Triton, bundles: dict[str, Path]) -> None:
+    with pytest.raises(pr.BackendError, match="failed on nothing_encode: "):
+        pr.connect(server.address, bundle=bundles["flow"], name="nothing")
+
+
+def test_a_deadline(server: Triton, bundles: dict[str, Path]) -> None:
+    frame = np.zeros((40, 60, 3), np.uint8)
+    late = r"did not answer for flow_encode within 0.02 s: give a longer timeout"
+    with pr.connect(server.address, bundle=bundles["flow"], name="flow") as flow:
+        flow.graphs["encode"]._server.timeout = 0.02  # looking for the version has none to spare
+        with pytest.raises(pr.BackendError, match=late):
+            flow(frame, frame)
+
+
+def test_bad_input_never_leaves_this_machine(server: Triton, bundles: dict[str, Path]) -> None:
+    with (
+        pr.connect(server.address, bundle=bundles["fill-mask"], name="fill-mask") as mlm,
+        pytest.raises(pr.InputError, match="the text has no mask"),
+    ):
+        mlm("nothing is missing")

@@ -1,0 +1,96 @@
+"""A real Triton server, of the nvidia-pytriton wheel in an environment of its own, on the loopback interface."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ["nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime==1.31.1"]  # its stub needs numpy 1
+
+
+def make_environment(folder: Path) -> Path:
+    """Its Python; the test is skipped where the wheel does not install."""
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run([*install, *PACKAGES, str(ROOT / "runtime")], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"Triton's wheel does not install here: {done.stderr.strip().splitlines()[-1]}")
+    return python
+
+
+class Triton:
+    """A running server: where it listens, its process, its log."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+        self.process, self.address, self.log = process, f"127.0.0.1:{port}", log
+
+    def workers(self) -> list[int]:
+        """Process ids of the Python backend's workers."""
+        found = subprocess.run(["pgrep", "-f", "triton_python_backend_stub"], capture_output=True, text=True, check=False)
+        return [int(number) for number in found.stdout.split()]
+
+
+@contextlib.contextmanager
+def serve(python: Path, repository: Path, folder: Path) -> Iterator[Triton]:
+    """Serve a repository, polled for changes each second, until the end of the block."""
+    import tritonclient.grpc
+
+    home = Path(
+        subprocess.run(
+            [python, "-c", "import pytriton; print(pytriton.__path__[0])"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    )
+    home /= "tritonserver"
+    backends = folder / "backends"
+    shutil.copytree(home / "backends", backends)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    shutil.copy(home / "python_backend_stubs" / version / "triton_python_backend_stub", backends / "python")
+    grpc_port, http_port = free_port(), free_port()
+    libraries = [str(home / "external_libs"), str(home / "lib"), str(sysconfig.get_config_var("LIBDIR"))]
+    environment = os.environ | {
+        "PATH": f"{python.parent}:{os.environ['PATH']}",
+        "LD_LIBRARY_PATH": ":".join(libraries),
+        "VIRTUAL_ENV": str(python.parent.parent),
+    }
+    command = [home / "bin" / "tritonserver", f"--model-repository={repository}", f"--backend-directory={backends}"]
+    command += ["--grpc-address=127.0.0.1", f"--grpc-port={grpc_port}", "--http-address=127.0.0.1", f"--http-port={http_port}"]
+    command += ["--allow-metrics=false", "--model-control-mode=poll", "--repository-poll-secs=1"]
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+    try:
+        server = Triton(process, grpc_port, log)
+        client = tritonclient.grpc.InferenceServerClient(server.address)
+        for _ in range(240):
+            assert process.poll() is None, log.read_text(errors="replace")[-3000:]
+            with contextlib.suppress(tritonclient.grpc.InferenceServerException):
+                if client.is_server_ready():
+                    break
+            time.sleep(0.5)
+        client.close()
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
