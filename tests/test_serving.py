@@ -103,7 +103,8 @@ def test_versions(shipped: Callable[..., Path], tmp_path: Path, capsys: pytest.C
     }
     (tmp_path / "digits_encode" / "1").unlink()
     assert main(["triton", str(second), *command]) == 0
-    assert list(parsed(tmp_path / "digits_encode" / "config.pbtxt").parameters) == ["perceiver_bundle_2", "perceiver_bundle_3"]
+    kept = parsed(tmp_path / "digits_encode" / "config.pbtxt").parameters
+    assert sorted(kept) == ["perceiver_bundle_2", "perceiver_bundle_3"]
     capsys.readouterr()
     assert main(["triton", str(second), *command, "--version", "2"]) == 1
     assert "has a version 2: give another --version, or remove it" in capsys.readouterr().err

@@ -36,9 +36,10 @@ class Triton:
     def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         self.process, self.address, self.log = process, f"127.0.0.1:{port}", log
 
-    def workers(self) -> list[int]:
-        """Process ids of the Python backend's workers."""
-        found = subprocess.run(["pgrep", "-f", "triton_python_backend_stub"], capture_output=True, text=True, check=False)
+    def workers(self, model: str) -> list[int]:
+        """Process ids of a model's Python workers."""
+        command = ["pgrep", "-f", f"triton_python_backend_stub .*/{model}/"]
+        found = subprocess.run(command, capture_output=True, text=True, check=True)  # an error where there are none
         return [int(number) for number in found.stdout.split()]
 
 
@@ -58,7 +59,7 @@ def serve(python: Path, repository: Path, folder: Path) -> Iterator[Triton]:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     shutil.copy(home / "python_backend_stubs" / version / "triton_python_backend_stub", backends / "python")
     grpc_port, http_port = free_port(), free_port()
-    libraries = [str(home / "external_libs"), str(home / "lib"), str(sysconfig.get_config_var("LIBDIR"))]
+    libraries = [str(home.parents[1] / "nvidia_pytriton.libs"), str(home / "lib"), str(sysconfig.get_config_var("LIBDIR"))]
     environment = os.environ | {
         "PATH": f"{python.parent}:{os.environ['PATH']}",
         "LD_LIBRARY_PATH": ":".join(libraries),
