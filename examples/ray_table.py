@@ -91,6 +91,8 @@ def main() -> int:
     context.checkpoint_config = CheckpointConfig(
         id_column="id", checkpoint_path=f"{output}.done", delete_checkpoint_on_success=False
     )
+    # what Ray runs, keeps and writes together is a block, by bytes: as many as a batch has
+    context.target_max_block_size = max(1, int(table.memory_usage(deep=True).sum() / len(table) * options.batch_size))
     output.mkdir(parents=True, exist_ok=True)
     work = output.parent / f"{output.name}.index"
     work.mkdir(exist_ok=True)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # as there, everything is on the loopback interface
 
 import pyarrow.parquet
 from ray.cluster_utils import Cluster
@@ -46,10 +47,8 @@ def main() -> None:
     """Run the job twice."""
     example, bundle, source, output = sys.argv[1:]
     folder = Path(output)
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 2, "node_ip_address": "127.0.0.1", "include_dashboard": False}
-    )
-    nodes = [cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1") for _ in range(2)]
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     command = [sys.executable, example, bundle, source, output, "--actors", "2", "--batch-size", "4"]
     command += ["--address", cluster.address]
     try:
