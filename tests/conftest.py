@@ -15,6 +15,7 @@ from published import PUBLISHED, TINY, save_random_checkpoint
 from transformers import PerceiverForOpticalFlow
 
 from perceiver_deploy import export_bundle
+from perceiver_deploy.recipe import Precision
 
 ROOT = Path(__file__).parent.parent
 
@@ -49,17 +50,17 @@ def tiny_bundle(tiny: HuggingFace, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A shipped checkpoint's bundle, by task and options: exported once for all processes. Do not change it: copy it."""
+    """A task's shipped checkpoint as a bundle: exported once for all processes. Do not change it: copy it."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # that of all workers
 
-    def bundle(task: str, **options: str) -> Path:
-        output = folder / "shipped" / "-".join([task, *options.values()])
+    def bundle(task: str, *, precision: Precision = "fp32") -> Path:
+        output = folder / "shipped" / f"{task}-{precision}"
         output.parent.mkdir(exist_ok=True)
         with FileLock(output.with_name(f"{output.name}.lock")):
             if not output.exists():
-                export_bundle(task=task, output=output, **options)  # type: ignore[arg-type]
+                export_bundle(task=task, output=output, precision=precision)
         return output
 
     return bundle

@@ -2,21 +2,19 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from perceiver_deploy import export_bundle
 from perceiver_runtime.commands import bench, doctor
 from perceiver_runtime.commands.main import main
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("bench") / "digits"
-    export_bundle(task="image-classification", output=output)
-    return output
+def digits(shipped: Callable[..., Path]) -> Path:
+    return shipped("image-classification")
 
 
 def test_bench(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:

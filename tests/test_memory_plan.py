@@ -4,6 +4,7 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -77,19 +78,19 @@ def test_plans_that_are_none(damage: object) -> None:
         MemoryPlan.read(damage)
 
 
-def test_long_lists_are_run_in_parts(tmp_path: Path) -> None:
+def test_long_lists_are_run_in_parts(shipped: Callable[..., Path]) -> None:
     """A list longer than the largest batch gives what its items give; memory for one input at a time is kept to."""
-    export_bundle(task="image-classification", output=tmp_path / "digits")
-    manifest = open_bundle(tmp_path / "digits").manifest
+    bundle = shipped("image-classification")
+    manifest = open_bundle(bundle).manifest
     plan = MemoryPlan.of(manifest)
     images = [np.roll(data.camera()[:64, :64], shift, axis=1) for shift in range(manifest.ranges["B"].max + 3)]
     sizes: list[int] = []
-    with perceiver_runtime.load(tmp_path / "digits", max_memory=plan.peak(1)) as classify:
+    with perceiver_runtime.load(bundle, max_memory=plan.peak(1)) as classify:
         usual = classify.graphs["encode"].run_kept
         classify.graphs["encode"].run_kept = lambda inputs: sizes.append(len(inputs["pixel_values"])) or usual(inputs)
         one_by_one = classify(images)
         assert set(sizes) == {1}
-    with perceiver_runtime.load(tmp_path / "digits") as classify:
+    with perceiver_runtime.load(bundle) as classify:
         together = classify(images)
     assert len(together) == len(images)
     for one, other in zip(one_by_one, together):

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 from published import real_frames
 
 import perceiver_runtime as pr
-from perceiver_deploy import export_bundle
 from perceiver_runtime import openvino_backend
 from perceiver_runtime.backends import OPENVINO
 from perceiver_runtime.bundle import open_bundle
@@ -37,18 +37,16 @@ def error(folder: Path, device: str) -> float:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_task(task: str, tmp_path: Path) -> None:
-    output = tmp_path / task
-    export_bundle(task=task, output=output)
+def test_every_task(task: str, shipped: Callable[..., Path]) -> None:
+    output = shipped(task)
     assert error(output, "openvino") < 0.1
     if has_bfloat16():
         assert 1e-3 < error(output, "openvino-bf16") <= 1
 
 
-def test_int8(tmp_path: Path) -> None:
+def test_int8(shipped: Callable[..., Path]) -> None:
     """Nearer to float32 than on ONNX Runtime: activations have a scale for each group, not one for all."""
-    output = tmp_path / "mask"
-    export_bundle(task="fill-mask", precision="int8", output=output)
+    output = shipped("fill-mask", precision="int8")
     text = "A bird that lives near the[MASK*4]"
     sample = Sample.read(output / FILE)
     errors = {}

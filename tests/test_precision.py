@@ -1,5 +1,6 @@
 """Half precision: what stays float32, weights that do not fit, and answers that stay the same in the task's own terms."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from perceiver_export.passes.emulate_bfloat16 import emulate_bfloat16
 from perceiver_export.passes.lower_precision import OverflowingWeights, lower_precision
 from perceiver_export.passes.quantize import stored_integers
 from perceiver_io import OpticalFlow, load_checkpoint, save_checkpoint
+from perceiver_runtime.bundle import open_bundle
 
 HALF = ir.DataType.FLOAT16
 
@@ -113,9 +115,9 @@ def test_bfloat16_bundles(tmp_path: Path) -> None:
         pr.load(tmp_path / "bundle", device="cpu")
 
 
-def test_integers(tmp_path: Path) -> None:
+def test_integers(shipped: Callable[..., Path], tmp_path: Path) -> None:
     """A layer of self-attention is off by what 8 bits are off; one scale for all channels would be off by more."""
-    manifest = export_bundle(task="image-classification", output=tmp_path / "bundle", precision="int8")
+    manifest = open_bundle(shipped("image-classification", precision="int8")).manifest
     assert manifest.choices["passes"]["encode"]["quantize"] == 36
     weight = np.random.default_rng(0).standard_normal((40, 50)) * np.logspace(-2, 2, 50)
     made = ir.Graph([], [], nodes=[], opset_imports={"": 18}, name="g")
@@ -146,25 +148,24 @@ def test_the_tolerance_finds_a_wrong_answer() -> None:
 
 
 @pytest.mark.parametrize(("precision", "size"), [("fp16", 0.52), ("int8", 0.85)])
-def test_flow_on_real_frames(precision: Any, size: float, small_bundle: Path, tmp_path: Path) -> None:
+def test_flow_on_real_frames(precision: Any, size: float, shipped: Callable[..., Path]) -> None:
     """Within 0.05 px of float32 on average, and smaller."""
-    export_bundle(task="flow", output=tmp_path / "lower", precision=precision)
+    bundles = shipped("flow"), shipped("flow", precision=precision)
     pair, fields = stereo_pair(), []
-    for bundle in (small_bundle, tmp_path / "lower"):
+    for bundle in bundles:
         with pr.load(bundle, device="cpu") as flow:
             fields.append(flow(pair.frame1, pair.frame2))
     assert 0 < np.linalg.norm(fields[0] - fields[1], axis=-1).mean() < 0.05
     assert np.linalg.norm(fields[0] - fields[1][:, ::-1], axis=-1).mean() > 0.5
-    sizes = [(bundle / "weights.safetensors").stat().st_size for bundle in (small_bundle, tmp_path / "lower")]
+    sizes = [(bundle / "weights.safetensors").stat().st_size for bundle in bundles]
     assert sizes[1] < size * sizes[0]
 
 
-def test_digits_are_read_the_same(tmp_path: Path) -> None:
+def test_digits_are_read_the_same(shipped: Callable[..., Path]) -> None:
     images, truth = held_out()
     answers = []
     for precision in ("fp32", "fp16", "int8"):
-        export_bundle(task="image-classification", output=tmp_path / precision, precision=precision)  # type: ignore[arg-type]
-        with pr.load(tmp_path / precision, device="cpu") as classify:
+        with pr.load(shipped("image-classification", precision=precision), device="cpu") as classify:
             answers.append([labels[0].label for labels in classify(images, top_k=1)])
     assert answers[0] == answers[1]
     assert np.mean([first == second for first, second in zip(answers[0], answers[2])]) >= 0.99

@@ -34,7 +34,8 @@ def test_configs_fit_schema_and_graphs(task: str, shipped: Callable[..., Path], 
     from tritonclient.grpc import model_config_pb2
 
     bundle = shipped(task)
-    assert main(["triton", str(bundle), "-o", str(tmp_path / "models"), "--instances", "2", "--max-batch", "4"]) == 0
+    command = ["triton", str(bundle), "-o", str(tmp_path / "models"), "--name", task]
+    assert main([*command, "--instances", "2", "--max-batch", "4"]) == 0
     manifest = open_bundle(bundle).manifest
     for name, entry in manifest.graphs.items():
         folder = tmp_path / "models" / f"{task}_{name}"

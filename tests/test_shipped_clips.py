@@ -1,5 +1,6 @@
 """clips-small truly keeps a clip: the figures of its card, on clips never trained on, through the bundle, in each precision."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,6 @@ import numpy as np
 import pytest
 
 import perceiver_runtime as pr
-from perceiver_deploy import export_bundle
 from perceiver_io import SHIPPED
 
 COUNT = 30
@@ -28,11 +28,10 @@ def psnr(expected: Any, found: Any) -> float:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_video_and_class(precision: Any, clips: Any, tmp_path: Path) -> None:
+def test_video_and_class(precision: Any, clips: Any, shipped: Callable[..., Path]) -> None:
     from clips import RATE, SHAPES
 
-    export_bundle(task="multimodal", output=tmp_path / "bundle", precision=precision)
-    with pr.load(tmp_path / "bundle", device="cpu") as autoencode:
+    with pr.load(shipped("multimodal", precision=precision), device="cpu") as autoencode:
         found = [autoencode(clip.video, clip.audio, sampling_rate=RATE, top_k=1) for clip in clips]
     quality = np.mean([psnr(clip.video, each.video) for clip, each in zip(clips, found)])
     flat = np.mean([psnr(clip.video, clip.video.mean(axis=(0, 1, 2))) for clip in clips])

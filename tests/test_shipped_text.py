@@ -4,6 +4,7 @@ held_out_glosses.tsv is a third of the nouns' held-out glosses, of WordNet 3.0 (
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import torch
 from transformers import PerceiverForMaskedLM, PerceiverForSequenceClassification
 
 import perceiver_runtime as pr
-from perceiver_deploy import export_bundle
 from perceiver_io import SHIPPED, load_checkpoint
 
 DATA = Path(__file__).parent / "data/held_out_glosses.tsv"
@@ -53,13 +53,12 @@ def test_transformers_loads_them(name: str, head: Any) -> None:
     assert sum(path.stat().st_size for path in SHIPPED[name].rglob("*") if path.is_file()) < 12e6
 
 
-def test_common_words(tmp_path: Path) -> None:
+def test_common_words(shipped: Callable[..., Path]) -> None:
     """A masked common word of a sentence never seen is among the best three more often than not, and of another seldom."""
-    export_bundle(task="fill-mask", output=tmp_path / "bundle")
     cases = [(gloss, match) for gloss in GLOSSES[::5] if (match := re.search(rf" ({COMMON})(?= )", gloss))][:60]
     words = [match.group() for _, match in cases]
     right = wrong = 0
-    with pr.load(tmp_path / "bundle", device="cpu") as mlm:
+    with pr.load(shipped("fill-mask"), device="cpu") as mlm:
         for number, (gloss, match) in enumerate(cases):
             masked = f"{gloss[: match.start()]}[MASK*{len(match.group())}]{gloss[match.end() :]}"
             best = [candidate.text for candidate in mlm(masked, top_k=3, beams=10, truncate=True)[0].candidates]
@@ -70,11 +69,10 @@ def test_common_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("lower", "least"), [("fp16", 0.98), ("int8", 0.93)])
-def test_lower_precision_gives_the_same_bytes(lower: Any, least: float, tmp_path: Path) -> None:
+def test_lower_precision_gives_the_same_bytes(lower: Any, least: float, shipped: Callable[..., Path]) -> None:
     answers = []
     for precision in ("fp32", lower):
-        export_bundle(task="fill-mask", output=tmp_path / precision, precision=precision)
-        with pr.load(tmp_path / precision, device="cpu") as pipeline:
+        with pr.load(shipped("fill-mask", precision=precision), device="cpu") as pipeline:
             answers.append([pipeline.fill(f"{gloss[:20]}[MASK*3]{gloss[23:80]}") for gloss in GLOSSES[:100] if len(gloss) > 30])
     same = sum(one == other for one, other in zip(*answers)) / len(answers[0])
     assert same >= least
@@ -82,10 +80,9 @@ def test_lower_precision_gives_the_same_bytes(lower: Any, least: float, tmp_path
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_classes_of_definitions(precision: Any, tmp_path: Path) -> None:
+def test_classes_of_definitions(precision: Any, shipped: Callable[..., Path]) -> None:
     """The card's figure, of 26 classes, through the bundle, in each precision."""
-    export_bundle(task="text-classification", output=tmp_path / "bundle", precision=precision)
-    with pr.load(tmp_path / "bundle", device="cpu") as classify:
+    with pr.load(shipped("text-classification", precision=precision), device="cpu") as classify:
         found = []
         for start in range(0, len(GLOSSES), 50):
             found += [labels[0].label for labels in classify(list(GLOSSES[start : start + 50]), top_k=1, truncate=True)]
