@@ -141,6 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(arguments, str(error), error.exit_code)
     except OSError as error:
         return _failed(arguments, f"{error.filename or 'a file'}: {error.strerror or error}", 1)
+    except MemoryError:
+        return _failed(arguments, f"there is not enough memory; nothing was written to {arguments.output}", 1)
     except KeyboardInterrupt:
         return _failed(arguments, f"interrupted; nothing was written to {arguments.output}", 130)
     if arguments.json:

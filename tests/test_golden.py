@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,12 @@ from published import edit_manifest, spread
 import perceiver_runtime
 from perceiver_runtime.bundle import file_sha256, open_bundle
 from perceiver_runtime.commands.main import main
+from perceiver_runtime.known_answer import FILE, Sample
 from perceiver_runtime.manifest import FileEntry, Manifest
 
-GOLDEN = Path(__file__).parent / "data" / "golden-1.0"
+DATA = Path(__file__).parent / "data"
+GOLDEN = DATA / "golden-1.0"
+TASKS = ["flow", "fill-mask", "text-classification", "image-classification", "multimodal", "features"]
 
 
 def test_the_first_schema_version_still_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,6 +31,20 @@ def test_the_first_schema_version_still_runs(tmp_path: Path, capsys: pytest.Capt
     kept = np.load(GOLDEN / "flow.npy")
     assert np.abs(found - kept).max() < 1e-2 * spread(kept)
     assert np.abs(found[::-1] - kept).max() > spread(kept)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_canonical_answers(task: str, shipped: Callable[..., Path]) -> None:
+    """What the shipped checkpoint of each task says to its sample, kept in November 2026, is what it says today."""
+    bundle = shipped(task)
+    with perceiver_runtime.load(bundle, device="cpu") as pipeline:
+        found = pipeline.known_answer(Sample.read(bundle / FILE).inputs)
+    with np.load(DATA / "canonical" / f"{task}.npz") as kept:
+        assert set(kept.files) == set(found)
+        for name in kept.files:
+            limit = 1e-3 * kept[name].std()
+            assert np.abs(found[name] - kept[name]).max() < limit
+            assert np.abs(np.roll(found[name], 1) - kept[name]).max() > 100 * limit
 
 
 def tensors(data: bytes) -> dict[str, tuple[int, list[int]]]:

@@ -27,6 +27,7 @@ _PROVIDERS = {
     "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
     "ort-tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
+_OLDEST = (1, 20)  # that was tried
 _LOG_ERRORS_ONLY = 3  # a severity of ONNX Runtime
 
 
@@ -162,10 +163,13 @@ class _Closed:
 
 
 def onnxruntime() -> Any:
-    """The module. Raises `BackendError` that says how to get it."""
+    """The module. Raises `BackendError` that says how to get it, or one that is not too old."""
     try:
-        return importlib.import_module("onnxruntime")
+        library = importlib.import_module("onnxruntime")
     except ImportError as error:
         raise BackendError(
             f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime, or onnxruntime-gpu for a GPU"
         ) from error
+    if tuple(int(part) for part in library.__version__.split(".")[:2]) < _OLDEST:
+        raise BackendError(f"ONNX Runtime {library.__version__} is too old: pip install --upgrade 'onnxruntime>=1.20'")
+    return library

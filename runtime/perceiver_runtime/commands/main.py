@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(argv, str(error), error.exit_code)
     except OSError as error:
         return _failed(argv, f"{error.filename or 'a file'}: {error.strerror or error}", 1)
+    except MemoryError as error:
+        return _failed(argv, f"there is not enough memory ({error or 'none said how much'}): see --max-memory", 1)
     except KeyboardInterrupt:
         return _failed(argv, "interrupted", 130)
     try:

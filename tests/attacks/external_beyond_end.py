@@ -1,0 +1,11 @@
+"""More bytes than the weights file has."""
+
+from pathlib import Path
+
+from forgery import WEIGHTS, external, forge
+
+MESSAGE = r"decode.onnx takes bytes .* beyond its end"
+
+
+def attack(bundle: Path) -> None:
+    forge(bundle, lambda model: model.graph.initializer.append(external(WEIGHTS, "0", str(10**12))))

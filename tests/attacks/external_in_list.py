@@ -1,0 +1,11 @@
+"""A path in an attribute that is a list of tensors."""
+
+from pathlib import Path
+
+from forgery import constant, external, forge
+
+MESSAGE = r"decode.onnx takes external data from .* which is not the bundle's weights file"
+
+
+def attack(bundle: Path) -> None:
+    forge(bundle, lambda model: model.graph.node.append(constant(values=[external("/etc/passwd")])))

@@ -1,0 +1,9 @@
+"""A graph that is not there."""
+
+from pathlib import Path
+
+MESSAGE = r"encode.onnx is missing, unreadable or a link"
+
+
+def attack(bundle: Path) -> None:
+    (bundle / "encode.onnx").unlink()

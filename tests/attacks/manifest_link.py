@@ -1,0 +1,11 @@
+"""The manifest itself as a link."""
+
+from pathlib import Path
+
+MESSAGE = r"manifest.json is missing, unreadable or a link"
+
+
+def attack(bundle: Path) -> None:
+    path = bundle / "manifest.json"
+    path.rename(bundle.parent / "manifest.json")
+    path.symlink_to(bundle.parent / "manifest.json")

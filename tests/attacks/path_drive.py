@@ -1,0 +1,11 @@
+"""A listed file on another drive."""
+
+from pathlib import Path
+
+from forgery import rename_listed
+
+MESSAGE = r"which is no plain file name"
+
+
+def attack(bundle: Path) -> None:
+    rename_listed(bundle, "README.md", "C:README.md")
