@@ -6,6 +6,7 @@ length reads straight from it, and the file stays readable on its own.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from perceiver_export.passes.share_initializers import Identity, identity
@@ -24,7 +26,10 @@ MIN_BYTES = 1024  # smaller tensors stay in the graph
 
 
 def save_graphs(models: Mapping[str, ir.Model], folder: Path) -> None:
-    """Write NAME.onnx for each model and one weights file for all. A tensor that two graphs have is written once."""
+    """Write NAME.onnx for each model and one weights file for all. A tensor that two graphs have is written once.
+
+    Raises `OSError` where there is no room.
+    """
     tensors: dict[str, NDArray[Any]] = {}
     stored_as: dict[Identity, str] = {}
     for model in models.values():
@@ -33,7 +38,10 @@ def save_graphs(models: Mapping[str, ir.Model], folder: Path) -> None:
             if same not in stored_as:
                 stored_as[same] = _unused_name(value.name or "", tensors)
                 tensors[stored_as[same]] = np.ascontiguousarray(_constant(value).numpy())
-    save_file(tensors, folder / FILE)
+    try:
+        save_file(tensors, folder / FILE)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(folder / FILE)) from error
     places = _places(folder / FILE)
     for name, model in models.items():
         for value in _large_initializers(model):

@@ -2,8 +2,12 @@
 
 For x86 processors, where it is faster than ONNX Runtime and takes more memory. In float32, or (`openvino-bf16`) with products
 in bfloat16 on processors that have them; int8 bundles keep their integer weights, and activations are quantized in groups of
-`_GROUP` channels of each row. Positions stay float32 whatever the precision: a sine of a position rounded to bfloat16 is
-noise, so all sines and cosines are computed by a model of their own, whose outputs the other one takes.
+`_GROUP` channels of each row.
+
+Sines and cosines of positions are taken out of the model and given to it as inputs. Where they are of a grid, numpy computes
+them, once for a size: OpenVINO would multiply in another order, and at 48,000, as in the published multimodal model, a last
+digit is 0.004. Where positions are inputs, OpenVINO computes them in a float32 model of their own if the rest is bfloat16: a
+sine of a rounded position is noise.
 """
 
 from __future__ import annotations
@@ -17,14 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perceiver_runtime.arrays import Tensor
+from perceiver_runtime.arrays import Tensor, on_host
 from perceiver_runtime.errors import BackendError
 from perceiver_runtime.manifest import GraphEntry
 from perceiver_runtime.onnx_backend import available_cores
 
 _HINTS = {"openvino": "f32", "openvino-bf16": "bf16"}
 _GROUP = 256  # fill-mask at its published size: 0.21 s against 0.28 s with groups of 32, the same error
-_WAVES = ("Sin", "Cos")
 
 
 class OpenVinoGraph:
@@ -44,15 +47,14 @@ class OpenVinoGraph:
         self.provider = f"OpenVINO {library.__version__.partition('-')[0]} {_HINTS[device]}"
         try:
             model = core.read_model(path)
-            waves = _cut_waves(library, model) if _HINTS[device] != "f32" else []
-            exact = {**options, "INFERENCE_PRECISION_HINT": "f32"}
-            self._waves = _compile(core, _only_waves(library, core.read_model(path)), exact) if waves else None
-            self._wave_names = waves
+            self._waves = _waves(library, core, path, options)
+            if self._waves is not None:
+                _cut_waves(library, model)
             self._model = _compile(core, model, options)
         except Exception as error:  # OpenVINO raises several kinds
             raise BackendError(f"{self.provider} cannot load {path}: {_first_line(error)}") from error
         self._inputs = {each.get_any_name() for each in self._model.inputs}
-        self._idle: list[tuple[Any, Any]] = []
+        self._idle: list[Any] = []
         self._lock = threading.Lock()
         self._closed = False
 
@@ -61,15 +63,15 @@ class OpenVinoGraph:
         with self._lock:
             if self._closed:
                 raise BackendError(f"{self.name} cannot run: this pipeline was closed: load the bundle again")
-            requests = self._idle.pop() if self._idle else None
+            request = self._idle.pop() if self._idle else None
         try:
-            requests = requests or self._new_requests()
-            outputs = self._infer(*requests, dict(inputs))
+            request = request or self._model.create_infer_request()
+            outputs = self._infer(request, inputs)
         except Exception as error:
             raise BackendError(f"{self.name} failed while running: {_first_line(error)}") from error
         with self._lock:
             if not self._closed:
-                self._idle.append(requests)
+                self._idle.append(request)
         for spec, output in zip(self.entry.outputs, outputs):
             if not np.isfinite(output).all():
                 raise BackendError(f"{self.name} gave NaN or infinity in its output {spec.name}")
@@ -85,18 +87,10 @@ class OpenVinoGraph:
             self._closed, self._idle = True, []
         self._model = self._waves = None
 
-    def _new_requests(self) -> tuple[Any, Any]:
-        waves = self._waves
-        return self._model.create_infer_request(), None if waves is None else waves.create_infer_request()
-
-    def _infer(self, request: Any, waves: Any, inputs: dict[str, Any]) -> list[NDArray[np.float32]]:
-        given = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
-        if waves is not None:
-            known = {each.get_any_name() for each in waves.get_compiled_model().inputs}
-            waves.infer({name: value for name, value in given.items() if name in known})
-            found = (waves.get_output_tensor(place) for place in range(len(self._wave_names)))
-            given = {name: value for name, value in given.items() if name in self._inputs} | dict(zip(self._wave_names, found))
-        request.infer(given)
+    def _infer(self, request: Any, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
+        given: dict[str, Any] = {name: np.ascontiguousarray(on_host(value)) for name, value in inputs.items()}
+        waves = self._waves(given) if self._waves is not None else {}
+        request.infer({name: value for name, value in given.items() if name in self._inputs} | waves)
         return [np.array(request.get_tensor(spec.name).data) for spec in self.entry.outputs]
 
 
@@ -108,29 +102,97 @@ def _compile(core: Any, model: Any, options: Mapping[str, Any]) -> Any:
         return core.compile_model(model, "CPU", dict(options))
 
 
+def _waves(library: Any, core: Any, path: Path, options: Mapping[str, Any]) -> _Waves | None:
+    """What computes a graph's sines and cosines; None where the graph does it."""
+    model = core.read_model(path)
+    waves = _waves_of(model)
+    if not waves:
+        return None
+    if all(_is_of_a_grid(wave) for wave in waves):
+        return _GridWaves(library, model, waves)
+    if options["INFERENCE_PRECISION_HINT"] == "f32":
+        return None
+    results = [library.opset13.result(wave.output(0)) for wave in waves]
+    exact = {**options, "INFERENCE_PRECISION_HINT": "f32"}
+    return _GivenWaves(_compile(core, library.Model(results, model.get_parameters()), exact))
+
+
+class _GridWaves:
+    """Of positions that follow from the inputs' sizes: kept for the sizes of the last call."""
+
+    def __init__(self, library: Any, model: Any, waves: list[Any]) -> None:
+        self._library = library
+        self._functions = [getattr(np, wave.get_type_name().lower()) for wave in waves]
+        results = [library.opset13.result(wave.input_value(0)) for wave in waves]
+        self._model = library.Model(results, model.get_parameters())
+        self._names = [parameter.get_friendly_name() for parameter in self._model.get_parameters()]
+        self._last: tuple[object, dict[str, Any]] = (None, {})
+
+    def __call__(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """By name of the input that takes them."""
+        shapes = [given[name].shape for name in self._names]
+        known, waves = self._last  # together, for threads
+        if known != shapes:
+            tensors = [self._library.Tensor(given[name], shared_memory=True) for name in self._names]
+            angles = [self._library.Tensor(self._library.Type.f32, self._library.Shape([])) for _ in self._functions]
+            if not self._model.evaluate(angles, tensors):
+                raise RuntimeError("OpenVINO cannot compute positions")
+            waves = {
+                _name(number): function(np.array(angle.data))
+                for number, (function, angle) in enumerate(zip(self._functions, angles))
+            }
+            self._last = shapes, waves
+        return waves
+
+
+class _GivenWaves:
+    """Of positions that are inputs, by a model of their own."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._inputs = [each.get_any_name() for each in compiled.inputs]
+
+    def __call__(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """By name of the input that takes them."""
+        found = self._compiled.create_infer_request().infer({name: given[name] for name in self._inputs})
+        return {_name(number): wave for number, wave in enumerate(found.values())}
+
+
+_Waves = _GridWaves | _GivenWaves
+
+
 def _waves_of(model: Any) -> list[Any]:
-    return [operator for operator in model.get_ordered_ops() if operator.get_type_name() in _WAVES]
+    return [operator for operator in model.get_ordered_ops() if operator.get_type_name() in ("Sin", "Cos")]
 
 
-def _cut_waves(library: Any, model: Any) -> list[str]:
-    """Make inputs of all sines and cosines; their names."""
-    names = []
+def _name(number: int) -> str:
+    return f"wave{number}"
+
+
+def _is_of_a_grid(wave: Any) -> bool:
+    """Whether it follows from the inputs' sizes, not from their values."""
+    seen, waiting = set(), [wave]
+    while waiting:
+        node = waiting.pop()
+        kind, name = node.get_type_name(), node.get_friendly_name()
+        if kind == "Parameter":
+            return False
+        if kind != "ShapeOf" and name not in seen:
+            seen.add(name)
+            waiting += [value.get_source_output().get_node() for value in node.inputs()]
+    return True
+
+
+def _cut_waves(library: Any, model: Any) -> None:
+    """Make inputs of all sines and cosines."""
     for number, wave in enumerate(_waves_of(model)):
         output = wave.output(0)
         parameter = library.opset13.parameter(output.get_partial_shape(), output.get_element_type())
-        parameter.output(0).set_names({f"wave{number}"})
+        parameter.output(0).set_names({_name(number)})
         for target in output.get_target_inputs():
             target.replace_source_output(parameter.output(0))
         model.add_parameters([parameter])
-        names.append(f"wave{number}")
     model.validate_nodes_and_infer_types()
-    return names
-
-
-def _only_waves(library: Any, model: Any) -> Any:
-    """The model of what `_cut_waves` took out of another like this."""
-    results = [library.opset13.result(wave.output(0)) for wave in _waves_of(model)]
-    return library.Model(results, model.get_parameters())
 
 
 def _weights_only(node: Any) -> list[Any]:
