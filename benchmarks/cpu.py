@@ -89,8 +89,12 @@ def draw(rows: list[dict[str, Any]], output: Path) -> None:
     import matplotlib.pyplot as plt
 
     tasks = list(dict.fromkeys(row["task"] for row in rows))
-    figure, axes = plt.subplots(1, len(tasks), figsize=(4 * len(tasks), 3.6), layout="constrained", squeeze=False)
-    for axis, task in zip(axes[0], tasks):
+    columns = min(3, len(tasks))
+    lines = -(-len(tasks) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(4.6 * columns, 3.2 * lines), layout="constrained", squeeze=False)
+    for axis in axes.flat[len(tasks) :]:
+        axis.remove()
+    for axis, task in zip(axes.flat, tasks):
         own = [row for row in rows if row["task"] == task]
         colours = ["tab:orange" if row["side"] in OURS else "tab:gray" for row in own]
         bars = axis.barh([row["side"] for row in own], [row["seconds"] for row in own], color=colours)
