@@ -1,17 +1,19 @@
 # make demo   see every task: text and pictures
 # make test   ruff, mypy, pytest; make test-all: what takes longer too; make test-aarch64: emulated, on Debian
+# make soak   ten thousand calls from 16 threads, then as many broken files as SECONDS (600) allow
 # Both set up .venv on their own. Another Python: make PYTHON=python3.12 demo
 
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
+SECONDS ?= 600
 PARALLEL ?= --numprocesses 2 --dist loadfile
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TENSORRT_RTX = tensorrt_rtx_cu13_libs==1.7.1.116 tensorrt_rtx_cu13_bindings==1.7.1.116
 SETUP_FILES = constraints.txt pyproject.toml runtime/pyproject.toml
 
-.PHONY: demo test test-all test-aarch64 lint clean
+.PHONY: demo test test-all test-aarch64 soak lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m perceiver_deploy.demo $(DEMO)
@@ -21,6 +23,9 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest $(PARALLEL)
+
+soak: $(VENV)/.test
+	PERCEIVER_LOAD_CALLS=10000 PERCEIVER_FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/test_load.py tests/test_fuzz.py
 
 # the golden bundle and a small one of every task give their known answers on an emulated Jetson-like CPU
 test-aarch64: $(VENV)/.test
