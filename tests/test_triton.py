@@ -93,6 +93,8 @@ def test_an_ensemble_answers_in_one_call(server: Triton, bundles: dict[str, Path
 def test_fifty_clients_while_a_version_is_swapped_and_a_worker_is_killed(
     server: Triton, repository: Path, bundles: dict[str, Path]
 ) -> None:
+    import tritonclient.grpc as triton
+
     bundle = bundles["text-classification"]
     texts = [f"a kind of thing, number {number}" for number in range(50)]
     with pr.load(bundle, device="cpu", threads=1) as local:
@@ -111,20 +113,23 @@ def test_fifty_clients_while_a_version_is_swapped_and_a_worker_is_killed(
         except pr.PerceiverError as error:
             wrong.append(error)
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(50)]
+    threads = [threading.Thread(target=ask, args=(number,), daemon=True) for number in range(50)]
     for thread in threads:
         thread.start()
-    wait_for(lambda: min(counts) > 0)
-    write_repository(open_bundle(bundle), repository, "text-classification", PYTHON)
-    loaded = "successfully loaded 'text-classification_encode' version 2"
-    wait_for(lambda: loaded in server.log.read_text(errors="replace"))
-    before = sum(counts)
-    wait_for(lambda: sum(counts) > before + 50)
-    for worker in server.workers("text-classification_encode"):
-        os.kill(worker, signal.SIGKILL)
-    before = list(counts)
-    wait_for(lambda: all(now > then for now, then in zip(counts, before)))
-    stop.set()
+    try:
+        wait_for(lambda: min(counts) > 0)
+        write_repository(open_bundle(bundle), repository, "text-classification", PYTHON)
+        client = triton.InferenceServerClient(server.address)
+        wait_for(lambda: all(client.is_model_ready(f"text-classification_{graph}", "2") for graph in ("encode", "decode")))
+        client.close()
+        before = sum(counts)
+        wait_for(lambda: sum(counts) > before + 50)
+        for worker in server.workers("text-classification_encode"):
+            os.kill(worker, signal.SIGKILL)
+        before = list(counts)
+        wait_for(lambda: all(now > then for now, then in zip(counts, before)))
+    finally:
+        stop.set()
     for thread in threads:
         thread.join(90)
     assert wrong == []

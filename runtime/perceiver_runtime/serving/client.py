@@ -3,11 +3,12 @@
 Speaks the Open Inference Protocol over gRPC, with tritonclient, so to Triton, KServe and others. Of a repository that
 `perceiver triton` wrote, the version that has this very bundle is used, and encode and decode are of one version. Latents come
 back once for each input and go with each chunk of queries. A call that meets a lost connection, a worker that died or a version
-that went is tried once more; graphs have no state, so that is safe.
+that went is tried again, three times at most; graphs have no state, so that is safe.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import threading
 import time
@@ -28,7 +29,7 @@ from perceiver_runtime.pipeline import Placement
 from perceiver_runtime.serving.model_config import BUNDLE_KEY
 
 _TYPES = {"float32": "FP32", "int64": "INT64"}
-_PAUSE = 0.5  # seconds before the second try
+_PAUSES = (0.5, 1.0, 2.0)  # seconds before another try; a worker that died needs one or two to start again
 _GONE = ("UNAVAILABLE", "INTERNAL", "NOT_FOUND")  # status codes, and what servers say of workers and versions that went
 _GONE_TEXTS = ("stub process", "is not ready", "not found", "unloaded", "failed to process the request")
 
@@ -139,19 +140,18 @@ class _Server:
         return self._local.client
 
     def infer(self, graph: str, inputs: list[Any], outputs: list[Any]) -> Any:
-        """A model's answer, tried twice. Raises `BackendError`."""
+        """A model's answer, tried again where something went that comes back. Raises `BackendError`."""
         model, deadline = self.model(graph), time.monotonic() + self.timeout
-        try:
-            return self._try(model, inputs, outputs, self.timeout)
-        except Exception as error:
-            if not _is_gone(error) or time.monotonic() + _PAUSE >= deadline:
-                raise self.failure(model, error) from error
-        time.sleep(_PAUSE)
-        self.find_version()
-        try:
-            return self._try(model, inputs, outputs, max(0.1, deadline - time.monotonic()))
-        except Exception as error:
-            raise self.failure(model, error) from error
+        for pause in (*_PAUSES, None):
+            try:
+                return self._try(model, inputs, outputs, max(0.001, deadline - time.monotonic()))
+            except Exception as error:
+                if pause is None or not _is_gone(error) or time.monotonic() + pause >= deadline:
+                    raise self.failure(model, error) from error
+            time.sleep(pause)
+            with contextlib.suppress(BackendError):  # the server may not be back; the next try will say it
+                self.find_version()
+        raise AssertionError("the last try returns or raises")
 
     def _try(self, model: str, inputs: list[Any], outputs: list[Any], seconds: float) -> Any:
         return self.client().infer(model, inputs, model_version=self._version, outputs=outputs, client_timeout=seconds)
