@@ -69,7 +69,8 @@ class OnnxGraph:
         options.enable_mem_pattern = False
         options.log_severity_level = _LOG_ERRORS_ONLY
         try:
-            self._session: Any = library.InferenceSession(str(path), options, providers=list(providers))
+            again = int(len(providers) > 1)  # else it would say on stdout that it tries the same once more
+            self._session: Any = library.InferenceSession(str(path), options, providers=list(providers), enable_fallback=again)
         except Exception as error:  # ONNX Runtime raises a dozen kinds, all of its own
             raise BackendError(f"ONNX Runtime {library.__version__} cannot load {path}: {error}") from error
         self.name = path.name
