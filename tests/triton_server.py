@@ -88,6 +88,7 @@ def serve(python: Path, repository: Path, folder: Path) -> Iterator[Triton]:
             process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
 
 
 def free_port() -> int:
