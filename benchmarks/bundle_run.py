@@ -23,8 +23,8 @@ FRAMES = 1  # of a clip, decoded
 class BundleRun:
     """The same work on a bundle's graphs, latents and features staying where they are computed."""
 
-    def __init__(self, bundle: Bundle, *, device: str) -> None:
-        self.pipeline: Any = open_pipeline(bundle, Placement(device))
+    def __init__(self, bundle: Bundle, *, device: str, opener: Any = None) -> None:
+        self.pipeline: Any = open_pipeline(bundle, Placement(device, opener=opener))
         self.task = bundle.manifest.task
 
     def __call__(self, inputs: Arrays) -> NDArray[np.float32]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from torch.nn import functional as F
 from transformers import PerceiverConfig, PerceiverForOpticalFlow
 
 from perceiver_io import FlowConfig, OpticalFlow
-from perceiver_runtime.manifest import Manifest
 
 PUBLISHED: dict[str, Any] = {
     "num_latents": 2048,
@@ -100,12 +98,6 @@ def transformers_flow(model: PerceiverForOpticalFlow, frames: torch.Tensor) -> N
     """transformers' answer in its own units: (B, H, W, 2)."""
     flow: NDArray[np.float32] = model(inputs=patches(frames)).logits.numpy()
     return flow
-
-
-def edit_manifest(bundle: Path, **changes: Any) -> None:
-    """Change fields of a bundle's manifest and give it the sum that fits: what a forger would do."""
-    path = bundle / "manifest.json"
-    path.write_text(dataclasses.replace(Manifest.from_json(path.read_bytes()), **changes).to_json())
 
 
 def spread(flow: NDArray[Any]) -> float:

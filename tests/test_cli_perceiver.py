@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forgery import edit_manifest
 from PIL import Image
-from published import edit_manifest, real_frames
+from published import real_frames
 
 import perceiver_runtime as pr
 from perceiver_runtime import image_files

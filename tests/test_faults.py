@@ -1,6 +1,7 @@
 """What happens in the field: disks that fill, memory that ends, folders one may not write to, libraries too old, kills."""
 
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -11,14 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import HuggingFace
 
 import perceiver_runtime as pr
+from perceiver_deploy.staging import clean_up
+from perceiver_runtime.bundle import open_bundle
 from perceiver_runtime.commands.main import main
 from perceiver_runtime.tensorrt import cache
 
 EXPORT = [sys.executable, "-m", "perceiver_deploy.cli"]
 PERCEIVER = [sys.executable, "-m", "perceiver_runtime"]
 NOBODY = 65534
+KILLS = int(os.environ.get("PERCEIVER_KILLS", "4"))
 
 
 def limited(what: int, size: int) -> Callable[[], None]:
@@ -50,6 +55,24 @@ def test_an_export_to_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     assert "perceiver-export: " in one_line(done, 1)
     assert list(tmp_path.iterdir()) == []
     assert run(command).returncode == 0  # the next one works
+
+
+def test_an_export_that_is_killed_at_any_moment(tiny: HuggingFace, tmp_path: Path) -> None:
+    """kill -9 while a bundle is replaced: the old one or the new one is whole, and the next export tidies up."""
+    output = tmp_path / "flow"
+    command = [*EXPORT, "--task", "flow", "--checkpoint", str(tiny.folder), "-o", str(output), "--force"]
+    start = time.monotonic()
+    assert run(command).returncode == 0
+    usual = time.monotonic() - start
+    moments = random.Random(0)
+    for _ in range(KILLS):
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as export:
+            time.sleep(usual * moments.uniform(0.3, 1.1))  # before, libraries are imported
+            export.kill()
+        clean_up(output)  # the first thing that an export does
+        open_bundle(output)
+    assert run(command).returncode == 0
+    assert os.listdir(tmp_path) == ["flow"]
 
 
 def test_a_result_that_the_disk_has_no_room_for(small_bundle: Path, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
-"""A while of tests/fuzz/fuzz.py over every reader, and all that it ever found."""
+"""A while of tests/fuzz/fuzz.py over every reader, of guided.py over our own ones, and all that was ever found."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 SCRIPT = Path(__file__).parent / "fuzz" / "fuzz.py"
 SECONDS = os.environ.get("PERCEIVER_FUZZ_SECONDS", "40")
@@ -21,6 +23,38 @@ def test_typed_errors_only(tiny_bundle: Path) -> None:
     counts = [int(line.split()[1]) for line in done.stdout.splitlines() if line.endswith(" inputs")]
     assert len(counts) >= 15
     assert min(counts) > 20
+
+
+@pytest.mark.parametrize("target", ["manifest", "graph", "flo", "wav"])
+def test_guided_by_coverage(target: str, tiny_bundle: Path) -> None:
+    pytest.importorskip("atheris", reason="needs atheris")
+    command = [sys.executable, str(SCRIPT.with_name("guided.py")), target, "--bundle", str(tiny_bundle)]
+    seconds = max(3, int(SECONDS) // 10)
+    done = subprocess.run(
+        [*command, "--seconds", str(seconds)], capture_output=True, text=True, check=False, timeout=60 + 3 * seconds
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"in {seconds + 1} second(s)" in done.stderr  # to its end
+
+
+def test_a_find_is_told(tmp_path: Path, tiny_bundle: Path) -> None:
+    """A reader that fails in another way than a `PerceiverError` is a find, in both."""
+    program = (
+        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import fuzz\n"
+        "fuzz.CORPUS = pathlib.Path(sys.argv[2])\n"
+        "fuzz.targets = lambda bundle: {'bad': (lambda data: {}[data] if data[1:] else None, b'x')}\n"
+        "sys.argv[1:] = ['bad', '--bundle', sys.argv[3], '--seconds', '2']\n"
+    )
+    for last in ("sys.exit(fuzz.main())", "import guided; guided.main()"):
+        if "guided" in last:
+            pytest.importorskip("atheris", reason="needs atheris")
+        folder = tmp_path / str(len(last))
+        folder.mkdir()
+        command = [sys.executable, "-c", program + last, str(SCRIPT.parent), str(folder), str(tiny_bundle)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode != 0
+        assert "KeyError" in done.stdout + done.stderr
+        assert list(folder.glob("bad-*"))
 
 
 def test_what_was_found_stays_fixed(tiny_bundle: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from published import edit_manifest, spread
+from forgery import edit_manifest
+from published import spread
 
 import perceiver_runtime
 from perceiver_runtime.bundle import file_sha256, open_bundle

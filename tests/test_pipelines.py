@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forgery import edit_manifest
 from heads import HEADS, save_random_head
-from published import edit_manifest
 from skimage import data
 
 import perceiver_runtime as pr

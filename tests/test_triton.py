@@ -105,7 +105,7 @@ def test_fifty_clients_while_a_version_is_swapped_and_a_worker_is_killed(
 
     def ask(number: int) -> None:
         try:
-            with pr.connect(server.address, bundle=bundle, name="text-classification", timeout=60) as remote:
+            with pr.connect(server.address, bundle=bundle, name="text-classification", timeout=150) as remote:
                 while not stop.is_set():
                     if remote(texts[number], top_k=3) != expected[number]:
                         wrong.append(number)
@@ -127,11 +127,12 @@ def test_fifty_clients_while_a_version_is_swapped_and_a_worker_is_killed(
         for worker in server.workers("text-classification_encode"):
             os.kill(worker, signal.SIGKILL)
         before = list(counts)
-        wait_for(lambda: all(now > then for now, then in zip(counts, before)))
+        # the server tells those who waited for the dead workers after 16 s, on a busy machine later
+        wait_for(lambda: all(now > then for now, then in zip(counts, before)), seconds=150)
     finally:
         stop.set()
     for thread in threads:
-        thread.join(90)
+        thread.join(160)
     assert wrong == []
     assert min(counts) > 1
 

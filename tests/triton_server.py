@@ -67,7 +67,7 @@ def serve(python: Path, repository: Path, folder: Path) -> Iterator[Triton]:
     }
     command = [home / "bin" / "tritonserver", f"--model-repository={repository}", f"--backend-directory={backends}"]
     command += ["--grpc-address=127.0.0.1", f"--grpc-port={grpc_port}", "--http-address=127.0.0.1", f"--http-port={http_port}"]
-    command += ["--allow-metrics=false", "--model-control-mode=poll", "--repository-poll-secs=1"]
+    command += ["--allow-metrics=false", "--model-control-mode=poll", "--repository-poll-secs=1", "--exit-timeout-secs=2"]
     log = folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
