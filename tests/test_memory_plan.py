@@ -1,5 +1,6 @@
 """What a bundle needs, as planned and as measured; limits are kept, and too small ones say what is needed."""
 
+import dataclasses
 import json
 import platform
 import subprocess
@@ -14,10 +15,10 @@ from skimage import data
 
 import perceiver_runtime
 from perceiver_deploy import export_bundle
-from perceiver_runtime import InputError, IntegrityError
+from perceiver_runtime import InputError, IntegrityError, UsageError
 from perceiver_runtime.bundle import open_bundle
 from perceiver_runtime.commands.main import main
-from perceiver_runtime.memory_plan import MemoryPlan
+from perceiver_runtime.memory_plan import KEPT, Keeping, MemoryPlan
 
 MEASURE = """
 import sys, numpy as np, perceiver_runtime
@@ -70,6 +71,54 @@ def test_too_little_memory(flow_bundle: Path, capsys: pytest.CaptureFixture[str]
         perceiver_runtime.load(flow_bundle, max_memory=10_000_000)
     assert main(["bench", str(flow_bundle), "--runs", "1", "--max-memory", "10"]) == 1
     assert "may have 10: allow more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["openvino", "openvino-bf16", "cuda", "tensorrt"])
+def test_a_limit_where_nothing_is_planned(device: str, flow_bundle: Path) -> None:
+    with pytest.raises(UsageError, match=rf"planned for ONNX Runtime on a CPU, not for {device}: leave out the limit"):
+        perceiver_runtime.load(flow_bundle, device=device, max_memory=10**9)
+
+
+def test_what_takes_little_keeps_its_memory(flow_bundle: Path, shipped: Callable[..., Path]) -> None:
+    flow, digits = open_bundle(flow_bundle).manifest, open_bundle(shipped("image-classification")).manifest
+    assert MemoryPlan.of(flow).encode > KEPT
+    assert Keeping.of(flow, "encode") is None
+    decode, encode = Keeping.of(flow, "decode"), Keeping.of(digits, "encode")
+    assert decode is not None
+    assert encode is not None
+    fixed, each = MemoryPlan.of(flow).decoders["decode"]
+    for number, keeps in ((8192, True), (1 + (KEPT - fixed) // each, False)):
+        assert decode({"latents": np.zeros((1, 2, 3)), "query_positions": np.zeros((1, number, 2))}) is keeps
+    pixels = np.zeros(
+        (1, *[digits.choices["cost"]["sizes"].get(size, size) for size in digits.graphs["encode"].inputs[0].shape[1:]])
+    )
+    most = KEPT // MemoryPlan.of(digits).encode
+    for number, keeps in ((1, True), (most, True), (most + 1, False)):
+        assert encode({"pixel_values": np.broadcast_to(pixels, (number, *pixels.shape[1:]))}) is keeps
+
+
+@pytest.mark.parametrize(
+    "choices", [{}, {"memory": []}, {"cost": {"sizes": []}}, {"cost": {"sizes": {"B": "1", "H": 1, "W": 1}}}]
+)
+def test_nothing_is_kept_by_a_plan_that_is_none(choices: dict[str, object], shipped: Callable[..., Path]) -> None:
+    manifest = open_bundle(shipped("image-classification")).manifest
+    assert Keeping.of(manifest, "encode") is not None
+    choices = {"memory": manifest.choices["memory"]} | choices
+    assert Keeping.of(dataclasses.replace(manifest, choices=choices), "encode") is None
+
+
+def test_memory_kept_or_not_changes_no_answer(shipped: Callable[..., Path]) -> None:
+    """Batches that give it back between runs that keep it."""
+    image = data.camera()[:64, :64]
+    with (
+        perceiver_runtime.load(shipped("image-classification"), device="cpu") as keeping,
+        perceiver_runtime.load(shipped("image-classification"), device="cpu", max_memory=10**9) as giving,
+    ):
+        assert keeping.graphs["encode"]._keeping is not None
+        assert giving.graphs["encode"]._keeping is None
+        keeping.graphs["encode"]._keeping = lambda inputs: len(inputs["pixel_values"]) == 1
+        for images in (image, [image] * 3, image):
+            assert keeping(images) == giving(images)
 
 
 @pytest.mark.parametrize("damage", [{}, {"weights": -1, "encode": 1, "kept": 1, "decoders": {}}, [], {"weights": "many"}])

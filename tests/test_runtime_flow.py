@@ -231,7 +231,7 @@ def test_missing_onnxruntime_is_said(tiny_bundle: Path, monkeypatch: pytest.Monk
 
 def test_not_finite_answers_are_refused(flow: FlowPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
-        def run(self, names: object, inputs: dict[str, Any]) -> list[np.ndarray]:
+        def run(self, names: object, inputs: dict[str, Any], how: object) -> list[np.ndarray]:
             return [np.full((1, inputs["query_positions"].shape[1], 2), np.nan, np.float32)]
 
     monkeypatch.setattr(flow.graphs["decode"], "_session", Broken())

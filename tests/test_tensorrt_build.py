@@ -122,6 +122,18 @@ def test_the_command(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert [Path(each["path"]).stat().st_size for each in found["engines"]] == [each["bytes"] for each in found["engines"]]
 
 
+def test_inspect_says_what_to_expect(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = json.loads((digits / "manifest.json").read_text(encoding="utf-8"))
+    plans = [plan for graph in manifest["choices"]["attention"].values() for plan in graph]
+    scores = max(plan["score_bytes"] for plan in plans if not plan["fuses"])
+    files = sum(entry["size"] for entry in manifest["files"])
+    assert main(["inspect", str(digits)]) == 0
+    text = capsys.readouterr().out
+    assert f"{sum(plan['fuses'] for plan in plans)} of {len(plans)} should be one kernel; " in text
+    assert f"matrix {scores / 1e6:.0f} MB, budget 537" in text
+    assert f"memory on a GPU about {(files + 2 * scores) / 1e6:.0f} MB" in text
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [

@@ -17,6 +17,7 @@ from perceiver_runtime.arrays import Tensor
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.errors import BackendError, UsageError
 from perceiver_runtime.manifest import GraphEntry
+from perceiver_runtime.memory_plan import Keeping
 from perceiver_runtime.onnx_backend import OnnxGraph, choose_providers
 from perceiver_runtime.openvino_backend import OpenVinoGraph
 from perceiver_runtime.tensorrt.backend import missing, open_engines
@@ -42,8 +43,13 @@ class Graph(Protocol):
         """Release what it holds."""
 
 
-def open_graphs(bundle: Bundle, names: Sequence[str], *, device: str = "auto", threads: int | None = None) -> dict[str, Graph]:
-    """Some graphs of a bundle on a device, one of `DEVICES`. Raises `UsageError`, `BackendError`."""
+def open_graphs(
+    bundle: Bundle, names: Sequence[str], *, device: str = "auto", threads: int | None = None, keep: bool = False
+) -> dict[str, Graph]:
+    """Some graphs of a bundle on a device, one of `DEVICES`; with `keep`, what takes little keeps its memory between runs.
+
+    Raises `UsageError`, `BackendError`.
+    """
     if device not in DEVICES:
         raise UsageError(f"unknown device {device!r}; available: {', '.join(DEVICES)}")
     if device == "tensorrt" or (device == "auto" and bundle.manifest.target == "tensorrt" and not missing()):
@@ -58,5 +64,6 @@ def open_graphs(bundle: Bundle, names: Sequence[str], *, device: str = "auto", t
         if device in OPENVINO:
             graphs[name] = OpenVinoGraph(path, entry, device=device, precision=precision, threads=threads)
         else:
-            graphs[name] = OnnxGraph(path, entry, device=device, threads=threads)
+            keeping = Keeping.of(bundle.manifest, name) if keep else None
+            graphs[name] = OnnxGraph(path, entry, device=device, threads=threads, keeping=keeping)
     return graphs

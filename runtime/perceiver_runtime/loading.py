@@ -38,9 +38,9 @@ def load(
 
     `device` is one of `perceiver_runtime.backends.DEVICES`, whose rules are said there; with TensorRT the first use of a
     bundle builds its engines, which takes minutes. `threads` defaults to the cores this process may use. With `task`, a bundle
-    of another task is refused. `max_memory` bytes are what weights and intermediate values may take on a CPU, for one input of
-    the usual size: queries and batches become smaller to fit. Raises `InputError`, also where that is too little, `UsageError`,
-    `IntegrityError`, `BackendError`.
+    of another task is refused. `max_memory` bytes are what weights and intermediate values may take with ONNX Runtime on a CPU,
+    for one input of the usual size: queries and batches become smaller to fit. Raises `InputError`, also where that is too
+    little, `UsageError`, `IntegrityError`, `BackendError`.
 
     >>> with perceiver_runtime.load("flow") as flow:
     ...     field = flow(frame1, frame2)

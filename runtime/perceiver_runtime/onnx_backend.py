@@ -1,7 +1,8 @@
 """Running a bundle's graphs on ONNX Runtime: the only module that imports it.
 
-Sessions are opened by path after the bundle was verified. The CPU memory arena and the memory pattern are off: memory goes
-back after each run, and the peak stays near what one run needs. On a GPU, what one graph gives another stays there.
+Sessions are opened by path after the bundle was verified. Memory goes back after each run, so that the peak stays near what one
+run needs: the CPU memory arena and the memory pattern are off. A graph that may keep the little it needs has the arena, for
+speed. On a GPU, what one graph gives another stays there.
 """
 
 from __future__ import annotations
@@ -55,8 +56,17 @@ def choose_providers(device: str) -> tuple[str, ...]:
 class OnnxGraph:
     """One graph, ready to run. Threads may share it."""
 
-    def __init__(self, path: Path, entry: GraphEntry, *, device: str = "auto", threads: int | None = None) -> None:
-        """Open the graph. `threads` defaults to the cores this process may use.
+    def __init__(
+        self,
+        path: Path,
+        entry: GraphEntry,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        keeping: Callable[[Mapping[str, Tensor]], bool] | None = None,
+    ) -> None:
+        """Open the graph. `threads` defaults to the cores this process may use; `keeping` says whether a run with these inputs
+        may keep its memory for the next one, none may by default.
 
         A named device whose provider does not start is a `BackendError`; with `auto` the CPU takes over, with a
         `ProviderFallbackWarning`.
@@ -65,7 +75,7 @@ class OnnxGraph:
         providers = choose_providers(device)
         options = library.SessionOptions()
         options.intra_op_num_threads = threads or available_cores()
-        options.enable_cpu_mem_arena = False
+        options.enable_cpu_mem_arena = keeping is not None
         options.enable_mem_pattern = False
         options.log_severity_level = _LOG_ERRORS_ONLY
         try:
@@ -75,6 +85,9 @@ class OnnxGraph:
             raise BackendError(f"ONNX Runtime {library.__version__} cannot load {path}: {error}") from error
         self.name = path.name
         self.entry = entry
+        self._keeping = keeping
+        self._give_back: Any = library.RunOptions()
+        self._give_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.provider: str = self._session.get_providers()[0]
         self._bound = self.provider != "CPUExecutionProvider"  # what graphs give each other stays on the GPU
         self._memory = "cuda" if self._bound else "cpu"
@@ -90,7 +103,8 @@ class OnnxGraph:
     def run(self, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
         """The graph's outputs in order, for inputs by name. Raises `BackendError` if it fails or gives NaN or infinity."""
         if not self._bound:
-            outputs: list[NDArray[np.float32]] = self._checked(lambda: self._session.run(None, dict(inputs)))
+            how = None if self._keeping is None or self._keeping(inputs) else self._give_back
+            outputs: list[NDArray[np.float32]] = self._checked(lambda: self._session.run(None, dict(inputs), how))
         else:
             outputs = [value.numpy() for value in self._run_bound(inputs, "cpu")]
         for spec, output in zip(self.entry.outputs, outputs):

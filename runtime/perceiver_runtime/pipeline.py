@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from perceiver_runtime.arrays import Array, Tensor
 from perceiver_runtime.backends import Graph, open_graphs
 from perceiver_runtime.bundle import Bundle
-from perceiver_runtime.errors import BackendError, IntegrityError
+from perceiver_runtime.errors import BackendError, IntegrityError, UsageError
 from perceiver_runtime.heap import give_back
 from perceiver_runtime.input_check import check_inputs
 from perceiver_runtime.memory_plan import MemoryPlan
@@ -60,11 +60,21 @@ class Pipeline(ABC):
         self._max_memory = placement.max_memory
         self._largest_batch = self.manifest.ranges["B"].max if "B" in self.manifest.ranges else 1
         if placement.max_memory is not None:
+            if placement.device not in ("auto", "cpu"):
+                raise UsageError(
+                    f"memory is planned for ONNX Runtime on a CPU, not for {placement.device}: leave out the limit"
+                )
             self._largest_batch = MemoryPlan.of(self.manifest).batch(placement.max_memory, self._largest_batch)
         if placement.max_batch is not None:
             self._largest_batch = min(self._largest_batch, placement.max_batch)
         self.graphs: dict[str, Graph] = (
-            open_graphs(bundle, self.graph_names, device=placement.device, threads=placement.threads)
+            open_graphs(
+                bundle,
+                self.graph_names,
+                device=placement.device,
+                threads=placement.threads,
+                keep=placement.max_memory is None,
+            )
             if placement.opener is None
             else dict(placement.opener(bundle, self.graph_names))
         )

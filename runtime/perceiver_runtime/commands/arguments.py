@@ -43,7 +43,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         help="auto: TensorRT for a bundle made for it, else CUDA, else the CPU, whichever is here",
     )
     parser.add_argument("--threads", type=positive, help="default: the cores this process may use")
-    help_text = "what weights and intermediate values may take on a CPU; smaller chunks and batches then (default: no limit)"
+    help_text = "what weights and values may take, on ONNX Runtime and a CPU; smaller chunks and batches then (default: none)"
     parser.add_argument("--max-memory", type=positive, metavar="MB", help=help_text)
 
 

@@ -52,6 +52,7 @@ def render(result: dict[str, Any]) -> str:
     if "memory" in result["choices"]:
         plan = MemoryPlan.read(result["choices"]["memory"])
         lines.append(f"memory on a CPU {plan.peak(1) / 1e6:.0f} MB for one input, {plan.weights / 1e6:.0f} MB of it weights")
+    lines += _attention(result["choices"], sum(entry["size"] for entry in result["files"]))
     lines.append(f"checked against torch: {_summary(parity.get('summary'))}")
     return "\n".join(lines)
 
@@ -77,6 +78,21 @@ def _cost(cost: Any) -> list[str]:
     except (KeyError, TypeError, AttributeError):
         return []
     return lines
+
+
+def _attention(choices: dict[str, Any], files: int) -> list[str]:
+    """What was planned for attentions on TensorRT, and the memory to expect from that at the largest sizes."""
+    try:
+        plans = [plan for graph in choices["attention"].values() for plan in graph]
+        fused = sum(plan["fuses"] for plan in plans)
+        scores = max((plan["score_bytes"] for plan in plans if not plan["fuses"]), default=0)
+        return [
+            f"attention {fused} of {len(plans)} should be one kernel; largest stored score matrix {scores / 1e6:.0f} MB, "
+            f"budget {choices['memory_budget'] / 1e6:.0f}",
+            f"memory on a GPU about {(files + 2 * scores) / 1e6:.0f} MB: weights, the largest scores before and after softmax",
+        ]
+    except (KeyError, TypeError, AttributeError):
+        return []
 
 
 def _islands(manifest: Manifest) -> dict[str, Any]:
