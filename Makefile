@@ -1,6 +1,6 @@
 # make demo   see every task: text and pictures
 # make test   ruff, mypy, pytest; make test-all: what takes longer too; make test-aarch64: emulated, on Debian
-# make soak   ten thousand calls from 16 threads, then as many broken files as SECONDS (600) allow
+# make soak   ten thousand calls from 16 threads, as many broken files as SECONDS (600) allow, twenty killed exports
 # Both set up .venv on their own. Another Python: make PYTHON=python3.12 demo
 
 PYTHON ?= python3
@@ -27,7 +27,8 @@ test-all: lint
 	$(BIN)/python -m pytest $(PARALLEL)
 
 soak: $(VENV)/.test
-	PERCEIVER_LOAD_CALLS=10000 PERCEIVER_FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/test_load.py tests/test_fuzz.py
+	PERCEIVER_LOAD_CALLS=10000 PERCEIVER_FUZZ_SECONDS=$(SECONDS) PERCEIVER_KILLS=20 \
+	  $(BIN)/python -m pytest tests/test_load.py tests/test_fuzz.py tests/test_faults.py
 
 # a small bundle of every task gives its known answer on an emulated Jetson-like CPU, and the runtime's quick tests pass there
 test-aarch64: $(VENV)/.test

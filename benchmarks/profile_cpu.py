@@ -2,9 +2,9 @@
 
     python benchmarks/profile_cpu.py BUNDLE [--task image-fourier] [--device cpu | openvino | openvino-bf16] [--rows 12]
 
-The usual inputs of the published sizes, random; one call to warm up, one measured. GFLOP/s are of counted multiplications
-and additions; the peak is that of numpy's float32 product, measured in the same process. OpenVINO fuses operators and names
-what is left after its own kinds, without counts.
+The usual inputs of the published sizes, random; as many calls to warm up as are measured; means. GFLOP/s are of counted
+multiplications and additions; the peak is that of numpy's float32 product, measured in the same process. OpenVINO fuses
+operators and names what is left after its own kinds, without counts.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from cpu_sides import TASKS, inputs_of
 from perceiver_runtime import openvino_backend
 from perceiver_runtime.bundle import Bundle, open_bundle
 from perceiver_runtime.commands.bench import matrix_peak
+from perceiver_runtime.memory_plan import Keeping
 from perceiver_runtime.onnx_backend import available_cores
 
 PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "DynamicQuantizeMatMul")
@@ -48,7 +49,9 @@ class OrtProfile:
         self.name, self.provider = name, "CPUExecutionProvider"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = available_cores()
-        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+        options.enable_cpu_mem_arena = Keeping.of(bundle.manifest, name) is not None
+        options.enable_mem_pattern = False
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(tempfile.mkdtemp()) / name)
         path = bundle.path(self.entry.file)
@@ -129,17 +132,24 @@ def main() -> None:
     parser.add_argument("--task", choices=list(TASKS), help="whose inputs; default: the bundle's task")
     parser.add_argument("--device", choices=["cpu", *openvino_backend._HINTS], default="cpu")
     parser.add_argument("--rows", type=int, default=12)
+    parser.add_argument("--calls", type=int, default=3)
     options = parser.parse_args()
     bundle = open_bundle(options.bundle)
     run = BundleRun(bundle, device="cpu", opener=lambda bundle, names: open_profiled(bundle, names, options.device))
     names = [spec.name for spec in bundle.manifest.graphs["encode"].inputs]
     given = dict(zip(names, inputs_of(options.task or bundle.manifest.task).values()))
-    for _ in range(2):
+    for _ in range(2 * options.calls):
         run(given)
     peak = matrix_peak()
     print(f"{options.bundle}, {bundle.manifest.precision}, {options.device}; numpy's float32 product: {peak:.0f} GFLOP/s")
     for name, graph in run.pipeline.graphs.items():
         rows = sorted(graph.rows().items(), key=lambda item: -item[1].seconds)
+        for _, row in rows:
+            row.calls, row.seconds, row.flops = (
+                row.calls // options.calls,
+                row.seconds / options.calls,
+                row.flops // options.calls,
+            )
         total = sum(row.seconds for _, row in rows)
         flops = sum(row.flops for _, row in rows)
         print(

@@ -78,6 +78,8 @@ class OnnxGraph:
         options.enable_cpu_mem_arena = keeping is not None
         options.enable_mem_pattern = False
         options.log_severity_level = _LOG_ERRORS_ONLY
+        # else threads of the graph that ran last go on spinning, on cores that the next graph's threads want
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             again = int(len(providers) > 1)  # else it would say on stdout that it tries the same once more
             self._session: Any = library.InferenceSession(str(path), options, providers=list(providers), enable_fallback=again)
