@@ -32,6 +32,7 @@ soak: $(VENV)/.test
 
 # a small bundle of every task gives its known answer on an emulated Jetson-like CPU, and the runtime's quick tests pass there
 test-aarch64: $(VENV)/.test
+	mkdir -p build/aarch64/bundles
 	for task in $(TASKS); do $(BIN)/perceiver-export --task $$task -o build/aarch64/bundles/$$task --force || exit 1; done
 	for version in $(AARCH64_PYTHONS); do \
 	  export PY=$$version; \
