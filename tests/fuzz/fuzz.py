@@ -171,6 +171,14 @@ def attempt(name: str, run: Callable[[bytes], object], data: bytes) -> bool:
     return True
 
 
+def limit_memory() -> None:
+    """4 GB of addresses, and an error for more."""
+    if sys.platform.startswith("linux"):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+
+
 def main() -> int:
     """0 where nothing was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -180,10 +188,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--replay", action="store_true")
     options = parser.parse_args()
-    if sys.platform.startswith("linux"):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+    limit_memory()
     every = targets(options.bundle)
     chosen = list(every) if options.target == "all" else [options.target]
     good = True

@@ -39,7 +39,8 @@ def main() -> None:
         except PerceiverError:
             return
 
-    limits = ["-rss_limit_mb=4096", "-timeout=20", f"-max_len={4 * len(seed) + 4096}"]
+    fuzz.limit_memory()  # libFuzzer's own limit would count what the process had that started this one
+    limits = ["-rss_limit_mb=0", "-timeout=20", f"-max_len={4 * len(seed) + 4096}"]
     found = f"-artifact_prefix={fuzz.CORPUS / arguments.target}-"
     atheris.Setup([sys.argv[0], str(seeds), *limits, found, f"-max_total_time={arguments.seconds}"], one)
     atheris.Fuzz()
