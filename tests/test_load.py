@@ -14,8 +14,8 @@ import perceiver_runtime as pr
 
 CALLS = os.environ.get("PERCEIVER_LOAD_CALLS", "800")
 
-# In a process of its own, whose memory nothing else has touched; it prints kilobytes grown after the first 400 calls:
-# what 16 threads at once leave for the next runs comes together by then, all but some 30 MB.
+# In a process of its own, whose memory nothing else has touched; it prints kilobytes grown after the first
+# hundreds of calls: by then 16 threads at once have left for the next runs what they will, all but some 30 MB.
 PROGRAM = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -36,9 +36,10 @@ with pr.load(sys.argv[1], device="cpu", threads=1) as flow, ThreadPoolExecutor(1
         place = number % len(pairs)
         return np.array_equal(flow(*pairs[place]), expected[place])
 
-    assert all(pool.map(one, range(400)))
+    calls = int(sys.argv[2])
+    assert all(pool.map(one, range(max(400, calls // 4))))
     before = resident()
-    assert all(pool.map(one, range(int(sys.argv[2]))))
+    assert all(pool.map(one, range(calls)))
     print(resident() - before)
 """
 
