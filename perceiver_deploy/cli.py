@@ -22,13 +22,14 @@ from perceiver_runtime.commands.arguments import image_size, positive
 from perceiver_runtime.manifest import Manifest
 from perceiver_runtime.tensorrt.backend import Engines, missing
 from perceiver_runtime.tensorrt.builder import BuildOptions, spans
+from perceiver_runtime.terminal import CommandParser, one_line, printable, write_lines
 
 RUNS_ON = {"ort": "ONNX Runtime", "tensorrt": "TensorRT"}
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="perceiver-export",
         description="Turn a Perceiver IO checkpoint into a bundle of ONNX graphs, verified against PyTorch.",
         epilog="Exit codes: 0 ok, 1 bad input, 2 usage, 3 verification failed, 5 not available on this machine or version.",
@@ -151,17 +152,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     summary, unit = manifest.parity["summary"], RECIPES[manifest.task].unit
     size = sum(entry.size for entry in manifest.files) / 1e6
     errors = [
-        f"{name} off by {own['max_error']:.2g}{unit} at most, {own['allowed']:.2g}{unit} allowed"
+        f"{printable(name)} off by {own['max_error']:.2g}{unit} at most, {own['allowed']:.2g}{unit} allowed"
         for name, own in summary["outputs"].items()
     ]
     closeness = "equal to torch" if manifest.precision == "fp32" else "near to torch in fp32"
+    output = printable(str(arguments.output))
     print(
-        f"wrote {arguments.output} ({size:.1f} MB, {manifest.precision}, for {RUNS_ON[manifest.target]}), {closeness} on "
+        f"wrote {output} ({size:.1f} MB, {manifest.precision}, for {RUNS_ON[manifest.target]}), {closeness} on "
         f"{summary['cases']} shapes: {'; '.join(errors)}"
     )
     if manifest.target == "tensorrt":
-        print(build_engines(arguments.output))
-    print(f"next: perceiver run {arguments.output} {RECIPES[manifest.task].usage}")
+        write_lines(one_line(build_engines(arguments.output)), sys.stdout)
+    print(f"next: perceiver run {output} {RECIPES[manifest.task].usage}")
     return 0
 
 
@@ -186,12 +188,12 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 def _failed(arguments: argparse.Namespace, message: str, code: int) -> int:
     if arguments.json:
         print(json.dumps({"error": message, "exit_code": code}, indent=2))
-    print(f"perceiver-export: {message}", file=sys.stderr)
+    _say(f"perceiver-export: {message}")
     return code
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    write_lines(one_line(text), sys.stderr)
 
 
 def _progress() -> Callable[[str], None]:

@@ -9,6 +9,12 @@ import pytest
 from perceiver_runtime import IntegrityError
 from perceiver_runtime.manifest import Manifest
 
+GRAPH = {
+    "file": "encode.onnx",
+    "inputs": [{"name": "x", "dtype": "float32", "shape": [1]}],
+    "outputs": [{"name": "y", "dtype": "float32", "shape": [1]}],
+}
+
 
 @pytest.fixture
 def text(tiny_bundle: Path) -> str:
@@ -50,6 +56,18 @@ def change(text: str, *path: Any, value: Any) -> bytes:
         (("graphs", "encode", "inputs", 0, "dtype"), "object", "not understood"),
         (("graphs", "encode", "inputs", 0, "shape", 1), -2, "not understood"),
         (("ranges", "H", "min"), 0, "the range 0 to"),
+        (("graphs", "../../encode"), GRAPH, r"names a graph '../../encode', which is no such name"),
+        (("graphs", "a/b"), GRAPH, "no such name"),
+        (("graphs", "none"), GRAPH | {"inputs": []}, "gives the graph none the tensors"),
+        (("graphs", "encode", "inputs", 0, "name"), "../x", r"names a tensor '../x', which is no such name"),
+        (("graphs", "encode", "inputs", 0, "shape", 0), "B\x1b[2J", "names a size .*, which is no such name"),
+        (("ranges", "/etc"), {"min": 1, "max": 2}, "names a size '/etc'"),
+        (("task",), "flow\n", "names a task"),
+        (("schema_version",), "1.0\x1b", "names a schema version"),
+        (("precision",), "fp8", "is in 'fp8' for 'ort': upgrade"),
+        (("ranges", "H", "max"), 1 << 63, "holds 9223372036854775808, which is not JSON of 64-bit numbers"),
+        (("source", "license"), "\ud800", "not valid JSON .*surrogates not allowed"),
+        (("tools", "\ud800"), "1", "not valid JSON .*surrogates not allowed"),
     ],
 )
 def test_refused(text: str, path: tuple[Any, ...], value: Any, message: str) -> None:

@@ -14,6 +14,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from perceiver_runtime.choices import Choices
 from perceiver_runtime.errors import InputError, IntegrityError
 from perceiver_runtime.graph_check import MAX_GRAPH_BYTES, GraphCheck
 from perceiver_runtime.manifest import MAX_MANIFEST_BYTES, FileEntry, Manifest
@@ -54,6 +55,7 @@ def open_bundle(folder: str | Path, *, partial: bool = False) -> Bundle:
         raise InputError(f"{folder} has no manifest.json: give a folder made by perceiver-export")
     text = _read(folder / "manifest.json", keep=MAX_MANIFEST_BYTES)
     manifest = Manifest.from_json(text)
+    Choices.of(manifest)
     listed = {entry.path for entry in manifest.files} | {"manifest.json"}
     found = set(os.listdir(folder))
     if found - listed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.errors import InputError, IntegrityError
-from perceiver_runtime.manifest import no_duplicates
+from perceiver_runtime.records import parse_json
 
 FILE = "labels.json"
 MAX_BYTES = 16 << 20
@@ -72,10 +71,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """labels.json: a JSON list of names. Raises `IntegrityError`."""
     if path.stat().st_size > MAX_BYTES:
         raise IntegrityError(f"{path} is larger than the {MAX_BYTES} bytes allowed: do not use this bundle")
-    try:
-        names = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=no_duplicates)
-    except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"{path} is not valid JSON ({error}): export the bundle again") from error
+    names = parse_json(path.read_bytes(), str(path))
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise IntegrityError(f"{path} should hold a list of names: export the bundle again")
     return tuple(names)

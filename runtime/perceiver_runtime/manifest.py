@@ -11,21 +11,33 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import re
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any
 
 from perceiver_runtime.errors import IntegrityError
+from perceiver_runtime.records import parse_json, record
 
 SCHEMA_VERSION = "1.0"
 MAX_MANIFEST_BYTES = 4 << 20
-MAX_DEPTH = 16
 DTYPES = ("float32", "int64")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+TARGETS = ("ort", "tensorrt")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,98}[A-Za-z0-9_]")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+# names end up in paths, in a server's configuration and on terminals: letters, digits and little else
+_NAMES = {
+    "schema version": re.compile(r"\d{1,4}\.\d{1,4}"),
+    "task": re.compile(r"[a-z][a-z0-9-]{0,63}"),
+    "graph": re.compile(r"[a-z][a-z0-9_]{0,63}"),
+    "tensor": re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}"),
+    "size": re.compile(r"[A-Za-z0-9_*]{1,64}"),
+}
 
-T = TypeVar("T")
+
+def _check_name(kind: str, name: str) -> None:
+    if not _NAMES[kind].fullmatch(name):
+        raise IntegrityError(f"the manifest names a {kind} {name[:80]!r}, which is no such name: do not use this bundle")
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,10 @@ class TensorSpec:
     shape: tuple[Any, ...]
 
     def __post_init__(self) -> None:
+        _check_name("tensor", self.name)
+        for size in self.shape:
+            if isinstance(size, str):
+                _check_name("size", size)
         sizes_valid = all(isinstance(size, str) or (type(size) is int and size > 0) for size in self.shape)
         if self.dtype not in DTYPES or not sizes_valid:
             raise IntegrityError(f"the manifest describes {self.name} as {self.dtype} {list(self.shape)}: not understood")
@@ -90,7 +106,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything in manifest.json. `config`, `processor`, `choices`, `tools` and `parity` are free-form JSON objects."""
+    """Everything in manifest.json.
+
+    `config`, `processor`, `choices` and `parity` are JSON objects whose keys depend on the task and the export: what reads them
+    makes a record of them (records.py).
+    """
 
     schema_version: str
     task: str
@@ -107,17 +127,28 @@ class Manifest:
     files: tuple[FileEntry, ...]
 
     def __post_init__(self) -> None:
+        _check_name("schema version", self.schema_version)
         if self.schema_version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
             raise IntegrityError(
                 f"the bundle has schema version {self.schema_version}, this perceiver-runtime reads {SCHEMA_VERSION}: "
                 "upgrade perceiver-runtime or export the bundle again"
             )
+        _check_name("task", self.task)
+        if self.precision not in PRECISIONS or self.target not in TARGETS:
+            raise IntegrityError(f"the bundle is in {self.precision!r} for {self.target!r}: upgrade perceiver-runtime")
+        for kind, found in (("graph", self.graphs), ("size", self.ranges)):
+            for name in found:
+                _check_name(kind, name)
         names = [entry.path.lower() for entry in self.files]
         if len(set(names)) != len(names):
             raise IntegrityError("the manifest lists two files of one name: do not use this bundle")
         for name, graph in self.graphs.items():
             if graph.file.lower() not in names:
                 raise IntegrityError(f"the graph {name} is in {graph.file}, which the manifest does not list")
+            for specs in (graph.inputs, graph.outputs):
+                tensors = [spec.name for spec in specs]
+                if not tensors or len(set(tensors)) != len(tensors) or not all(spec.shape for spec in specs):
+                    raise IntegrityError(f"the manifest gives the graph {name} the tensors {tensors}: not understood")
 
     def to_json(self) -> str:
         """Canonical text: two spaces, keys in field order, then `sha256` of the text without it, a final newline."""
@@ -130,66 +161,10 @@ class Manifest:
         """Read what `to_json` wrote. Raises `IntegrityError`."""
         if len(text) > MAX_MANIFEST_BYTES:
             raise IntegrityError(f"the manifest has {len(text)} bytes, more than the {MAX_MANIFEST_BYTES} allowed")
-        if _depth(text) > MAX_DEPTH:
-            raise IntegrityError(f"the manifest is nested more than {MAX_DEPTH} deep: do not use this bundle")
-        try:
-            data = json.loads(
-                text.decode("utf-8"), object_pairs_hook=no_duplicates, parse_constant=_no_constant, parse_float=_finite
-            )
-        except (ValueError, RecursionError) as error:
-            raise IntegrityError(f"the manifest is not valid JSON ({error}): copy or export the bundle again") from error
+        data = parse_json(text, "the manifest")
         if isinstance(data, dict):
             data.pop("sha256", None)
-        manifest = _build(cls, data, "manifest")
+        manifest = record(cls, data, "manifest")
         if manifest.to_json().encode() != text:
             raise IntegrityError("the manifest is damaged or was edited: its sha256 does not fit. Copy the bundle again")
         return manifest
-
-
-def _depth(text: bytes) -> int:
-    depth = deepest = 0
-    for byte in re.findall(rb"[\[{\]}]", text):  # brackets inside strings only make this stricter
-        depth += 1 if byte in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
-
-
-def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object's pairs as a dictionary; `IntegrityError` where a key is there twice."""
-    if len({key for key, _ in pairs}) != len(pairs):
-        raise IntegrityError(f"the manifest has a key twice among {[key for key, _ in pairs][:8]}: do not use this bundle")
-    return dict(pairs)
-
-
-def _no_constant(name: str) -> float:
-    raise IntegrityError(f"the manifest holds {name}, which is not JSON: do not use this bundle")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _no_constant(text)
-
-
-def _build(kind: type[T], data: Any, where: str) -> T:
-    if not isinstance(data, dict):
-        raise IntegrityError(f"{where} should be an object: do not use this bundle")
-    hints = get_type_hints(kind)
-    if set(data) != set(hints):
-        unknown, missing = sorted(set(data) - set(hints)), sorted(set(hints) - set(data))
-        raise IntegrityError(f"{where} has unknown keys {unknown} and lacks {missing}: not written by this version")
-    return kind(**{name: _convert(hint, data[name], f"{where}.{name}") for name, hint in hints.items()})
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return value
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _build(hint, value, where)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
-    if origin is dict and isinstance(value, dict):
-        return {key: _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if origin is None and type(value) is hint:
-        return value
-    raise IntegrityError(f"{where} is {str(value)[:80]!r}, which has the wrong type: do not use this bundle")

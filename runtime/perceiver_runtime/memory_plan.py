@@ -14,6 +14,7 @@ from typing import Any
 from perceiver_runtime.arrays import Tensor
 from perceiver_runtime.errors import InputError, IntegrityError
 from perceiver_runtime.manifest import Manifest
+from perceiver_runtime.records import record
 
 KEPT = 256 << 20  # bytes that a graph may keep from one run for the next
 
@@ -37,11 +38,12 @@ class MemoryPlan:
     @classmethod
     def read(cls, found: Any) -> MemoryPlan:
         """From JSON. Raises `IntegrityError`."""
-        try:
-            decoders = {str(name): (_bytes(fixed), _bytes(each)) for name, (fixed, each) in found["decoders"].items()}
-            return cls(_bytes(found["weights"]), _bytes(found["encode"]), _bytes(found["kept"]), decoders)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise IntegrityError(f"the manifest's memory plan is not understood ({error}): export the bundle again") from error
+        return record(cls, found, "manifest.choices.memory", ignored=None)
+
+    def __post_init__(self) -> None:
+        numbers = [self.weights, self.encode, self.kept, *(number for pair in self.decoders.values() for number in pair)]
+        if min(numbers) < 0:
+            raise IntegrityError(f"the manifest's memory plan has {min(numbers)} bytes: export the bundle again")
 
     def peak(self, queries: int) -> int:
         """Bytes for one input that is decoded `queries` at once."""
@@ -88,13 +90,14 @@ class Keeping:
 
     @classmethod
     def of(cls, manifest: Manifest, graph: str) -> Keeping | None:
-        """For a graph; None where it always takes more, or nothing is planned that could be understood."""
-        try:
-            plan, sizes = MemoryPlan.of(manifest), manifest.choices["cost"]["sizes"]
-            shapes = [spec.shape for spec in manifest.graphs["encode"].inputs]
-            usual = sum(math.prod(size if isinstance(size, int) else _bytes(sizes[size]) for size in shape) for shape in shapes)
-        except (InputError, IntegrityError, KeyError, TypeError, ValueError):
+        """For a graph; None where it always takes more, or nothing is planned."""
+        if "memory" not in manifest.choices or "cost" not in manifest.choices:
             return None
+        plan, sizes = MemoryPlan.of(manifest), manifest.choices["cost"]["sizes"]
+        shapes = [spec.shape for spec in manifest.graphs["encode"].inputs]
+        if any(isinstance(size, str) and size not in sizes for shape in shapes for size in shape):
+            return None
+        usual = sum(math.prod(sizes[size] if isinstance(size, str) else size for size in shape) for shape in shapes)
         if usual < 1 or (plan.encode > KEPT if graph == "encode" else graph not in plan.decoders):
             return None
         return cls(plan, graph, usual)
@@ -102,9 +105,3 @@ class Keeping:
     def __call__(self, inputs: Mapping[str, Tensor]) -> bool:
         """Whether a run with these inputs may."""
         return self._plan.run_bytes(self._graph, inputs, self._usual) <= KEPT
-
-
-def _bytes(number: object) -> int:
-    if type(number) is not int or number < 0:
-        raise ValueError(f"{number!r} is no number of bytes")
-    return number

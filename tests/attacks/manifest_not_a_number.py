@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-MESSAGE = r"holds NaN, which is not JSON"
+MESSAGE = r"holds NaN, which is not JSON of 64-bit numbers"
 
 
 def attack(bundle: Path) -> None:

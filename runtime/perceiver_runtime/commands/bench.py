@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.choices import Choices
 from perceiver_runtime.commands.arguments import add_bundle, add_device, placement, positive
 from perceiver_runtime.commands.outputs import progress
 from perceiver_runtime.known_answer import FILE, Sample
@@ -110,12 +111,11 @@ def gigaflops(manifest: Manifest, seconds: dict[str, dict[str, float]]) -> float
     """
     if manifest.task not in ("flow", "image-classification", "multimodal"):
         return None
-    try:
-        graphs = manifest.choices["cost"]["graphs"]
-        flops = sum(costs["after"]["flops"] for name, costs in graphs.items() if name != FUSED)
-        return float(flops) / (seconds["encode"]["p50"] + seconds["decode"]["p50"]) / 1e9
-    except (KeyError, TypeError, AttributeError):
+    work = Choices.of(manifest).cost
+    if work is None:
         return None
+    flops = sum(costs.after.flops for name, costs in work.graphs.items() if name != FUSED)
+    return flops / (seconds["encode"]["p50"] + seconds["decode"]["p50"]) / 1e9
 
 
 def matrix_peak(size: int = 2048, runs: int = 6) -> float:

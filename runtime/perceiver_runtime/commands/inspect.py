@@ -7,10 +7,9 @@ import dataclasses
 from typing import Any
 
 from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.choices import Choices, Work
 from perceiver_runtime.commands.arguments import add_bundle
-from perceiver_runtime.errors import IntegrityError
-from perceiver_runtime.manifest import Manifest
-from perceiver_runtime.memory_plan import MemoryPlan
+from perceiver_runtime.records import record
 
 
 def add_parser(commands: Any) -> None:
@@ -25,7 +24,11 @@ def inspect_bundle(arguments: argparse.Namespace) -> dict[str, object]:
     """The manifest as a dictionary, with its own sha256."""
     bundle = open_bundle(arguments.bundle)
     if arguments.precision:
-        return {"bundle": str(bundle.folder), "precision": bundle.manifest.precision, "islands": _islands(bundle.manifest)}
+        return {
+            "bundle": str(bundle.folder),
+            "precision": bundle.manifest.precision,
+            "islands": Choices.of(bundle.manifest).islands,
+        }
     return {"bundle": str(bundle.folder), "manifest_sha256": bundle.manifest_sha256, **dataclasses.asdict(bundle.manifest)}
 
 
@@ -47,60 +50,44 @@ def render(result: dict[str, Any]) -> str:
         lines.append(f"  {name}: {_tensors(graph['inputs'])} -> {_tensors(graph['outputs'])}")
     lines.append("ranges " + ", ".join(f"{name} {span['min']} to {span['max']}" for name, span in result["ranges"].items()))
     lines.append("processor " + ", ".join(f"{key} {value}" for key, value in result["processor"].items()))
-    lines += _passes(result["choices"].get("passes"))
-    lines += _cost(result["choices"].get("cost"))
-    if "memory" in result["choices"]:
-        plan = MemoryPlan.read(result["choices"]["memory"])
-        lines.append(f"memory on a CPU {plan.peak(1) / 1e6:.0f} MB for one input, {plan.weights / 1e6:.0f} MB of it weights")
-    lines += _attention(result["choices"], sum(entry["size"] for entry in result["files"]))
+    choices = record(Choices, result["choices"], "choices", ignored=None)
+    if choices.passes:
+        done = [f"{graph} {name} {count}" for graph, names in choices.passes.items() for name, count in names.items() if count]
+        lines.append("passes " + (", ".join(done) or "none"))
+    lines += _cost(choices.cost)
+    if choices.memory:
+        peak, weights = choices.memory.peak(1), choices.memory.weights
+        lines.append(f"memory on a CPU {peak / 1e6:.0f} MB for one input, {weights / 1e6:.0f} MB of it weights")
+    lines += _attention(choices, sum(entry["size"] for entry in result["files"]))
     lines.append(f"checked against torch: {_summary(parity.get('summary'))}")
     return "\n".join(lines)
 
 
-def _passes(passes: Any) -> list[str]:
-    """Which rewrites applied, as often as they did; the manifest's choices are free-form."""
-    if not isinstance(passes, dict) or not all(isinstance(graph, dict) for graph in passes.values()):
-        return []
-    done = [f"{graph} {name} {count}" for graph, names in passes.items() for name, count in names.items() if count]
-    return ["passes " + (", ".join(done) or "none")]
-
-
-def _cost(cost: Any) -> list[str]:
+def _cost(work: Work | None) -> list[str]:
     """Operations and bytes moved at the sizes planned for, before passes and after."""
-    try:
-        sizes = ", ".join(f"{name} {size}" for name, size in cost["sizes"].items())
-        lines = [f"work for {sizes}"]
-        for name, costs in cost["graphs"].items():
-            flops, moved = ([costs[when][what] / 1e9 for when in ("before", "after")] for what in ("flops", "moved_bytes"))
-            lines.append(
-                f"  {name}: {flops[0]:.4g} -> {flops[1]:.4g} GFLOP, {moved[0]:.3g} -> {moved[1]:.3g} GB moved by passes"
-            )
-    except (KeyError, TypeError, AttributeError):
+    if work is None:
         return []
+    lines = ["work for " + ", ".join(f"{name} {size}" for name, size in work.sizes.items())]
+    for name, costs in work.graphs.items():
+        flops, moved = (
+            [getattr(each, what) / 1e9 for each in (costs.before, costs.after)] for what in ("flops", "moved_bytes")
+        )
+        lines.append(f"  {name}: {flops[0]:.4g} -> {flops[1]:.4g} GFLOP, {moved[0]:.3g} -> {moved[1]:.3g} GB moved by passes")
     return lines
 
 
-def _attention(choices: dict[str, Any], files: int) -> list[str]:
+def _attention(choices: Choices, files: int) -> list[str]:
     """What was planned for attentions on TensorRT, and the memory to expect from that at the largest sizes."""
-    try:
-        plans = [plan for graph in choices["attention"].values() for plan in graph]
-        fused = sum(plan["fuses"] for plan in plans)
-        scores = max((plan["score_bytes"] for plan in plans if not plan["fuses"]), default=0)
-        return [
-            f"attention {fused} of {len(plans)} should be one kernel; largest stored score matrix {scores / 1e6:.0f} MB, "
-            f"budget {choices['memory_budget'] / 1e6:.0f}",
-            f"memory on a GPU about {(files + 2 * scores) / 1e6:.0f} MB: weights, the largest scores before and after softmax",
-        ]
-    except (KeyError, TypeError, AttributeError):
+    if choices.memory_budget is None:
         return []
-
-
-def _islands(manifest: Manifest) -> dict[str, Any]:
-    islands: Any = manifest.choices.get("islands", {})
-    valid = isinstance(islands, dict) and all(isinstance(graph, dict) for graph in islands.values())
-    if not valid or not all(isinstance(nodes, list) for graph in islands.values() for nodes in graph.values()):
-        raise IntegrityError("the manifest's islands are not understood: export the bundle again")
-    return dict(islands)
+    plans = [plan for graph in choices.attention.values() for plan in graph]
+    fused = sum(plan.fuses for plan in plans)
+    scores = max((plan.score_bytes for plan in plans if not plan.fuses), default=0)
+    return [
+        f"attention {fused} of {len(plans)} should be one kernel; largest stored score matrix {scores / 1e6:.0f} MB, "
+        f"budget {choices.memory_budget / 1e6:.0f}",
+        f"memory on a GPU about {(files + 2 * scores) / 1e6:.0f} MB: weights, the largest scores before and after softmax",
+    ]
 
 
 def _render_islands(result: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ usage, 3 verification failed, 4 integrity refused, 5 something missing on this m
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -15,11 +14,12 @@ from collections.abc import Sequence
 from perceiver_runtime import __version__
 from perceiver_runtime.commands import bench, build, doctor, inspect, run, triton, verify
 from perceiver_runtime.errors import PerceiverError
+from perceiver_runtime.terminal import CommandParser, json_text, one_line, shown, write_lines
 
 
 def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The whole command line. What `run` takes depends on the bundle that `argv` names."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="perceiver",
         description="Run Perceiver IO bundles made by perceiver-export.",
         epilog="Exit codes: 0 ok, 1 bad input, 2 usage, 3 verification failed, 4 integrity refused, 5 missing here.",
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _failed(argv, "interrupted", 130)
     try:
-        print(json.dumps(result, indent=2) if parsed.json else parsed.render(result), flush=True)
+        write_lines(json_text(result) if parsed.json else parsed.render(shown(result)), sys.stdout)
     except BrokenPipeError:  # whoever read it has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
@@ -60,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _failed(argv: Sequence[str], message: str, code: int) -> int:
     if "--json" in argv:
-        print(json.dumps({"error": message, "exit_code": code}, indent=2))
-    print(f"perceiver {argv[0]}: {message}", file=sys.stderr)
+        write_lines(json_text({"error": message, "exit_code": code}), sys.stdout)
+    write_lines(one_line(f"perceiver {argv[0]}: {message}"), sys.stderr)
     return code
 
 

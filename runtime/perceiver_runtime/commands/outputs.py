@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from perceiver_runtime.errors import InputError
+from perceiver_runtime.terminal import printable
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +45,7 @@ def progress_line() -> Iterator[Callable[[str], None]]:
 
     def report(text: str) -> None:
         if shown:
-            print(f"\r\033[K{text[:100]}", end="", file=sys.stderr, flush=True)
+            print(f"\r\033[K{printable(text[:100])}", end="", file=sys.stderr, flush=True)
 
     try:
         yield report

@@ -67,13 +67,13 @@ def add_parser(commands: Any, argv: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def with_sample(argv: Sequence[str]) -> Iterator[list[str]]:
-    """`argv`, and for `perceiver run BUNDLE --sample` with the bundle's own input in place of the flag, until the end."""
+    """`argv`, and for `perceiver run BUNDLE --sample` with the bundle's own input at the end, until the end."""
     found = _bundle(argv)
     if found is None or SAMPLE not in argv or argv[0] != "run":
         yield list(argv)
         return
     with sample_inputs(argv[found.place]) as inputs:
-        yield [*argv[: found.place + 1], *inputs, *(each for each in argv[found.place + 1 :] if each != SAMPLE)]
+        yield [*argv, *inputs]
 
 
 class _Bundle(NamedTuple):
@@ -86,6 +86,8 @@ def _bundle(argv: Sequence[str]) -> _Bundle | None:
     for place, argument in list(enumerate(argv))[1:]:
         path = Path(argument) / "manifest.json"
         try:
+            if not path.is_file():  # to open a named pipe would wait
+                continue
             with path.open("rb") as file:
                 manifest = Manifest.from_json(file.read(MAX_MANIFEST_BYTES + 1))
         except (OSError, ValueError, PerceiverError):

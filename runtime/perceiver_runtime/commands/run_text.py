@@ -61,7 +61,7 @@ def classify(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def _texts(arguments: argparse.Namespace) -> list[str]:
-    return sys.stdin.read().splitlines() if arguments.texts == ["-"] else list(arguments.texts)
+    return sys.stdin.read().splitlines() if arguments.texts == ["-"] and not arguments.sample else list(arguments.texts)
 
 
 def render_spans(result: dict[str, Any]) -> str:
@@ -71,7 +71,7 @@ def render_spans(result: dict[str, Any]) -> str:
         lines.append(each["text"])
         for span in each["spans"]:
             lines.append(f"  bytes {span['start']} to {span['end'] - 1}:")
-            lines += [f"    {candidate['probability']:8.3g}  {candidate['text']!r}" for candidate in span["candidates"]]
+            lines += [f"    {candidate['probability']:8.3g}  '{candidate['text']}'" for candidate in span["candidates"]]
     return "\n".join([*lines, seconds(result)])
 
 

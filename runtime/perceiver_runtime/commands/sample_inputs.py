@@ -12,6 +12,8 @@ import numpy as np
 from perceiver_runtime.arrays import Array
 from perceiver_runtime.bundle import open_bundle
 from perceiver_runtime.known_answer import FILE, Sample
+from perceiver_runtime.manifest import Manifest
+from perceiver_runtime.multimodal_processing import MultimodalProcessor
 from perceiver_runtime.text_processing import from_bytes
 from perceiver_runtime.wav_files import write_wav
 
@@ -22,18 +24,17 @@ def sample_inputs(bundle_folder: str) -> Iterator[list[str]]:
     bundle = open_bundle(bundle_folder)
     sample = Sample.read(bundle.path(FILE))
     with tempfile.TemporaryDirectory(prefix="perceiver-sample-") as folder:
-        rate = int(bundle.manifest.processor.get("sampling_rate", 0))
-        yield _arguments(sample.inputs, Path(folder), sampling_rate=rate)
+        yield _arguments(sample.inputs, Path(folder), bundle.manifest)
 
 
-def _arguments(inputs: Mapping[str, Array], folder: Path, *, sampling_rate: int) -> list[str]:
+def _arguments(inputs: Mapping[str, Array], folder: Path, manifest: Manifest) -> list[str]:
     if "text" in inputs:
-        return [from_bytes(inputs["text"])]
+        return ["--", from_bytes(inputs["text"])]
     if "video" in inputs:
         np.save(folder / "video.npy", inputs["video"])
-        write_wav(folder / "audio.wav", inputs["audio"], sampling_rate)
-        return [str(folder / "video.npy"), "--audio", str(folder / "audio.wav")]
+        write_wav(folder / "audio.wav", inputs["audio"], MultimodalProcessor.from_json(manifest.processor).sampling_rate)
+        return ["--audio", str(folder / "audio.wav"), "--", str(folder / "video.npy")]
     names = [name for name in ("frame1", "frame2", "image", "vectors") if name in inputs]
     for name in names:
         np.save(folder / f"{name}.npy", inputs[name])
-    return [str(folder / f"{name}.npy") for name in names]
+    return ["--", *(str(folder / f"{name}.npy") for name in names)]
