@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
+import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -24,10 +26,11 @@ from perceiver_runtime.arrays import Tensor, on_host
 from perceiver_runtime.bundle import Bundle, open_bundle
 from perceiver_runtime.errors import BackendError, UsageError
 from perceiver_runtime.loading import open_pipeline
-from perceiver_runtime.manifest import GraphEntry
+from perceiver_runtime.manifest import GraphEntry, TensorSpec
 from perceiver_runtime.pipeline import Placement
 from perceiver_runtime.serving.model_config import BUNDLE_KEY
 
+_VERSION = re.compile(re.escape(BUNDLE_KEY) + r"([0-9]{1,18})")
 _TYPES = {"float32": "FP32", "int64": "INT64"}
 _PAUSES = (0.5, 1.0, 2.0)  # seconds before another try; a worker that died needs one or two to start again
 _GONE = ("UNAVAILABLE", "INTERNAL", "NOT_FOUND")  # status codes, and what servers say of workers and versions that went
@@ -87,41 +90,43 @@ class _Server:
         """A graph's model there."""
         return f"{self.name}_{graph}"
 
-    def max_batch(self) -> int | None:
+    def max_batch(self) -> int:
         """The largest batch there; also finds the version. Raises `BackendError`."""
         config = self._configuration()
-        if config is None:
-            return None
         self._version = self._find(config)
         return max(1, int(config.max_batch_size))
 
     def find_version(self) -> None:
         """Look again which version has this bundle."""
-        config = self._configuration()
-        if config is not None:
-            self._version = self._find(config)
+        self._version = self._find(self._configuration())
 
     def _configuration(self) -> Any:
-        """Of `encode`; None where the server has no such service. Raises `BackendError`."""
+        """Of `encode`. Raises `BackendError`, also where the server has no such service."""
         model = self.model("encode")
         try:
             return self.client().get_model_config(model, client_timeout=self.timeout).config
         except Exception as error:
             if "UNIMPLEMENTED" in _status(error):
-                return None
+                raise self.unnamed(model) from error
             raise self.failure(model, error) from error
 
     def _find(self, config: Any) -> str:
-        sums = {key: entry.string_value for key, entry in config.parameters.items() if key.startswith(BUNDLE_KEY)}
-        own = [int(key[len(BUNDLE_KEY) :]) for key, value in sums.items() if value == self.bundle.manifest_sha256]
-        if sums and not own:
-            there = ", ".join(f"version {key[len(BUNDLE_KEY) :]} {value[:12]}…" for key, value in sums.items())
+        sums = {
+            int(found[1]): entry.string_value
+            for key, entry in config.parameters.items()
+            if (found := _VERSION.fullmatch(key)) is not None
+        }
+        if not sums:
+            raise self.unnamed(self.model("encode"))
+        own = [version for version, value in sums.items() if value == self.bundle.manifest_sha256]
+        if not own:
+            there = ", ".join(f"version {version} {value[:12]}…" for version, value in sums.items())
             raise BackendError(
                 f"{self.address} serves other bundles as {self.name} ({there}) than this one, "
                 f"{self.bundle.manifest_sha256[:12]}…: give the bundle that is served, or add this one with perceiver triton"
             )
         ready = [version for version in sorted(own, reverse=True) if self._is_ready(str(version))]
-        return str(ready[0]) if ready else str(max(own)) if own else ""
+        return str(ready[0] if ready else max(own))
 
     def _is_ready(self, version: str) -> bool:
         client, graphs = self.client(), [graph for graph in self.bundle.manifest.graphs if graph != "model"]
@@ -155,6 +160,13 @@ class _Server:
 
     def _try(self, model: str, inputs: list[Any], outputs: list[Any], seconds: float) -> Any:
         return self.client().infer(model, inputs, model_version=self._version, outputs=outputs, client_timeout=seconds)
+
+    def unnamed(self, model: str) -> BackendError:
+        """The server does not say which bundle it serves."""
+        return BackendError(
+            f"{self.address} does not say which bundle {model} is of, so answers could be another's: serve a repository that "
+            "perceiver triton wrote, by a server with the model configuration service"
+        )
 
     def failure(self, model: str, error: Exception) -> BackendError:
         """What to tell the user."""
@@ -202,9 +214,11 @@ class RemoteGraph:
         answer = self._server.infer(self.name, given, wanted)
         outputs = []
         for spec in self.entry.outputs:
-            output = answer.as_numpy(spec.name)
-            if output is None or output.dtype != np.float32:
-                raise BackendError(f"{self._server.address} gave no float32 output {spec.name} for {self.name}")
+            output = _float32(answer.get_response(), spec)
+            if output is None:
+                raise BackendError(
+                    f"{self._server.address} gave no float32 output {spec.name} of shape {list(spec.shape)} for {self.name}"
+                )
             if not np.isfinite(output).all():
                 raise BackendError(f"{self.name} gave NaN or infinity in its output {spec.name}")
             outputs.append(output)
@@ -219,6 +233,19 @@ class RemoteGraph:
         if not self._closed:
             self._closed = True
             self._server.release()
+
+
+def _float32(response: Any, spec: TensorSpec) -> NDArray[np.float32] | None:
+    """An output by its name; None where it is not there, or not of the type, shape and length that it should have."""
+    for place, output in enumerate(response.outputs):
+        if output.name != spec.name or output.datatype != "FP32" or len(output.shape) != len(spec.shape):
+            continue
+        if place >= len(response.raw_output_contents):
+            return None
+        shape, raw = [int(size) for size in output.shape], response.raw_output_contents[place]
+        fits = all(own >= 0 and (own == wanted or isinstance(wanted, str)) for own, wanted in zip(shape, spec.shape))
+        return np.frombuffer(raw, "<f4").reshape(shape) if fits and 4 * math.prod(shape) == len(raw) else None
+    return None
 
 
 def _status(error: Exception) -> str:
