@@ -97,9 +97,7 @@ def test_what_takes_little_keeps_its_memory(flow_bundle: Path, shipped: Callable
         assert encode({"pixel_values": np.broadcast_to(pixels, (number, *pixels.shape[1:]))}) is keeps
 
 
-@pytest.mark.parametrize(
-    "choices", [{}, {"memory": []}, {"cost": {"sizes": []}}, {"cost": {"sizes": {"B": "1", "H": 1, "W": 1}}}]
-)
+@pytest.mark.parametrize("choices", [{}, {"memory": []}, {"cost": {"sizes": []}}, {"cost": {"sizes": {"B": 1}}}])
 def test_nothing_is_kept_by_a_plan_that_is_none(choices: dict[str, object], shipped: Callable[..., Path]) -> None:
     manifest = open_bundle(shipped("image-classification")).manifest
     assert Keeping.of(manifest, "encode") is not None
@@ -123,7 +121,7 @@ def test_memory_kept_or_not_changes_no_answer(shipped: Callable[..., Path]) -> N
 
 @pytest.mark.parametrize("damage", [{}, {"weights": -1, "encode": 1, "kept": 1, "decoders": {}}, [], {"weights": "many"}])
 def test_plans_that_are_none(damage: object) -> None:
-    with pytest.raises(IntegrityError, match="memory plan is not understood"):
+    with pytest.raises(IntegrityError, match=r"memory (should be|has unknown|plan has)|memory\.\w+ is"):
         MemoryPlan.read(damage)
 
 
