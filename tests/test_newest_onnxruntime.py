@@ -1,4 +1,4 @@
-"""The newest ONNX Runtime, which users get, beside the pinned one: every task's known answer, the runtime's quick tests, silence."""
+"""The newest ONNX Runtime, which users get, beside the pinned one: every known answer, quick tests of the runtime, silence."""
 
 import os
 import subprocess

@@ -22,7 +22,7 @@ _OPENVINO_SENDER = "openvino_telemetry"
 
 
 def import_onnxruntime() -> Any:
-    """The module. `ORT_DISABLE_TELEMETRY` stays set, for child processes too; a value that it had is kept. Raises `ImportError`."""
+    """The module. `ORT_DISABLE_TELEMETRY` stays set, for child processes too; a value it had is kept. Raises `ImportError`."""
     os.environ.setdefault(_VARIABLE, "1")
     library = importlib.import_module("onnxruntime")
     if hasattr(library, "disable_telemetry_events"):
