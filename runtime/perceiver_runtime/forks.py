@@ -35,9 +35,9 @@ class Opened:
         """Raise `UsageError` where it was inherited."""
         if self.inherited:
             raise UsageError(
-                f"this pipeline was loaded by process {self._process}, which process {os.getpid()} was forked from, and no engine "
-                "survives a fork: load it in this process (gunicorn: without --preload, or in post_fork; multiprocessing: in the "
-                "worker, or with the start method spawn)"
+                f"this pipeline was loaded by process {self._process}, which process {os.getpid()} was forked from, and no "
+                "engine survives a fork: load it in this process (gunicorn: without --preload, or in post_fork; "
+                "multiprocessing: in the worker, or with the start method spawn)"
             )
 
 
