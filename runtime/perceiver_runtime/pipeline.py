@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import ClassVar, TypeVar
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.arrays import Array, Tensor
-from perceiver_runtime.backends import Graph, open_graphs
+from perceiver_runtime.backends import Graph, open_graphs, without_gpu
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.errors import BackendError, IntegrityError, UsageError
 from perceiver_runtime.forks import Opened
@@ -66,6 +66,8 @@ class Pipeline(Opened, ABC):
                     f"memory is planned for ONNX Runtime on a CPU, not for {placement.device}: leave out the limit"
                 )
             self._largest_batch = MemoryPlan.of(self.manifest).batch(placement.max_memory, self._largest_batch)
+            if placement.device == "auto":
+                placement = replace(placement, device=without_gpu(bundle))
         if placement.max_batch is not None:
             self._largest_batch = min(self._largest_batch, placement.max_batch)
         self.graphs: dict[str, Graph] = (
