@@ -120,13 +120,13 @@ def plain_call(task: str, graph: Path, side: str) -> Callable[[], Any]:
 
         given = {"inputs": patches(torch.from_numpy(given["frames"])).numpy()}
     if side == "plain ONNX":
-        import onnxruntime
+        from perceiver_runtime.onnx_backend import onnxruntime
 
-        session: Any = onnxruntime.InferenceSession(str(graph))
+        session: Any = onnxruntime().InferenceSession(str(graph))
         return lambda: session.run(None, given)[0]
-    import openvino
+    from perceiver_runtime.openvino_backend import openvino
 
-    model = openvino.Core().compile_model(str(graph), "CPU", {"INFERENCE_PRECISION_HINT": PLAIN_OPENVINO[side]})
+    model = openvino().Core().compile_model(str(graph), "CPU", {"INFERENCE_PRECISION_HINT": PLAIN_OPENVINO[side]})
     return lambda: model(given)[0]
 
 

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 from bundle_run import BundleRun
 from cpu_sides import TASKS, inputs_of
 
@@ -27,7 +26,7 @@ from perceiver_runtime import openvino_backend
 from perceiver_runtime.bundle import Bundle, open_bundle
 from perceiver_runtime.commands.bench import matrix_peak
 from perceiver_runtime.memory_plan import Keeping
-from perceiver_runtime.onnx_backend import available_cores
+from perceiver_runtime.onnx_backend import available_cores, onnxruntime
 
 PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "DynamicQuantizeMatMul")
 
@@ -47,7 +46,7 @@ class OrtProfile:
     def __init__(self, bundle: Bundle, name: str) -> None:
         self.entry = bundle.manifest.graphs[name]
         self.name, self.provider = name, "CPUExecutionProvider"
-        options = onnxruntime.SessionOptions()
+        options = onnxruntime().SessionOptions()
         options.intra_op_num_threads = available_cores()
         options.enable_cpu_mem_arena = Keeping.of(bundle.manifest, name) is not None
         options.enable_mem_pattern = False
@@ -55,7 +54,7 @@ class OrtProfile:
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(tempfile.mkdtemp()) / name)
         path = bundle.path(self.entry.file)
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime().InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def run(self, inputs: Mapping[str, Any]) -> list[Any]:
         """The outputs in order."""

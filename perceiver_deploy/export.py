@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 
 import onnx
-import onnxruntime
 import torch
 
 from perceiver_deploy.recipe import BUDGETS_MB, ExportOptions, Precision, Recipe, Target
@@ -34,6 +33,7 @@ from perceiver_runtime.known_answer import FILE as SAMPLE_FILE
 from perceiver_runtime.known_answer import Sample, check_known_answer, tolerances
 from perceiver_runtime.loading import open_pipeline
 from perceiver_runtime.manifest import SCHEMA_VERSION, FileEntry, GraphEntry, Manifest, Source, TensorSpec
+from perceiver_runtime.onnx_backend import onnxruntime
 from perceiver_runtime.pipeline import Placement
 
 VERIFY = [sys.executable, "-m", "perceiver_deploy.verify"]
@@ -205,7 +205,7 @@ def _tools() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "onnx": onnx.__version__,
-        "onnxruntime": onnxruntime.__version__,
+        "onnxruntime": onnxruntime().__version__,
     }
 
 

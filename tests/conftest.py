@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before tests import onnxruntime themselves
 if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
     # a core for each worker: libraries that spin for work would take it from the others
     cores = sorted(os.sched_getaffinity(0))

@@ -8,13 +8,14 @@ fused attention copies queries, keys and values. Shapes come from ONNX Runtime's
 
 from __future__ import annotations
 
+import importlib
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx
 import onnx_ir as ir
-from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
 from perceiver_export.passes.patterns import MICROSOFT
 
@@ -92,7 +93,9 @@ def _tensors(model: ir.Model, sizes: Mapping[str, int]) -> dict[str, _Tensor]:
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     """With all shapes. As `SymbolicShapeInference.infer_shapes`, which leaves a file behind where it fails."""
-    inference = SymbolicShapeInference(2**31 - 1, True, False, 0)
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # which is read while ONNX Runtime is imported
+    library = importlib.import_module("onnxruntime.tools.symbolic_shape_infer")
+    inference = library.SymbolicShapeInference(2**31 - 1, True, False, 0)
     complete = False
     try:
         inference._preprocess(model)

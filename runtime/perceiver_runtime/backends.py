@@ -1,12 +1,14 @@
 """What runs a bundle's graphs: ONNX Runtime on a CPU or GPU, TensorRT, or OpenVINO. The rules for which are here.
 
 `auto` is TensorRT for a bundle made for it where TensorRT finds a GPU, else CUDA where this ONNX Runtime has it and it starts,
-else the CPU with ONNX Runtime; OpenVINO is taken only where it is named. A device that is named is used, or an error says why
-it cannot be: nothing else is taken in its place.
+else the CPU with ONNX Runtime; with a limit of memory it is the CPU. A bundle that runs elsewhere than it was made for, or than
+`auto` would take without a limit, is one `ProviderFallbackWarning` that says where and why. OpenVINO is taken only where it is
+named. A device that is named is used, or an error says why it cannot be: nothing else is taken in its place.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from perceiver_runtime.arrays import Tensor
 from perceiver_runtime.bundle import Bundle
-from perceiver_runtime.errors import BackendError, UsageError
+from perceiver_runtime.errors import BackendError, ProviderFallbackWarning, UsageError
 from perceiver_runtime.manifest import GraphEntry
 from perceiver_runtime.memory_plan import Keeping
 from perceiver_runtime.onnx_backend import OnnxGraph, choose_providers
@@ -23,6 +25,7 @@ from perceiver_runtime.openvino_backend import OpenVinoGraph
 from perceiver_runtime.tensorrt.backend import missing, open_engines
 
 OPENVINO = ("openvino", "openvino-bf16")
+CPU = "CPUExecutionProvider"
 DEVICES = ("auto", "cpu", "cuda", "tensorrt", "ort-tensorrt", *OPENVINO)
 
 
@@ -52,11 +55,13 @@ def open_graphs(
     """
     if device not in DEVICES:
         raise UsageError(f"unknown device {device!r}; available: {', '.join(DEVICES)}")
-    if device == "tensorrt" or (device == "auto" and bundle.manifest.target == "tensorrt" and not missing()):
+    if device == "auto":
+        device = _chosen(bundle)
+    if device == "tensorrt":
         return dict(open_engines(bundle, names))
     precision = bundle.manifest.precision
-    if precision == "bf16" and (device in OPENVINO or choose_providers(device)[0] == "CPUExecutionProvider"):
-        raise BackendError(f"{bundle.folder} is in bfloat16, which no CPU runs: use TensorRT, or export it with --fp16")
+    if precision == "bf16" and (device in OPENVINO or choose_providers(device)[0] == CPU):
+        raise BackendError(_no_bfloat16(bundle))
     graphs: dict[str, Graph] = {}
     for name in names:
         entry = bundle.manifest.graphs[name]
@@ -67,3 +72,39 @@ def open_graphs(
             keeping = Keeping.of(bundle.manifest, name) if keep else None
             graphs[name] = OnnxGraph(path, entry, device=device, threads=threads, keeping=keeping)
     return graphs
+
+
+def without_gpu(bundle: Bundle) -> str:
+    """The device in place of `auto` where memory is limited: the CPU, with a warning if `auto` would take another."""
+    provider = choose_providers("auto")[0]
+    if provider != CPU:
+        _warn(f"{bundle.folder} runs on the CPU, not on {provider}: max_memory is planned for ONNX Runtime on a CPU")
+    return "cpu"
+
+
+def _chosen(bundle: Bundle) -> str:
+    """What `auto` is for a bundle: `tensorrt`, or `auto` for the best that ONNX Runtime has."""
+    if bundle.manifest.target != "tensorrt":
+        return "auto"
+    reason = missing()
+    if not reason:
+        return "tensorrt"
+    try:
+        provider = choose_providers("auto")[0]
+    except BackendError as error:
+        raise BackendError(
+            f"{bundle.folder} was exported for TensorRT, which cannot run here: {reason}. ONNX Runtime could run it "
+            f"on the CPU, slower: {error}"
+        ) from error
+    if bundle.manifest.precision == "bf16" and provider == CPU:
+        raise BackendError(f"{_no_bfloat16(bundle)}. TensorRT cannot run here: {reason}")
+    _warn(f"{bundle.folder} was exported for TensorRT and runs on {provider}, slower. TensorRT cannot run here: {reason}")
+    return "auto"
+
+
+def _no_bfloat16(bundle: Bundle) -> str:
+    return f"{bundle.folder} is in bfloat16, which no CPU runs: use TensorRT, or export it with --fp16"
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, ProviderFallbackWarning, stacklevel=4)

@@ -42,4 +42,4 @@ class BackendError(PerceiverError):
 
 
 class ProviderFallbackWarning(UserWarning):
-    """A graph runs on another execution provider than the one asked for."""
+    """A graph runs elsewhere than was asked for, or than its bundle was exported for."""

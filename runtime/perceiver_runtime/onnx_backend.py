@@ -7,7 +7,6 @@ speed. On a GPU, what one graph gives another stays there.
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 import warnings
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from perceiver_runtime.arrays import Array, Tensor
 from perceiver_runtime.errors import BackendError, ProviderFallbackWarning
 from perceiver_runtime.manifest import GraphEntry
+from perceiver_runtime.telemetry import import_onnxruntime
 
 # by device: the execution providers, the first of which should start
 _PROVIDERS = {
@@ -182,7 +182,7 @@ class _Closed:
 def onnxruntime() -> Any:
     """The module. Raises `BackendError` that says how to get it, or one that is not too old."""
     try:
-        library = importlib.import_module("onnxruntime")
+        library = import_onnxruntime()
     except ImportError as error:
         raise BackendError(
             f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime, or onnxruntime-gpu for a GPU"

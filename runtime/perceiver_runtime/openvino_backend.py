@@ -12,7 +12,6 @@ sine of a rounded position is noise.
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from perceiver_runtime.arrays import Tensor, on_host
 from perceiver_runtime.errors import BackendError
 from perceiver_runtime.manifest import GraphEntry
 from perceiver_runtime.onnx_backend import available_cores
+from perceiver_runtime.telemetry import import_openvino
 
 _HINTS = {"openvino": "f32", "openvino-bf16": "bf16"}
 _GROUP = 256  # fill-mask at its published size: 0.21 s against 0.28 s with groups of 32, the same error
@@ -219,8 +219,6 @@ def _first_line(error: Exception) -> str:
 def openvino() -> Any:
     """The module. Raises `BackendError` that says how to get it."""
     try:
-        importlib.import_module("openvino.frontend.onnx")
-        importlib.import_module("openvino.opset13")
-        return importlib.import_module("openvino")
+        return import_openvino()
     except ImportError as error:
         raise BackendError(f"OpenVINO cannot be imported ({error}): pip install openvino, or use device='cpu'") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import ClassVar, TypeVar
 
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.arrays import Array, Tensor
-from perceiver_runtime.backends import Graph, open_graphs
+from perceiver_runtime.backends import Graph, open_graphs, without_gpu
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.errors import BackendError, IntegrityError, UsageError
+from perceiver_runtime.forks import Opened
 from perceiver_runtime.heap import give_back
 from perceiver_runtime.input_check import check_inputs
 from perceiver_runtime.memory_plan import MemoryPlan
@@ -45,8 +46,8 @@ class Placement:
     max_batch: int | None = None
 
 
-class Pipeline(ABC):
-    """A task from a bundle. Callable, safe to share between threads, closes on `with`."""
+class Pipeline(Opened, ABC):
+    """A task from a bundle. Callable, safe to share between threads, not with forked processes, closes on `with`."""
 
     graph_names: ClassVar[tuple[str, ...]] = ("encode", "decode")
 
@@ -65,6 +66,8 @@ class Pipeline(ABC):
                     f"memory is planned for ONNX Runtime on a CPU, not for {placement.device}: leave out the limit"
                 )
             self._largest_batch = MemoryPlan.of(self.manifest).batch(placement.max_memory, self._largest_batch)
+            if placement.device == "auto":
+                placement = replace(placement, device=without_gpu(bundle))
         if placement.max_batch is not None:
             self._largest_batch = min(self._largest_batch, placement.max_batch)
         self.graphs: dict[str, Graph] = (
@@ -80,6 +83,7 @@ class Pipeline(ABC):
         )
         for name in bundle.states:  # nothing that was hashed may have changed while sessions opened
             bundle.path(name)
+        self.opened_here()
 
     @property
     def provider(self) -> str:
@@ -97,6 +101,7 @@ class Pipeline(ABC):
 
     def run(self, graph: str, inputs: Mapping[str, Tensor], *, shape: tuple[int | None, ...]) -> Floats:
         """The first output of a graph, which should have `shape` (None: any size). Raises `BackendError`."""
+        self.check_process()
         check_inputs(graph, self.manifest.graphs[graph], self.manifest.ranges, inputs)
         with self.timing.stage("encode" if graph == "encode" else "decode"):
             output = self.graphs[graph].run(inputs)[0]
@@ -107,6 +112,7 @@ class Pipeline(ABC):
 
     def encode(self, inputs: Mapping[str, Array], *shapes: tuple[int | None, ...]) -> list[Tensor]:
         """The outputs of `encode`, which should have `shapes`, for decoders: on a GPU they stay there."""
+        self.check_process()
         check_inputs("encode", self.manifest.graphs["encode"], self.manifest.ranges, inputs)
         with self.timing.stage("encode"):
             outputs = self.graphs["encode"].run_kept(inputs)
@@ -120,7 +126,9 @@ class Pipeline(ABC):
         """The pipeline's answer to the inputs of a bundle's sample.npz, by name of output."""
 
     def close(self) -> None:
-        """Release the sessions. Also done at the end of a `with` block."""
+        """Release the sessions. Also done at the end of a `with` block. In a forked child it does nothing."""
+        if self.inherited:
+            return
         for graph in self.graphs.values():
             graph.close()
 

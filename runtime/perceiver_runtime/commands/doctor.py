@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import shutil
 import subprocess
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import numpy as np
 from perceiver_runtime.backends import DEVICES, OPENVINO
 from perceiver_runtime.bundle import Bundle, open_bundle
 from perceiver_runtime.cuda import cuda, gpu_name
-from perceiver_runtime.errors import PerceiverError
+from perceiver_runtime.errors import PerceiverError, ProviderFallbackWarning
 from perceiver_runtime.known_answer import FILE, Sample, check_known_answer, tolerances
 from perceiver_runtime.loading import check_task, open_pipeline
 from perceiver_runtime.onnx_backend import available_cores, choose_providers, onnxruntime
@@ -70,7 +73,7 @@ def machine() -> dict[str, str]:
 
 
 def examine(folder: str) -> dict[str, Any]:
-    """A bundle: `devices`, why not where it does not run, and `known_answer` on the one that `auto` takes."""
+    """A bundle: `devices`, why not where it does not run; `known_answer` on what `auto` takes; `fallback`, why that."""
     try:
         bundle = open_bundle(folder)
         check_task(bundle, None)
@@ -80,12 +83,21 @@ def examine(folder: str) -> dict[str, Any]:
     found = {"bundle": folder, **{name: getattr(manifest, name) for name in ("task", "precision", "target")}}
     found["devices"] = {device: why_not(bundle, device) for device in DEVICES if device != "auto"}
     try:
-        with open_pipeline(bundle, Placement()) as pipeline:
+        with _fallbacks() as said, open_pipeline(bundle, Placement()) as pipeline:
+            found |= {"provider": pipeline.provider, "fallback": "; ".join(said())}
             check_known_answer(pipeline, Sample.read(bundle.path(FILE)), tolerances(manifest))
-            found |= {"provider": pipeline.provider, "known_answer": ""}
+            found["known_answer"] = ""
     except PerceiverError as error:
         found["known_answer"] = str(error)
     return found
+
+
+@contextlib.contextmanager
+def _fallbacks() -> Iterator[Callable[[], list[str]]]:
+    """Takes warnings that a bundle runs elsewhere than it should; what they say."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ProviderFallbackWarning)
+        yield lambda: [str(each.message) for each in caught if issubclass(each.category, ProviderFallbackWarning)]
 
 
 def why_not(bundle: Bundle, device: str) -> str:
@@ -153,6 +165,8 @@ def render(result: dict[str, Any]) -> str:
             continue
         lines += ["", f"{found['bundle']}: {found['task']}, {found['precision']}, target {found['target']}"]
         lines += [f"  {device:14} {why or 'yes'}" for device, why in found["devices"].items()]
+        if found.get("fallback"):
+            lines.append(f"  {'auto':14} {found['fallback']}")
         verdict = f"wrong or not run: {found['known_answer']}" if found["known_answer"] else f"right, on {found['provider']}"
         lines.append(f"  {'known answer':14} {verdict}")
     return "\n".join(lines)
