@@ -70,6 +70,9 @@ def build_parser() -> argparse.ArgumentParser:
     precision.add_argument("--bf16", dest="precision", action="store_const", const="bf16", help=help_text)
     parser.add_argument("--revision", help="branch, tag or commit of a hub checkpoint")
     parser.add_argument("--allow-pickle", action="store_true", help="also read pytorch_model.bin, if you trust it")
+    parser.add_argument("--samples", metavar="FOLDER", help="your own inputs, to verify the graphs on as well")
+    help_text = "accept a checkpoint that amplifies rounding beyond the usual cap; the receipt says by how much"
+    parser.add_argument("--allow-rounding", action="store_true", help=help_text)
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--version", action="version", version=f"perceiver-deploy {__version__}")
@@ -119,6 +122,8 @@ def run(arguments: argparse.Namespace) -> Manifest:
         target=arguments.target,
         memory_budget_mb=arguments.memory_budget,
         passes=tuple(name for name in ALL_PASSES if name in arguments.passes),
+        samples=arguments.samples,
+        allow_rounding=arguments.allow_rounding,
         force=arguments.force,
         progress=_progress(),
     )
@@ -161,6 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"wrote {output} ({size:.1f} MB, {manifest.precision}, for {RUNS_ON[manifest.target]}), {closeness} on "
         f"{summary['cases']} shapes: {'; '.join(errors)}"
     )
+    for name, note in summary.get("constant", {}).items():
+        _say(f"note: {printable(name)}: {note}")
     if manifest.target == "tensorrt":
         write_lines(one_line(build_engines(arguments.output)), sys.stdout)
     print(f"next: perceiver run {output} {RECIPES[manifest.task].usage}")

@@ -41,11 +41,14 @@ class Comparison:
     allowed: float
 
     @classmethod
-    def of(cls, reference: NDArray[Any], found: NDArray[Any], tolerance: Tolerance) -> Comparison:
-        """Compare. An empty or misshapen answer is infinitely far off."""
+    def of(
+        cls, reference: NDArray[Any], found: NDArray[Any], tolerance: Tolerance, *, spread: float | None = None
+    ) -> Comparison:
+        """Compare, by the reference's own spread unless another is given. A misshapen or empty answer is infinitely off."""
         if reference.size == 0 or reference.shape != found.shape:
             return cls(float("inf"), float("inf"), 0.0, 0.0, 0, 0.0)
-        spread = float(reference.std(axis=0).mean())
+        if spread is None:
+            spread = float(reference.std(axis=0).mean())
         norms = float(np.linalg.norm(reference) * np.linalg.norm(found))
         return cls(
             max_error=float(np.abs(reference - found).max()),

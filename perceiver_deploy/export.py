@@ -57,6 +57,8 @@ def export_bundle(
     target: Target = "ort",
     memory_budget_mb: int | None = None,
     passes: tuple[str, ...] = ALL_PASSES,
+    samples: str | Path | None = None,
+    allow_rounding: bool = False,
     force: bool = False,
     progress: Callable[[str], None] = _silent,
 ) -> Manifest:
@@ -65,9 +67,10 @@ def export_bundle(
     `fused` also writes one graph of the whole model, model.onnx. `image_size` (height, width) is what images are resized to,
     the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16, bf16 or
     int8, `target` ort or tensorrt; no stored score matrix has more than `memory_budget_mb` (192, for tensorrt 512). `passes`
-    are the exact rewrites to apply, of `perceiver_export.export.ALL_PASSES`. Returns the bundle's manifest. Raises `UsageError`
-    and `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if the graphs do
-    not compute what torch computes; `output` is then left as it was.
+    are the exact rewrites to apply, of `perceiver_export.export.ALL_PASSES`. `samples` is a folder of your own inputs; the
+    graphs are verified on those too. `allow_rounding` accepts a checkpoint that amplifies rounding. Returns the manifest.
+    Raises `UsageError` and `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError`
+    if the graphs do not compute what torch computes; `output` is then left as it was.
     """
     output = Path(output)
     clean_up(output)
@@ -87,11 +90,22 @@ def export_bundle(
         raise UsageError("bfloat16 is for TensorRT, no CPU runs it: add --target tensorrt, or take --fp16")
     if precision == "int8" and target != "ort":
         raise UsageError("int8 is for ONNX Runtime on CPUs: leave out --target tensorrt, or take --fp16")
-    options = ExportOptions(fused, image_size, precision, target, memory_budget_mb or BUDGETS_MB[target], passes)
+    options = ExportOptions(
+        fused,
+        image_size,
+        precision,
+        target,
+        memory_budget_mb or BUDGETS_MB[target],
+        passes,
+        None if samples is None else str(Path(samples).absolute()),
+        allow_rounding,
+    )
     recipe = RECIPES[task](model.config, options, files.config.parent)
     processor = recipe.processor()
     if image_size is not None and "crop" not in processor:
         raise UsageError(f"an image size is for tasks on images, not for {name}: leave it out")
+    if recipe.own_inputs:  # read here too: a sample that cannot be used should fail before the work
+        progress(f"also verifying on {len(recipe.own_inputs)} own inputs")
     with staged_folder(output, force=force) as staging:
         try:
             graphs = export_graphs(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from perceiver_deploy import samples
 from perceiver_deploy.flow import FlowRecipe
 from perceiver_deploy.image import ImageRecipe
 from perceiver_deploy.multimodal import MultimodalRecipe
@@ -18,6 +19,7 @@ from perceiver_deploy.text import TEXTS, FillMaskRecipe, TextRecipe
 from perceiver_io import FeatureExtractor, FlowConfig, ImageClassificationConfig, MultimodalConfig, OpticalFlow
 from perceiver_runtime import UsageError
 from perceiver_runtime.features import READERS
+from perceiver_runtime.image_files import read_image
 from perceiver_runtime.known_answer import Sample
 from perceiver_runtime.manifest import Range
 from perceiver_runtime.onnx_backend import OnnxGraph
@@ -73,6 +75,18 @@ class FeaturesRecipe(Recipe):
         if self.task is not None:
             return self.task.planned_sizes()
         return super().planned_sizes() | ({"M": 1 << 16} if self.options.target == "ort" else {})
+
+    @property
+    def sample_files(self) -> str:  # type: ignore[override]
+        """Those of the checkpoint's task."""
+        return self.task.sample_files if self.task is not None else "arrays (.npy) of shape (length, channels)"
+
+    def read_samples(self, folder: Path) -> list[Inputs]:
+        """Those of the checkpoint's task; for vectors, each .npy file."""
+        if self.task is not None:
+            return self.task.read_samples(folder)
+        read = READERS[self.kind](self.processor())
+        return [read([read_image(file)], False) for file in samples.files(folder, (".npy",))[: samples.MOST]]
 
     def cases(self) -> Iterator[Case]:
         """Those of the checkpoint's task; for vectors, a few lengths."""

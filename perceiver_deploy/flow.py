@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from perceiver_deploy import samples
 from perceiver_deploy.pictures import Frames, sample_frames
 from perceiver_deploy.recipe import Answer, Case, Graphs, Inputs, Recipe, contiguous, rows, shape_text
 from perceiver_io import OpticalFlow
 from perceiver_io.positions import grid_positions
+from perceiver_runtime.image_files import read_image
+from perceiver_runtime.image_processing import checked_image, resize, with_channels
 from perceiver_runtime.known_answer import Sample
 from perceiver_runtime.manifest import Range
 from perceiver_runtime.onnx_backend import OnnxGraph
 from perceiver_runtime.tiling import MIN_OVERLAP
+from perceiver_runtime.video_files import PICTURES
 
 QUERY_CHUNK = 8192  # small enough to stay in the processor's caches, large enough for products at its peak
 SMALLEST, ODD = (16, 16), (61, 83)
 KNOWN_ANSWER_POINTS = 200
+PAIRS = 4  # of the user's own pictures: each has as many rows as pixels
 
 
 def model_input(frame1: Frames, frame2: Frames) -> NDArray[np.float32]:
@@ -34,6 +41,7 @@ class FlowRecipe(Recipe):
     unit = " px"
     tensorrt_batch = 1
     limits: ClassVar[Mapping[str, float]] = {"end_point_error_px": 0.05}
+    sample_files = "two or more pictures of a scene"
     usage = "frame1.png frame2.png -o flow.png"
 
     @property
@@ -74,6 +82,13 @@ class FlowRecipe(Recipe):
         frames += [model_input(*sample_frames(*size)) for size in dict.fromkeys([self.config.train_size, self._largest])]
         for each in frames:
             yield Case(shape_text({"frames": each}), ({"frames": each},))
+
+    def read_samples(self, folder: Path) -> list[Inputs]:
+        """Each picture and the next, by name, at the training size."""
+        size = self.config.train_size
+        pictures = samples.files(folder, tuple(ending for ending in PICTURES if ending != ".npy"))[: PAIRS + 1]
+        frames = [resize(with_channels(checked_image(read_image(file), str(file)), 3), size) for file in pictures]
+        return [{"frames": model_input(*pair)} for pair in itertools.pairwise(frames)]
 
     @torch.no_grad()
     def reference(self, model: OpticalFlow, inputs: Inputs) -> Answer:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from perceiver_deploy import samples
 from perceiver_deploy.pictures import sample_frames
 from perceiver_deploy.recipe import Case, ClassificationRecipe, Inputs, shape_text
 from perceiver_export.image import SMALLEST
@@ -18,6 +20,7 @@ from perceiver_runtime.image_files import read_image
 from perceiver_runtime.image_processing import ImageProcessor, with_channels
 from perceiver_runtime.known_answer import Sample
 from perceiver_runtime.manifest import Range
+from perceiver_runtime.video_files import PICTURES
 
 LARGEST, ODD = 1024, (61, 83)
 KNOWN_ANSWER_SIZE = (120, 180)
@@ -28,6 +31,7 @@ _CROP_SHARE = 224 / 256
 class ImageRecipe(ClassificationRecipe):
     """An image to labels."""
 
+    sample_files = "pictures"
     usage = "image.png"
 
     @cached_property
@@ -102,6 +106,12 @@ class ImageRecipe(ClassificationRecipe):
         constants = self.processor()
         normalised = (pixels - np.array(constants["mean"], np.float32)) / np.array(constants["std"], np.float32)
         return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
+
+    def read_samples(self, folder: Path) -> list[Inputs]:
+        """Each picture, as the runtime would process it."""
+        processor = ImageProcessor.from_json(self.processor())
+        pictures = samples.files(folder, PICTURES)[: samples.MOST]
+        return [{"pixel_values": processor(read_image(file), str(file))[None]} for file in pictures]
 
     def encode(self, model: Any, inputs: Inputs) -> torch.Tensor:
         """torch's latents (B, N, D)."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from perceiver_deploy import samples
 from perceiver_deploy.pictures import sample_clip
 from perceiver_deploy.recipe import Answer, Case, Graphs, Inputs, Recipe, agreement, rows, shape_text, tensors
 from perceiver_io import MultimodalAutoencoder, MultimodalConfig
@@ -28,6 +30,7 @@ class MultimodalRecipe(Recipe):
     """A clip to itself and to its label."""
 
     tensorrt_batch = 1
+    sample_files = "clips: NAME.gif, each with its NAME.wav"
     usage = "clip.gif --audio clip.wav -o out.gif"
     limits: ClassVar[Mapping[str, float]] = {"top1_agreeing": 0.6}
     config: MultimodalConfig
@@ -89,6 +92,16 @@ class MultimodalRecipe(Recipe):
             for reverse in (False, True)
         ]
         yield Case(f"{shape_text(whole[0])}, twice", tuple(whole))
+
+    def read_samples(self, folder: Path) -> list[Inputs]:
+        """Each NAME.gif that has a NAME.wav, as the runtime would process them."""
+        processor = MultimodalProcessor.from_json(self.processor())
+        clips = []
+        for video in samples.files(folder, (".gif",))[: samples.MOST]:
+            if (sound := video.with_suffix(".wav")).is_file():
+                audio, rate = read_wav(sound)
+                clips.append({"video": processor.video(read_video(video)), "audio": processor.audio(audio[:, 0], rate)})
+        return clips
 
     def _clip(self, frames: int, size: tuple[int, int], samples: int, reverse: bool) -> Inputs:
         """A photograph sliding past, and a tone that rises or falls."""

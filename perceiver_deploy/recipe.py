@@ -41,6 +41,8 @@ class ExportOptions:
     target: Target = "ort"
     memory_budget_mb: int = 192  # of a stored score matrix
     passes: tuple[str, ...] = ALL_PASSES
+    samples: str | None = None  # a folder of the user's own inputs, to verify on
+    allow_rounding: bool = False  # also where the checkpoint amplifies rounding beyond the usual cap
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ExportOptions:
@@ -55,12 +57,14 @@ class Case:
 
     name: str
     runs: tuple[Inputs, ...]
+    own: int = 0  # how many of the runs, the first ones, are inputs of the user's
 
 
 class Recipe(ABC):
     """One task's part of an export. `folder` is where the checkpoint's files are."""
 
     unit = ""  # of the outputs, for people
+    sample_files = ""  # that `read_samples` takes, for people
     usage = ""  # what follows `perceiver run BUNDLE`
     tensorrt_batch = 8  # the largest that an engine is made for
     limits: ClassVar[Mapping[str, float]] = {}  # of `figures` in lower precision: the least agreement, else the largest error
@@ -137,6 +141,35 @@ class Recipe(ABC):
     @abstractmethod
     def cases(self) -> Iterator[Case]:
         """What to verify on: smallest, odd in a batch, typical, largest."""
+
+    @abstractmethod
+    def read_samples(self, folder: Path) -> list[Inputs]:
+        """The inputs of the encode graph that the files of a folder give, at most `samples.MOST`. Raises `InputError`."""
+
+    @cached_property
+    def own_inputs(self) -> tuple[Inputs, ...]:
+        """Inputs of the user's: the checkpoint's folder `sample`, and the folder asked for. Raises `InputError`."""
+        own = self.read_samples(self.folder / SAMPLE_FOLDER)
+        if self.options.samples is not None:
+            folder = Path(self.options.samples)
+            if not folder.is_dir():
+                raise InputError(f"there is no folder {folder} of samples: name one that holds {self.sample_files}")
+            given = self.read_samples(folder)
+            if not given:
+                raise InputError(f"{folder} holds no samples for this task: put {self.sample_files} into it")
+            own = given + own
+        return tuple(own)
+
+    def all_cases(self) -> Iterator[Case]:
+        """`cases`, then the user's own inputs together; one alone has no spread, so one of the others joins it."""
+        first: Case | None = None
+        for case in self.cases():
+            first = first or case
+            yield case
+        if self.own_inputs and first is not None:
+            count = len(self.own_inputs)
+            runs = self.own_inputs if count > 1 else (*self.own_inputs, first.runs[0])
+            yield Case(f"{count} own input{'s' if count > 1 else ''}", runs, count)
 
     @abstractmethod
     def reference(self, model: Any, inputs: Inputs) -> Answer:

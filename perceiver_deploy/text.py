@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from perceiver_deploy import samples
 from perceiver_deploy.recipe import (
     Answer,
     Case,
@@ -38,6 +40,8 @@ QUERIES = 16  # masked bytes a text in a case
 class TextRecipe(Recipe):
     """What both text tasks share: cases of text."""
 
+    sample_files = "texts (.txt, one a line)"
+
     def processor(self) -> dict[str, Any]:
         """The constants that perceiver_runtime.text_processing.TextProcessor reads."""
         return {"max_length": self.config.text.max_positions}
@@ -58,6 +62,12 @@ class TextRecipe(Recipe):
             else:
                 alone = tuple(_inputs([sequence]) for sequence in sequences[:2])
                 yield Case(f"{shape_text(alone[0])}, twice", alone)
+
+    def read_samples(self, folder: Path) -> list[Inputs]:
+        """Each line of the .txt files is a text; of one too long, the beginning."""
+        limit = self.config.text.max_positions - 2
+        ids = [tokenizer.tokenize(text)[:limit] for text in samples.texts(folder)[: samples.MOST]]
+        return [_inputs([[tokenizer.CLS, *each, tokenizer.SEP]]) for each in ids]
 
     def sample_text(self, usual: str) -> str:
         """The checkpoint's own sample, else the `usual` one, its end if the model takes no more."""
