@@ -7,7 +7,6 @@ import importlib.util
 import random
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from forgery import WEIGHTS, forge
 
 from perceiver_runtime import IntegrityError
 from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.children import python_module
 from perceiver_runtime.graph_check import GraphCheck
 
 ATTACKS = sorted((Path(__file__).parent / "attacks").glob("*.py"))
@@ -45,7 +45,7 @@ def test_the_forgery_itself_would_pass(bundle: Path) -> None:
 
 def test_a_user_sees_one_line(bundle: Path) -> None:
     (bundle / "model.py").write_text("import os")
-    command = [sys.executable, "-m", "perceiver_runtime", "run", str(bundle), "--sample"]
+    command = [*python_module("perceiver_runtime"), "run", str(bundle), "--sample"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) == 1

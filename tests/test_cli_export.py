@@ -6,7 +6,6 @@ import platform
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from perceiver_deploy.recipe import ExportOptions
 from perceiver_deploy.staging import clean_up, staged_folder
 from perceiver_io import TASKS, OpticalFlow, load_checkpoint
 from perceiver_runtime import InputError, VerificationError
+from perceiver_runtime.children import python_code
 from perceiver_runtime.manifest import GraphEntry
 from perceiver_runtime.onnx_backend import OnnxGraph
 
@@ -147,9 +147,7 @@ def stopped(checkpoint: Path, folder: Path, at: str, number: signal.Signals) -> 
         "cli._progress = lambda: lambda text: print(text, flush=True)\n"
         f"sys.exit(cli.main(['--task', 'flow', '--checkpoint', {str(checkpoint)!r}, '-o', 'flow']))\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([*python_code(script)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith(at):
@@ -184,7 +182,7 @@ def test_killed_outright(tiny: HuggingFace, tmp_path: Path, at: str) -> None:
 
 def test_killed_between_two_renames(tmp_path: Path) -> None:
     """The bundle that was about to be replaced is put back; what a living process writes stays."""
-    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead = subprocess.Popen([*python_code("")])
     dead.wait()
     (tmp_path / f".flow.partial-{platform.node()}-{dead.pid}-abc-old").mkdir()
     (tmp_path / f".flow.partial-{platform.node()}-{dead.pid}-abc-old" / "manifest.json").touch()
@@ -250,7 +248,7 @@ def test_nan_never_passes() -> None:
 def test_a_crash_of_the_child_is_a_failed_verification(
     tiny: HuggingFace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dead = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    dead = [*python_code("import os; os.kill(os.getpid(), 9)")]
     monkeypatch.setattr("perceiver_deploy.export.VERIFY", dead)
     assert main(["--task", "flow", "--checkpoint", str(tiny.folder), "-o", str(tmp_path / "flow")]) == 3
     assert "verification failed (exit code -9): the process died. No bundle was written" in capsys.readouterr().err

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from perceiver_runtime.children import python_code
+
 SCRIPT = Path(__file__).parent / "fuzz" / "fuzz.py"
 SECONDS = os.environ.get("PERCEIVER_FUZZ_SECONDS", "40")
 
@@ -50,7 +52,7 @@ def test_a_find_is_told(tmp_path: Path, tiny_bundle: Path) -> None:
             pytest.importorskip("atheris", reason="needs atheris")
         folder = tmp_path / str(len(last))
         folder.mkdir()
-        command = [sys.executable, "-c", program + last, str(SCRIPT.parent), str(folder), str(tiny_bundle)]
+        command = [*python_code(program + last), str(SCRIPT.parent), str(folder), str(tiny_bundle)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode != 0
         assert "KeyError" in done.stdout + done.stderr

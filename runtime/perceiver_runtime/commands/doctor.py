@@ -131,7 +131,8 @@ def memory() -> tuple[int, int]:
 
 def power_mode() -> str:
     """A Jetson's, by nvpmodel."""
-    tool = shutil.which("nvpmodel", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    folders = [folder for folder in (*os.get_exec_path(), "/usr/sbin") if os.path.isabs(folder)]  # never the current one
+    tool = shutil.which("nvpmodel", path=os.pathsep.join(folders))
     if tool is None:
         return "no nvpmodel here"
     try:

@@ -42,6 +42,12 @@ MODEL_FILE = "model.py"
 BUNDLE_FOLDER = "bundle"
 _MODEL = '''"""Runs a graph of the bundle beside this file; written by `perceiver triton`."""
 
+import os
+import sys
+
+# Triton's worker has the folder that the server was started in on its module path: what lies there is not to be run
+sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
+
 from perceiver_runtime.serving.python_model import TritonPythonModel
 
 __all__ = ["TritonPythonModel"]
