@@ -7,7 +7,6 @@ import json
 import platform
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from importlib import metadata
@@ -16,9 +15,10 @@ from pathlib import Path
 import onnx
 import torch
 
+from perceiver_deploy.child import python_command
 from perceiver_deploy.recipe import BUDGETS_MB, ExportOptions, Precision, Recipe, Target
 from perceiver_deploy.staging import check_destination, clean_up, staged_folder
-from perceiver_deploy.tasks import RECIPES, SHIPPED_FOR
+from perceiver_deploy.tasks import RECIPES, SHIPPED_FOR, task_name
 from perceiver_deploy.verify import RECEIPT_FILE
 from perceiver_export import export_graphs
 from perceiver_export.export import ALL_PASSES
@@ -36,7 +36,7 @@ from perceiver_runtime.manifest import SCHEMA_VERSION, FileEntry, GraphEntry, Ma
 from perceiver_runtime.onnx_backend import onnxruntime
 from perceiver_runtime.pipeline import Placement
 
-VERIFY = [sys.executable, "-m", "perceiver_deploy.verify"]
+VERIFY = "perceiver_deploy.verify"  # what runs as a process of its own
 _DTYPES = {torch.float32: "float32", torch.int64: "int64"}
 
 
@@ -69,6 +69,9 @@ def export_bundle(
     and `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if the graphs do
     not compute what torch computes; `output` is then left as it was.
     """
+    task = task_name(task)
+    if isinstance(passes, str) or not set(passes) <= set(ALL_PASSES):
+        raise UsageError(f"unknown passes in {passes!r}; a tuple of some of: {', '.join(ALL_PASSES)}; () for none")
     output = Path(output)
     clean_up(output)
     check_destination(output, force=force)
@@ -138,8 +141,8 @@ def export_bundle(
 def _verify(files: CheckpointFiles, task: str, options: ExportOptions, staging: Path, progress: Callable[[str], None]) -> None:
     request = staging / "request.json"
     asked = {
-        "config": str(files.config),
-        "weights": str(files.weights),
+        "config": str(files.config.absolute()),
+        "weights": str(files.weights.absolute()),
         "checkpoint_task": files.task,
         "task": task,
         "folder": str(staging),
@@ -147,7 +150,8 @@ def _verify(files: CheckpointFiles, task: str, options: ExportOptions, staging: 
     }
     request.write_text(json.dumps(asked), encoding="utf-8")
     with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
-        with subprocess.Popen([*VERIFY, str(request)], stdout=subprocess.PIPE, stderr=errors, text=True) as child:
+        command = [*python_command(VERIFY, never=[files.config.parent]), str(request)]
+        with subprocess.Popen(command, cwd=staging, stdout=subprocess.PIPE, stderr=errors, text=True) as child:
             try:
                 for line in child.stdout or ():
                     progress(line.rstrip())

@@ -249,10 +249,24 @@ def test_a_crash_of_the_child_is_a_failed_verification(
     tiny: HuggingFace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dead = [*python_code("import os; os.kill(os.getpid(), 9)")]
-    monkeypatch.setattr("perceiver_deploy.export.VERIFY", dead)
+    monkeypatch.setattr("perceiver_deploy.export.python_command", lambda module, never: dead)
     assert main(["--task", "flow", "--checkpoint", str(tiny.folder), "-o", str(tmp_path / "flow")]) == 3
     assert "verification failed (exit code -9): the process died. No bundle was written" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
+
+
+def test_verification_imports_nothing_from_the_checkpoint(
+    tiny: HuggingFace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint's folder is the current one, and on the module path in every way that there is."""
+    checkpoint = Path(shutil.copytree(tiny.folder, tmp_path / "checkpoint"))
+    for name in ("queue", "random", "types", "numpy", "torch", "sitecustomize", "usercustomize", "perceiver_deploy"):
+        (checkpoint / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write({name!r})\n")
+    monkeypatch.chdir(checkpoint)
+    monkeypatch.setenv("PYTHONPATH", f":{checkpoint}:.")
+    monkeypatch.setattr(sys, "path", [*sys.path, "", ".", str(checkpoint)])
+    export_bundle(task="flow", checkpoint=".", output=tmp_path / "flow")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_failed_verification_is_exit_code_3(
