@@ -11,7 +11,8 @@ from transformers.models.perceiver.image_processing_pil_perceiver import Perceiv
 
 from perceiver_runtime import InputError, IntegrityError
 from perceiver_runtime.image_files import read_image
-from perceiver_runtime.image_processing import ImageProcessor, resize
+from perceiver_runtime.image_processing import ImageProcessor
+from perceiver_runtime.image_resize import resize
 
 CONSTANTS: dict[str, Any] = {
     "size": [224, 224],
