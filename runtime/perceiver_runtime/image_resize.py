@@ -15,7 +15,7 @@ _GROUP = 16  # target pixels computed at once
 
 
 def resize(image: NDArray[Any], size: tuple[int, int], resample: int = BICUBIC) -> NDArray[Any]:
-    """An image (H, W, C) to `size` (height, width) with Pillow's filter `resample`. uint8 stays uint8, rounded after each axis."""
+    """An image (H, W, C) to `size` (height, width) with Pillow's filter. uint8 stays uint8, rounded after each axis."""
     if resample == NEAREST:
         rows, columns = (_nearest(own, wanted) for own, wanted in zip(image.shape, size))
         return image[rows][:, columns]
