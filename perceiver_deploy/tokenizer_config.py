@@ -36,7 +36,7 @@ def check_tokenizer(folder: Path) -> None:
     unknown = [token for token in added if token not in tokenizer.SPECIAL_TOKENS]
     if unknown:
         raise InputError(
-            f"the tokenizer in {folder} has added tokens ({unknown[0]!r}), which bundles would read as bytes; {WAY_OUT}"
+            f"the tokenizer in {folder} has added tokens ({unknown[0]!r}), not read as tokens here; {WAY_OUT}"
         )
 
 

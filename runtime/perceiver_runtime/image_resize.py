@@ -1,4 +1,4 @@
-"""Resizing images as Pillow does, on numpy: separable kernels stretched by the reduction, so that no source pixel is skipped."""
+"""Resizing images as Pillow does: separable kernels stretched by the reduction, so that no source pixel is skipped."""
 
 from __future__ import annotations
 
