@@ -8,6 +8,7 @@ from typing import Any
 
 from perceiver_runtime import InputError, IntegrityError
 from perceiver_runtime.image_processing import ImageProcessor
+from perceiver_runtime.image_resize import BICUBIC
 
 _IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 _HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
@@ -19,7 +20,15 @@ _CLIP = {
     "do_center_crop": True,
     "default_to_square": False,
 }
-_COMMON = {"do_resize": True, "do_rescale": True, "do_normalize": True, "rescale_factor": 1 / 255, "resample": 3, "size": 224}
+_COMMON = {
+    "do_resize": True,
+    "do_rescale": True,
+    "do_normalize": True,
+    "rescale_factor": 1 / 255,
+    "resample": BICUBIC,
+    "size": 224,
+    "default_to_square": True,
+}
 PERCEIVER = "PerceiverImageProcessor"
 # What each class takes where the file says nothing.
 CLASSES: Mapping[str, dict[str, Any]] = {
@@ -58,22 +67,24 @@ def _read(found: Mapping[str, Any], channels: int) -> ImageProcessor:
     kind = kind.replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast").removesuffix("Pil")
     if kind not in CLASSES or found.get("auto_map"):
         raise InputError(f"{kind} is none of {', '.join(CLASSES)}, whose steps are known")
-    values = {**_COMMON, **CLASSES[kind], **{key: value for key, value in found.items() if value is not None}}
+    values = {**_COMMON, **CLASSES[kind], **found}
+    values |= {flag: False for flag in _FLAGS if values.get(flag) is None}  # null counts as false in transformers
     for flag in _FLAGS:
         if type(values.get(flag, False)) is not bool:
             raise InputError(f"{flag} is {values[flag]!r}, not true or false")
-    if values.get("do_pad"):
+    if values["do_pad"]:
         raise InputError("do_pad is true, padding is not known")
-    if type(values["resample"]) is not int or not 0 <= values["resample"] <= 5:
-        raise InputError(f"resample is {values['resample']!r}, not 0 to 5")
-    factor = values["rescale_factor"]
+    resample = values["resample"] if values["do_resize"] else BICUBIC
+    if type(resample) is not int or not 0 <= resample <= 5:
+        raise InputError(f"resample is {resample!r}, not 0 to 5")
+    factor = values["rescale_factor"] if values["do_rescale"] else 1.0
     if type(factor) not in (int, float):
         raise InputError(f"rescale_factor is {factor!r}, not a number")
     mean, std = (_per_channel(key, values, channels) for key in ("image_mean", "image_std"))
     if not values["do_normalize"]:
         mean, std = (0.0,) * channels, (1.0,) * channels
-    crop = _sides("crop_size", values["crop_size"], True) if values.get("do_center_crop") else ()
-    size = _sides("size", values["size"], values.get("default_to_square", True)) if values["do_resize"] else ()
+    crop = _sides("crop_size", values.get("crop_size"), True) if values["do_center_crop"] else ()
+    size = _sides("size", values["size"], values["default_to_square"]) if values["do_resize"] else ()
     resize: tuple[int, ...] | None = size
     final = crop
     if kind == PERCEIVER:
@@ -85,8 +96,7 @@ def _read(found: Mapping[str, Any], channels: int) -> ImageProcessor:
             raise InputError("images would not be of one size: give height and width, or do_center_crop with a crop_size")
         final = size
     share = crop if kind == PERCEIVER and crop else (0, 0)
-    scale = float(factor) if values["do_rescale"] else 1.0
-    constants = ImageProcessor((final[0], final[1]), (share[0], share[1]), mean, std, resize, values["resample"], scale)
+    constants = ImageProcessor((final[0], final[1]), (share[0], share[1]), mean, std, resize, resample, float(factor))
     return ImageProcessor.from_json(constants.to_json())
 
 

@@ -35,9 +35,7 @@ def check_tokenizer(folder: Path) -> None:
     added += list(_read(folder / "added_tokens.json"))
     unknown = [token for token in added if token not in tokenizer.SPECIAL_TOKENS]
     if unknown:
-        raise InputError(
-            f"the tokenizer in {folder} has added tokens ({unknown[0]!r}), not read as tokens here; {WAY_OUT}"
-        )
+        raise InputError(f"the tokenizer in {folder} has added tokens ({unknown[0]!r}), not read as tokens here; {WAY_OUT}")
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -12,17 +12,27 @@ Doubles = NDArray[np.float64]
 NEAREST, BICUBIC = 0, 3  # Pillow's numbers
 _FIXED_POINT = float(1 << 22)  # Pillow's weights for bytes are whole multiples of 1 / this
 _GROUP = 16  # target pixels computed at once
+_HAMMING = (float(np.float32(0.54)), float(np.float32(0.46)))  # in single precision, as in Pillow
 
 
 def resize(image: NDArray[Any], size: tuple[int, int], resample: int = BICUBIC) -> NDArray[Any]:
-    """An image (H, W, C) to `size` (height, width) with Pillow's filter. uint8 stays uint8, rounded after each axis."""
+    """An image (H, W, C) to `size` (height, width) with Pillow's filter. uint8 stays uint8, rounded after each axis.
+
+    Pillow 13 resizes the height first where it shrinks by more than twice as many pixels as the width; earlier ones never.
+    As bytes are rounded between, the order shows: this is Pillow 13's.
+    """
     if resample == NEAREST:
         rows, columns = (_nearest(own, wanted) for own, wanted in zip(image.shape, size))
         return image[rows][:, columns]
-    across = _along_width(image.transpose(2, 0, 1), size[1], resample)  # (C, H, width)
-    down = _along_width(across.transpose(0, 2, 1), size[0], resample)  # (C, width, height)
-    resized: NDArray[Any] = down.transpose(2, 1, 0)
-    return resized
+    planes: NDArray[Any] = image.transpose(2, 0, 1)  # (C, H, W)
+    less_height, less_width = image.shape[0] - size[0], image.shape[1] - size[1]
+    height_first = less_height > 0 and less_height > 2 * less_width
+    for along_height in (True, False) if height_first else (False, True):
+        if along_height:
+            planes = _along_width(planes.transpose(0, 2, 1), size[0], resample).transpose(0, 2, 1)
+        else:
+            planes = _along_width(planes, size[1], resample)
+    return planes.transpose(1, 2, 0)
 
 
 def _nearest(source: int, target: int) -> NDArray[np.int64]:
@@ -57,7 +67,10 @@ def _weights(source: int, target: int, resample: int) -> Doubles:
     scale = source / target
     stretch = max(scale, 1.0)
     centers = (np.arange(target) + 0.5) * scale
-    kernel = FILTERS[resample](((np.arange(source) + 0.5)[None] - centers[:, None]) / stretch)
+    pixels = np.arange(source)[None]
+    reach = SUPPORT[resample] * stretch
+    inside = (pixels >= np.trunc(centers - reach + 0.5)[:, None]) & (pixels < np.trunc(centers + reach + 0.5)[:, None])
+    kernel = FILTERS[resample]((pixels - centers[:, None] + 0.5) * (1.0 / stretch)) * inside  # computed in Pillow's order
     normalised: Doubles = kernel / kernel.sum(axis=1, keepdims=True)
     return normalised
 
@@ -82,7 +95,9 @@ def _box(place: Doubles) -> Doubles:
 
 
 def _hamming(place: Doubles) -> Doubles:
-    return np.where(np.abs(place) < 1, np.sinc(place) * (0.54 + 0.46 * np.cos(np.pi * place)), 0.0)
+    window: Doubles = _HAMMING[0] + _HAMMING[1] * np.cos(np.pi * place)
+    return np.where(np.abs(place) < 1, np.sinc(place) * window, 0.0)
 
 
 FILTERS: Mapping[int, Callable[[Doubles], Doubles]] = {1: _lanczos, 2: _bilinear, BICUBIC: _bicubic, 4: _box, 5: _hamming}
+SUPPORT: Mapping[int, float] = {1: 3.0, 2: 1.0, BICUBIC: 2.0, 4: 0.5, 5: 1.0}
