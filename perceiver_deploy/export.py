@@ -93,7 +93,7 @@ def export_bundle(
     options = ExportOptions(fused, image_size, precision, target, memory_budget_mb or BUDGETS_MB[target], passes)
     recipe = RECIPES[task](model.config, options, files.config.parent)
     processor = recipe.processor()
-    if image_size is not None and "crop" not in processor:
+    if image_size is not None and "mean" not in processor:
         raise UsageError(f"an image size is for tasks on images, not for {name}: leave it out")
     with staged_folder(output, force=force) as staging:
         try:

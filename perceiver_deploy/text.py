@@ -20,6 +20,7 @@ from perceiver_deploy.recipe import (
     shape_text,
     tensors,
 )
+from perceiver_deploy.tokenizer_config import check_tokenizer
 from perceiver_runtime import tokenizer
 from perceiver_runtime.known_answer import Sample
 from perceiver_runtime.manifest import Range
@@ -40,6 +41,7 @@ class TextRecipe(Recipe):
 
     def processor(self) -> dict[str, Any]:
         """The constants that perceiver_runtime.text_processing.TextProcessor reads."""
+        check_tokenizer(self.folder)
         return {"max_length": self.config.text.max_positions}
 
     def ranges(self) -> dict[str, Range]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from perceiver_runtime.audio_processing import fit_length, mono, resample
 from perceiver_runtime.errors import InputError, IntegrityError
-from perceiver_runtime.image_processing import MAX_SIDE, center_crop, checked_image, resize, with_channels
+from perceiver_runtime.image_processing import MAX_SIDE, center_crop, checked_image, with_channels
+from perceiver_runtime.image_resize import resize
 
 Floats = NDArray[np.float32]
 MAX_FRAMES, MAX_SAMPLES = 1024, 1 << 24
