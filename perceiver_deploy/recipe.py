@@ -28,6 +28,7 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Target = Literal["ort", "tensorrt"]
 BUDGETS_MB: Mapping[Target, int] = {"ort": 192, "tensorrt": 512}  # of a stored score matrix
 PREPROCESSOR_FILE = "preprocessor_config.json"
+PROCESSOR_FILE = "processor_config.json"  # which may have the other inside, as `image_processor`
 SAMPLE_FOLDER = "sample"
 
 
@@ -80,19 +81,28 @@ class Recipe(ABC):
 
     @cached_property
     def preprocessor(self) -> dict[str, Any]:
-        """The checkpoint's preprocessor_config.json, empty where it has none. Raises `InputError`."""
-        file = self.folder / PREPROCESSOR_FILE
+        """The checkpoint's preprocessor_config.json, empty where it has none. Raises `InputError`.
+
+        The `image_processor` in a processor_config.json counts before it, as in transformers.
+        """
+        nested = self._json_file(PROCESSOR_FILE).get("image_processor", {})
+        if not isinstance(nested, dict):
+            raise self.unusable_preprocessor("its image_processor is no JSON object", PROCESSOR_FILE)
+        return nested or self._json_file(PREPROCESSOR_FILE)
+
+    def _json_file(self, name: str) -> dict[str, Any]:
+        file = self.folder / name
         try:
             found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        except (OSError, ValueError) as error:
-            raise self.unusable_preprocessor(error) from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise self.unusable_preprocessor(error, name) from error
         if not isinstance(found, dict):
-            raise self.unusable_preprocessor("it holds no JSON object")
+            raise self.unusable_preprocessor("it holds no JSON object", name)
         return found
 
-    def unusable_preprocessor(self, reason: object) -> InputError:
-        """What is wrong with preprocessor_config.json."""
-        file = self.folder / PREPROCESSOR_FILE
+    def unusable_preprocessor(self, reason: object, name: str = PREPROCESSOR_FILE) -> InputError:
+        """What is wrong with a processor file."""
+        file = self.folder / name
         return InputError(f"{file} cannot be used ({reason}): correct it, or remove it for DeepMind's constants")
 
     def sample_file(self, name: str) -> Path | None:

@@ -12,7 +12,9 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.perceiver.image_processing_pil_perceiver import PerceiverImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
+from perceiver_deploy.image import ImageRecipe
 from perceiver_deploy.image_config import read_processor
+from perceiver_deploy.recipe import ExportOptions
 from perceiver_runtime import InputError
 
 KINDS = {"Perceiver": PerceiverImageProcessorPil, "ViT": ViTImageProcessorPil, "CLIP": CLIPImageProcessorPil}
@@ -116,3 +118,19 @@ def check_any_file(kind: str, values: dict[str, Any], tall: bool) -> None:
 def test_any_file() -> None:
     check_any_file()
     assert min(seen.values()) > 30, seen
+
+
+def test_a_processor_file_with_the_image_processor_inside(tmp_path: Path) -> None:
+    """transformers reads it there first."""
+    (tmp_path / "preprocessor_config.json").write_text('{"size": 64}')
+    (tmp_path / "processor_config.json").write_text('{"processor_class": "P", "image_processor": {"size": 80}}')
+    assert recipe(tmp_path).preprocessor == PerceiverImageProcessorPil.get_image_processor_dict(tmp_path)[0] == {"size": 80}
+    (tmp_path / "processor_config.json").write_text('{"processor_class": "P"}')
+    assert recipe(tmp_path).preprocessor == PerceiverImageProcessorPil.get_image_processor_dict(tmp_path)[0] == {"size": 64}
+    (tmp_path / "processor_config.json").write_text('{"image_processor": []}')
+    with pytest.raises(InputError, match=r"processor_config.json cannot be used \(its image_processor is no JSON object"):
+        assert recipe(tmp_path).preprocessor
+
+
+def recipe(folder: Path) -> ImageRecipe:
+    return ImageRecipe(None, ExportOptions(), folder)
