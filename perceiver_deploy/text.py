@@ -48,8 +48,8 @@ class TextRecipe(Recipe):
         size = self.config.text.vocab_size
         if size != tokenizer.VOCABULARY:
             raise InputError(
-                f"the checkpoint has {size} tokens, bytes have {tokenizer.VOCABULARY}: it was trained with another tokenizer, or "
-                "with added tokens, and bundles take bytes only"
+                f"the checkpoint has {size} tokens, bytes have {tokenizer.VOCABULARY}: it was trained with another "
+                "tokenizer, or with added tokens, and bundles take bytes only"
             )
 
     def ranges(self) -> dict[str, Range]:

@@ -288,6 +288,32 @@ def test_tokens_that_are_no_bytes(name: str, size: int, tmp_path: Path, capsys: 
     assert f"the checkpoint has {size} tokens, bytes have 262" in capsys.readouterr().err
 
 
+LATER = ["output_num_channels", "_label_trainable_num_channels", "problem_type", "dtype"]  # what published files lack
+ODD = {
+    "torch_dtype": "float32",
+    "transformers_version": "4.12.0.dev0",
+    "hidden_dropout_prob": 0.1,
+    "position_embedding_init_scale": 0.02,
+    "seq_len": 2048,
+}
+PUBLISHED_HEADS = [head for head in HEADS if head is not CLASSIFIER]
+
+
+@pytest.mark.parametrize("head", PUBLISHED_HEADS, ids=[head.name.removeprefix("PerceiverFor") for head in PUBLISHED_HEADS])
+@torch.no_grad()
+def test_configurations_with_the_keys_of_the_published(head: Head, tmp_path: Path) -> None:
+    tiny = {key: value for key, value in head.tiny.items() if key not in LATER}  # so these have their defaults
+    theirs = save_random_head(tmp_path, head.name, tiny)
+    changes = ODD | dict.fromkeys(LATER, ...)
+    if head.task == "flow":
+        changes |= {"max_position_embeddings": ..., "output_shape": ...}
+    change_config(tmp_path, **changes)
+    inputs = head.inputs(theirs.config)
+    found, expected = answer_of_ours(head, load_checkpoint(tmp_path), inputs), answer_of_transformers(head, theirs, inputs)
+    for output, answer in expected.items():
+        torch.testing.assert_close(found[output], answer, rtol=0, atol=1e-4 * float(answer.std()))
+
+
 def nested_key() -> bytes:
     return b"\x80\x03}(" + b")" + b"\x85" * 100000 + b"K\x01u."
 

@@ -46,6 +46,7 @@ _OTHERS = {
     ),
     *("SETITEM", "SETITEMS", "APPEND", "APPENDS", "GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ", "BUILD", "POP", "STOP"),
 }
+_INSTRUCTIONS = {instruction.code: instruction for instruction in pickletools.opcodes}
 _KNOWN = _VALUES | set(_CONSTANTS) | set(_TUPLES) | _OTHERS
 MOST_INSTRUCTIONS = 1 << 20  # the published files have some thousands
 DEEPEST = 8  # mappings within mappings
@@ -106,12 +107,12 @@ class _Machine:
     def run(self) -> Any:
         """What the pickle builds."""
         for _ in range(MOST_INSTRUCTIONS):
-            instruction = pickletools.code2op.get(self.content.read(1).decode("latin1"))
+            instruction = _INSTRUCTIONS.get(self.content.read(1).decode("latin1"))
             if instruction is None:
                 raise UnpickleError("it is no pickle, or broken: it ends, or has an unknown instruction")
             if instruction.name not in _KNOWN:
                 raise UnpickleError(f"it has the instruction {instruction.name}, which arrays and mappings do not need")
-            argument = instruction.arg.reader(self.content) if instruction.arg else None  # type: ignore[arg-type]
+            argument = instruction.arg.reader(self.content) if instruction.arg else None
             if instruction.name == "STOP":
                 return self.stack.pop()
             self.step(instruction.name, argument)
