@@ -13,7 +13,8 @@ from pathlib import Path
 from types import FrameType
 
 from perceiver_deploy import __version__
-from perceiver_deploy.export import export_bundle
+from perceiver_deploy.export import export_bundle, locate
+from perceiver_deploy.staging import check_destination
 from perceiver_deploy.tasks import ABOUT, RECIPES, SHIPPED_FOR, other_names, published_for, task_name
 from perceiver_export.export import ALL_PASSES
 from perceiver_runtime import PerceiverError, UsageError
@@ -34,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Turn a Perceiver IO checkpoint into a bundle of ONNX graphs, verified against PyTorch.",
         epilog="Exit codes: 0 ok, 1 bad input, 2 usage, 3 verification failed, 5 not available on this machine or version.",
     )
-    parser.add_argument("--task", metavar="TASK", help=f"one of: {', '.join(RECIPES)}")
+    parser.add_argument("--task", metavar="TASK", help=f"one of: {', '.join(RECIPES)} (default: the checkpoint's own)")
     parser.add_argument("--list-tasks", action="store_true", help="say what each task does and which checkpoints it takes")
     parser.add_argument(
         "--checkpoint",
@@ -70,6 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
     precision.add_argument("--bf16", dest="precision", action="store_const", const="bf16", help=help_text)
     parser.add_argument("--revision", help="branch, tag or commit of a hub checkpoint")
     parser.add_argument("--allow-pickle", action="store_true", help="also read pytorch_model.bin, if you trust it")
+    help_text = "tensors to leave out, by name or pattern, such as 'loss.*'"
+    parser.add_argument("--ignore-tensors", nargs="+", default=[], metavar="NAME", help=help_text)
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--version", action="version", version=f"perceiver-deploy {__version__}")
@@ -103,6 +106,18 @@ def _tasks_text(tasks: list[dict[str, object]]) -> str:
 
 def run(arguments: argparse.Namespace) -> Manifest:
     """Do what the command line asks for. Raises `PerceiverError`."""
+    files = arguments.checkpoint and locate(
+        arguments.checkpoint,
+        allow_pickle=arguments.allow_pickle,
+        revision=arguments.revision,
+        ignore_tensors=tuple(arguments.ignore_tensors),
+    )
+    for note in files.notes if files else ():
+        _say(note)
+    if not arguments.task:
+        arguments.task = files.task
+        _say(f"the task is {files.task}, the checkpoint's own")
+    arguments.output = Path(arguments.output or arguments.task)
     if not arguments.checkpoint:
         published = published_for(arguments.task)
         other = f"the published one: --checkpoint {published[0]}" if published else "your own: --checkpoint FOLDER"
@@ -110,9 +125,7 @@ def run(arguments: argparse.Namespace) -> Manifest:
     return export_bundle(
         task=arguments.task,
         output=arguments.output,
-        checkpoint=arguments.checkpoint,
-        allow_pickle=arguments.allow_pickle,
-        revision=arguments.revision,
+        checkpoint=files or None,
         fused=arguments.fused,
         image_size=arguments.image_size,
         precision=arguments.precision,
@@ -133,10 +146,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        if not arguments.task:
+        if not arguments.task and not arguments.checkpoint:
             raise UsageError(f"which task? --task with one of: {', '.join(RECIPES)}; --list-tasks says what they do")
-        arguments.task = task_name(arguments.task)
-        arguments.output = Path(arguments.output or arguments.task)
+        arguments.task = arguments.task and task_name(arguments.task)
+        if arguments.output or arguments.task:  # before anything is downloaded
+            check_destination(Path(arguments.output or arguments.task), force=arguments.force)
         manifest = run(arguments)
     except PerceiverError as error:
         return _failed(arguments, str(error), error.exit_code)

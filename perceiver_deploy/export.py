@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import platform
 import re
@@ -24,7 +25,7 @@ from perceiver_export import export_graphs
 from perceiver_export.export import ALL_PASSES
 from perceiver_export.graph_spec import GraphSpec
 from perceiver_export.passes.lower_precision import OverflowingWeights
-from perceiver_io import SHIPPED, CheckpointError, to_json
+from perceiver_io import CheckpointError, to_json
 from perceiver_io.checkpoint import CheckpointFiles, find_checkpoint, load_files
 from perceiver_runtime import InputError, UsageError, VerificationError
 from perceiver_runtime.bundle import file_sha256, open_bundle
@@ -46,11 +47,12 @@ def _silent(_: str) -> None:
 
 def export_bundle(
     *,
-    task: str,
+    task: str | None = None,
     output: str | Path,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | Path | CheckpointFiles | None = None,
     allow_pickle: bool = False,
     revision: str | None = None,
+    ignore_tensors: tuple[str, ...] = (),
     fused: bool = False,
     image_size: tuple[int, int] | None = None,
     precision: Precision = "fp32",
@@ -62,6 +64,7 @@ def export_bundle(
 ) -> Manifest:
     """Export a checkpoint (a folder, a hub id, a shipped name; the task's shipped one by default) to a bundle at `output`.
 
+    Without a `task`, the checkpoint's own. `ignore_tensors` are names or patterns of tensors to leave out.
     `fused` also writes one graph of the whole model, model.onnx. `image_size` (height, width) is what images are resized to,
     the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16, bf16 or
     int8, `target` ort or tensorrt; no stored score matrix has more than `memory_budget_mb` (192, for tensorrt 512). `passes`
@@ -75,12 +78,17 @@ def export_bundle(
     output = Path(output)
     clean_up(output)
     check_destination(output, force=force)
-    name = str(checkpoint or SHIPPED_FOR[task])
+    if checkpoint is None and task is None:
+        raise UsageError("give a task, a checkpoint, or both")
+    found = checkpoint if checkpoint is not None else SHIPPED_FOR[task or ""]
+    if not isinstance(found, CheckpointFiles):
+        found = locate(found, allow_pickle=allow_pickle, revision=revision, ignore_tensors=ignore_tensors)
+    files, name = found, found.source
+    task = task or files.task
+    if task not in (files.task, "features"):
+        raise InputError(f"{name} is a checkpoint for {files.task}, not for {task}: use --task {files.task}, or features")
+    progress(f"loading {name}")
     try:
-        files = find_checkpoint(name, allow_pickle=allow_pickle, revision=revision)
-        if task not in (files.task, "features"):
-            raise InputError(f"{name} is a checkpoint for {files.task}, not for {task}: use --task {files.task}, or features")
-        progress(f"loading {name}")
         model = load_files(files)
     except CheckpointError as error:
         raise InputError(str(error)) from error
@@ -115,7 +123,7 @@ def export_bundle(
         if recipe.labels is not None:
             labels = json.dumps(list(recipe.labels), indent=0, ensure_ascii=False)
             (staging / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")
-        source = _source(files, name)
+        source = _source(files)
         (staging / "README.md").write_text(_readme(task, recipe, source), encoding="utf-8")
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
@@ -138,12 +146,20 @@ def export_bundle(
     return manifest
 
 
+def locate(
+    checkpoint: str | Path, *, allow_pickle: bool = False, revision: str | None = None, ignore_tensors: tuple[str, ...] = ()
+) -> CheckpointFiles:
+    """The files of a checkpoint, see `perceiver_io.find_checkpoint`. Raises `InputError`."""
+    try:
+        return find_checkpoint(checkpoint, allow_pickle=allow_pickle, revision=revision, ignore_tensors=ignore_tensors)
+    except CheckpointError as error:
+        raise InputError(str(error)) from error
+
+
 def _verify(files: CheckpointFiles, task: str, options: ExportOptions, staging: Path, progress: Callable[[str], None]) -> None:
     request = staging / "request.json"
     asked = {
-        "config": str(files.config.absolute()),
-        "weights": str(files.weights.absolute()),
-        "checkpoint_task": files.task,
+        "checkpoint": files.to_json(),
         "task": task,
         "folder": str(staging),
         "options": dataclasses.asdict(options),
@@ -177,9 +193,18 @@ def _check_finished(folder: Path) -> None:
         check_known_answer(pipeline, Sample.read(bundle.path(SAMPLE_FILE)), tolerances(bundle.manifest))
 
 
-def _source(files: CheckpointFiles, name: str) -> Source:
-    known = name if files.revision or name in SHIPPED else Path(name).name
-    return Source(known, file_sha256(files.weights)[1], _license(files.config.parent), files.revision or "")
+def _source(files: CheckpointFiles) -> Source:
+    return Source(files.source, _weights_sha256(files.weights), _license(files.config.parent), files.revision or "")
+
+
+def _weights_sha256(files: tuple[Path, ...]) -> str:
+    """Of a file; of shards as of one file that holds them in their order."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _license(folder: Path) -> str:

@@ -131,10 +131,10 @@ def _allowed(name: str, answer: Array, rows: list[dict[str, Any]], tolerance: To
 def run(request_file: Path) -> None:
     """Do what a request asks for."""
     request = json.loads(request_file.read_text(encoding="utf-8"))
-    folder, config_file = Path(request["folder"]), Path(request["config"])
-    model = load_files(CheckpointFiles(config_file, Path(request["weights"]), request["checkpoint_task"]))
+    folder, files = Path(request["folder"]), CheckpointFiles.from_json(request["checkpoint"])
+    model = load_files(files)
     options = ExportOptions.from_json(request["options"])
-    recipe = RECIPES[request["task"]](model.config, options, config_file.parent)
+    recipe = RECIPES[request["task"]](model.config, options, files.config.parent)
     with tempfile.TemporaryDirectory() as emulated:
         receipt = verify(recipe, model, _open(folder, options.precision, Path(emulated)))
     sample = recipe.sample(model)
