@@ -72,7 +72,7 @@ def export_bundle(
     and `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if the graphs do
     not compute what torch computes; `output` is then left as it was.
     """
-    task = task_name(task)
+    task = None if task is None else task_name(task)
     if isinstance(passes, str) or not set(passes) <= set(ALL_PASSES):
         raise UsageError(f"unknown passes in {passes!r}; a tuple of some of: {', '.join(ALL_PASSES)}; () for none")
     output = Path(output)

@@ -112,7 +112,8 @@ class _Machine:
                 raise UnpickleError("it is no pickle, or broken: it ends, or has an unknown instruction")
             if instruction.name not in _KNOWN:
                 raise UnpickleError(f"it has the instruction {instruction.name}, which arrays and mappings do not need")
-            argument = instruction.arg.reader(self.content) if instruction.arg else None
+            reader: Any = instruction.arg and instruction.arg.reader  # which takes what reads as a file does
+            argument = reader(self.content) if reader else None
             if instruction.name == "STOP":
                 return self.stack.pop()
             self.step(instruction.name, argument)

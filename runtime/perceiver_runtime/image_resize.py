@@ -80,7 +80,8 @@ def _lanczos(place: Doubles) -> Doubles:
 
 
 def _bilinear(place: Doubles) -> Doubles:
-    return np.maximum(1 - np.abs(place), 0.0)
+    kernel: Doubles = np.maximum(1 - np.abs(place), 0.0)
+    return kernel
 
 
 def _bicubic(place: Doubles) -> Doubles:
