@@ -1,8 +1,8 @@
 """Starting Python so that it imports nothing from where the user happens to be.
 
-With `-m` the current folder is the first place that Python imports from, and an empty entry of PYTHONPATH means it too: a file
-`queue.py` beside a checkpoint would run. `-I` leaves both out, on Python 3.10 as well; what else this process imports from comes
-after the standard library and the installed packages.
+With `-m` the current folder is the first place that Python imports from, and an empty entry of PYTHONPATH means it too: a
+file `queue.py` beside a checkpoint would run. `-I` leaves both out, on Python 3.10 as well; what else this process imports
+from comes after the standard library and the installed packages.
 """
 
 from __future__ import annotations
