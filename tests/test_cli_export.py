@@ -24,7 +24,7 @@ from perceiver_deploy.flow import FlowRecipe
 from perceiver_deploy.recipe import ExportOptions
 from perceiver_deploy.staging import clean_up, staged_folder
 from perceiver_io import TASKS, OpticalFlow, load_checkpoint
-from perceiver_runtime import InputError, VerificationError
+from perceiver_runtime import InputError, UsageError, VerificationError
 from perceiver_runtime.children import python_code
 from perceiver_runtime.manifest import GraphEntry
 from perceiver_runtime.onnx_backend import OnnxGraph
@@ -241,6 +241,23 @@ def test_a_crash_of_the_child_is_a_failed_verification(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"task": "flwo"}, "unknown task 'flwo'; did you mean 'flow'"),
+        (
+            {"task": "optical-flow", "passes": ("absorb_kyes",)},
+            r"unknown passes in \('absorb_kyes',\); a tuple of some of: absorb_keys",
+        ),
+        ({"task": "flow", "passes": "absorb_keys"}, "unknown passes in 'absorb_keys'; a tuple of some of"),
+    ],
+)
+def test_options_of_the_python_api_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        export_bundle(**options, output=tmp_path / "flow")
+    assert os.listdir(tmp_path) == []
+
+
 def test_verification_imports_nothing_from_the_checkpoint(
     tiny: HuggingFace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,7 +268,7 @@ def test_verification_imports_nothing_from_the_checkpoint(
     monkeypatch.chdir(checkpoint)
     monkeypatch.setenv("PYTHONPATH", f":{checkpoint}:.")
     monkeypatch.setattr(sys, "path", [*sys.path, "", ".", str(checkpoint)])
-    export_bundle(task="flow", checkpoint=".", output=tmp_path / "flow")
+    export_bundle(task="optical-flow", checkpoint=".", output=tmp_path / "flow")
     assert not (tmp_path / "ran").exists()
 
 
