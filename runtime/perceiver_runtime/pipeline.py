@@ -78,8 +78,6 @@ class Pipeline(ABC):
             if placement.opener is None
             else dict(placement.opener(bundle, self.graph_names))
         )
-        for name in bundle.states:  # nothing that was hashed may have changed while sessions opened
-            bundle.path(name)
 
     @property
     def provider(self) -> str:

@@ -81,7 +81,7 @@ def examine(folder: str) -> dict[str, Any]:
     found["devices"] = {device: why_not(bundle, device) for device in DEVICES if device != "auto"}
     try:
         with open_pipeline(bundle, Placement()) as pipeline:
-            check_known_answer(pipeline, Sample.read(bundle.path(FILE)), tolerances(manifest))
+            check_known_answer(pipeline, Sample.read(bundle.read(FILE)), tolerances(manifest))
             found |= {"provider": pipeline.provider, "known_answer": ""}
     except PerceiverError as error:
         found["known_answer"] = str(error)
