@@ -62,9 +62,7 @@ def open_graphs(
         entry = bundle.manifest.graphs[name]
         graph = bundle.graph(name)
         if device in OPENVINO:
-            graphs[name] = OpenVinoGraph(
-                graph, bundle.weights, entry, device=device, precision=precision, threads=threads
-            )
+            graphs[name] = OpenVinoGraph(graph, bundle.weights, entry, device=device, precision=precision, threads=threads)
         else:
             keeping = Keeping.of(bundle.manifest, name) if keep else None
             graphs[name] = OnnxGraph(graph, bundle.weights, entry, device=device, threads=threads, keeping=keeping)

@@ -54,8 +54,8 @@ class HeldFile:
             return
         if state[2] != self.size or (self._sha256 is not None and self._digest() != self._sha256):
             raise IntegrityError(
-                f"{self.path} was changed while it was in use: load the bundle again. To update one, write the new bundle beside "
-                "it and rename"
+                f"{self.path} was changed while it was in use: load the bundle again. To update one, write "
+                "the new bundle beside it and rename"
             )
         self._state = state  # other times, owner or links, the same bytes
 

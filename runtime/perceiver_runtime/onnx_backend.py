@@ -1,9 +1,9 @@
 """Running a bundle's graphs on ONNX Runtime: the only module that imports it.
 
 Sessions are given the bytes that graph_check.py wrote, and the weights by a name that leads through the descriptor that was
-hashed: ONNX Runtime maps them and lets go of what it packs, so loading takes little more memory than the weights. Memory goes back after each run, so that the peak stays near what one
-run needs: the CPU memory arena and the memory pattern are off. A graph that may keep the little it needs has the arena, for
-speed. On a GPU, what one graph gives another stays there.
+hashed: ONNX Runtime maps them and lets go of what it packs, so loading takes little more memory than the weights. Memory goes
+back after each run, so that the peak stays near what one run needs: the CPU memory arena and the memory pattern are off. A
+graph that may keep the little it needs has the arena, for speed. On a GPU, what one graph gives another stays there.
 """
 
 from __future__ import annotations

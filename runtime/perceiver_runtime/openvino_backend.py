@@ -58,15 +58,10 @@ class OpenVinoGraph:
         if precision == "int8":
             options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _GROUP
         self.name, self.entry = graph.name, entry
-        self._weights = weights if graph.weights else None
         self.provider = f"OpenVINO {library.__version__.partition('-')[0]} {_HINTS[device]}"
-        self._mapping, content = None, graph.content
-        if graph.weights is not None and weights is not None:
-            self._mapping = np.frombuffer(weights.mapped(), np.uint8)
-            content = graph.located(_IN_MEMORY, base=self._mapping.ctypes.data)
         try:
-            model = core.read_model(io.BytesIO(content))
-            self._waves = _waves(library, core, content, options)
+            model = _read(core, graph, weights)
+            self._waves = _waves(library, core, model.clone(), options)
             if self._waves is not None:
                 _cut_waves(library, model)
             self._model = _compile(core, model, options)
@@ -79,8 +74,6 @@ class OpenVinoGraph:
 
     def run(self, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
         """The graph's outputs in order, for inputs by name. Raises `BackendError` if it fails or gives NaN or infinity."""
-        if self._weights is not None:
-            self._weights.check()
         with self._lock:
             if self._closed:
                 raise BackendError(f"{self.name} cannot run: this pipeline was closed: load the bundle again")
@@ -106,13 +99,25 @@ class OpenVinoGraph:
         """Release the compiled model and its memory."""
         with self._lock:
             self._closed, self._idle = True, []
-        self._model = self._waves = self._weights = self._mapping = None
+        self._model = self._waves = None
 
     def _infer(self, request: Any, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
         given: dict[str, Any] = {name: np.ascontiguousarray(on_host(value)) for name, value in inputs.items()}
         waves = self._waves(given) if self._waves is not None else {}
         request.infer({name: value for name, value in given.items() if name in self._inputs} | waves)
         return [np.array(request.get_tensor(spec.name).data) for spec in self.entry.outputs]
+
+
+def _read(core: Any, graph: CheckedGraph, weights: HeldFile | None) -> Any:
+    """The model, with a copy of its weights: none of the file's pages are kept."""
+    if graph.weights is None or weights is None:
+        return core.read_model(io.BytesIO(graph.content))
+    mapping = weights.mapped()
+    address = np.frombuffer(mapping, np.uint8).ctypes.data
+    model = core.read_model(io.BytesIO(graph.located(_IN_MEMORY, base=address)))
+    weights.check()
+    mapping.close()
+    return model
 
 
 def _compile(core: Any, model: Any, options: Mapping[str, Any]) -> Any:
@@ -123,9 +128,8 @@ def _compile(core: Any, model: Any, options: Mapping[str, Any]) -> Any:
         return core.compile_model(model, "CPU", dict(options))
 
 
-def _waves(library: Any, core: Any, content: bytes, options: Mapping[str, Any]) -> _Waves | None:
+def _waves(library: Any, core: Any, model: Any, options: Mapping[str, Any]) -> _Waves | None:
     """What computes a graph's sines and cosines; None where the graph does it."""
-    model = core.read_model(io.BytesIO(content))
     waves = _waves_of(model)
     if not waves:
         return None

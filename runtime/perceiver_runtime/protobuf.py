@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn
 
 from perceiver_runtime.errors import IntegrityError
 
-MAX_FIELDS = 1_000_000  # of a message and those within; the largest exports have some 20,000
+MAX_FIELDS = 500_000  # of a message and those within; the largest exports have some 20,000
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _WIRE_TYPES = {"int64": 0, "int32": 0, "uint64": 0, "double": 1, "text": 2, "bytes": 2, "message": 2, "float": 5}
 
@@ -112,18 +112,18 @@ class _Reader:
 
 
 def _varint(data: memoryview, position: int) -> tuple[int, int]:
-    result = 0
-    for shift in range(0, 70, 7):
+    result = shift = 0
+    while True:
         if position >= len(data):
             _refuse("is damaged: it ends in the middle of a number")
         byte = data[position]
         position += 1
         result |= (byte & 0x7F) << shift
+        if result >> 64 or (shift and not byte):
+            _refuse("is damaged: a number in it is longer than it should be")
         if byte < 0x80:
-            if (shift and not byte) or result >> 64:
-                _refuse("is damaged: a number in it is longer than it should be")
             return result, position
-    _refuse("is damaged: a number in it is too long")
+        shift += 7
 
 
 def _text(data: memoryview) -> str:

@@ -1,9 +1,9 @@
 """A bundle as models in a repository of Triton Inference Server: NAME_encode, NAME_decode…, and NAME where one call is enough.
 
 Only a bundle that was verified is written. A version's folder holds the graph, as graph_check.py wrote it, and the weights:
-another name for the bundle's own file (a hard link) where the file system allows it, else a copy. With the Python backend
-it holds model.py and a link to the bundle, or a copy. Another version of the same models is added beside the first: nothing that is there is changed
-until the new version is complete, and the config that names it comes last.
+another name for the bundle's own file (a hard link) where the file system allows it, else a copy. With the Python backend it
+holds model.py and a link to the bundle, or a copy. Another version of the same models is added beside the first: nothing that
+is there is changed until the new version is complete, and the config that names it comes last.
 """
 
 from __future__ import annotations
