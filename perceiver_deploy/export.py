@@ -190,7 +190,7 @@ def _check_finished(folder: Path) -> None:
     if bundle.manifest.precision == "bf16":
         return
     with open_pipeline(bundle, Placement("cpu")) as pipeline:
-        check_known_answer(pipeline, Sample.read(bundle.path(SAMPLE_FILE)), tolerances(bundle.manifest))
+        check_known_answer(pipeline, Sample.read(bundle.read(SAMPLE_FILE)), tolerances(bundle.manifest))
 
 
 def _source(files: CheckpointFiles) -> Source:

@@ -26,6 +26,7 @@ from perceiver_export.passes.emulate_bfloat16 import emulate_bfloat16
 from perceiver_export.shared_weights import save_graphs
 from perceiver_io.checkpoint import CheckpointFiles, load_files
 from perceiver_runtime import PerceiverError, VerificationError
+from perceiver_runtime.bundle import own_graph
 from perceiver_runtime.known_answer import FILE as SAMPLE_FILE
 from perceiver_runtime.manifest import GraphEntry
 from perceiver_runtime.onnx_backend import OnnxGraph
@@ -155,7 +156,7 @@ def _open(folder: Path, precision: str, emulated: Path) -> dict[str, OnnxGraph]:
         save_graphs(models, emulated)
         folder = emulated
     unchecked = GraphEntry("", (), ())
-    return {path.stem: OnnxGraph(path, unchecked, device="cpu") for path in sorted(folder.glob("*.onnx"))}
+    return {path.stem: OnnxGraph(*own_graph(path), unchecked, device="cpu") for path in sorted(folder.glob("*.onnx"))}
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from perceiver_deploy.recipe import ExportOptions
 from perceiver_deploy.staging import clean_up, staged_folder
 from perceiver_io import TASKS, OpticalFlow, load_checkpoint
 from perceiver_runtime import InputError, UsageError, VerificationError
+from perceiver_runtime.bundle import own_graph
 from perceiver_runtime.children import python_code
 from perceiver_runtime.manifest import GraphEntry
 from perceiver_runtime.onnx_backend import OnnxGraph
@@ -187,7 +188,7 @@ def flow_recipe(model: Any, folder: Path) -> FlowRecipe:
 def test_a_wrong_graph_fails_verification(tiny: HuggingFace, tiny_bundle: Path) -> None:
     """The graphs of one checkpoint against another with a single weight matrix changed by 2 %."""
     names, unchecked = ("encode", "decode"), GraphEntry("", (), ())
-    graphs = {name: OnnxGraph(tiny_bundle / f"{name}.onnx", unchecked, device="cpu") for name in names}
+    graphs = {name: OnnxGraph(*own_graph(tiny_bundle / f"{name}.onnx"), unchecked, device="cpu") for name in names}
     model = load_checkpoint(tiny.folder)
     verify.verify(flow_recipe(model, tiny.folder), model, graphs)
     with torch.no_grad():

@@ -156,7 +156,7 @@ def test_without_tritonclient(small_bundle: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_client_needs_no_weights(small_bundle: Path, tmp_path: Path) -> None:
     for name in ("manifest.json", "README.md"):
         shutil.copy(small_bundle / name, tmp_path / name)
-    assert set(open_bundle(tmp_path, partial=True).states) == {"README.md"}
+    assert open_bundle(tmp_path, partial=True).present == {"README.md"}
     with pytest.raises(pr.IntegrityError, match="is missing, unreadable or a link"):
         open_bundle(tmp_path)
     os.symlink("/etc/hostname", tmp_path / "encode.onnx")

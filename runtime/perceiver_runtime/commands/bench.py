@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     """Load, warm up, measure."""
     bundle = open_bundle(arguments.bundle)
     check_task(bundle, None)
-    inputs = Sample.read(bundle.path(FILE)).inputs
+    inputs = Sample.read(bundle.read(FILE)).inputs
     start = time.perf_counter()
     with open_pipeline(bundle, placement(arguments)) as pipeline:
         loaded = time.perf_counter() - start

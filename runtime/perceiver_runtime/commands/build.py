@@ -95,7 +95,7 @@ def _to_folder(bundle: Bundle, sizes: Sizes, options: BuildOptions, folder: Path
 
     def to_file(name: str, report: Callable[[str], None]) -> tuple[Path, int]:
         entry, path = bundle.manifest.graphs[name], folder / f"{name}.engine"
-        plan = build(trt, bundle.path(entry.file), entry, sizes, options, report)
+        plan = build(trt, bundle.graph(name), bundle.weights, entry, sizes, options, report)
         write_whole(path, plan)
         return path, len(plan)
 

@@ -85,7 +85,7 @@ def examine(folder: str) -> dict[str, Any]:
     try:
         with _fallbacks() as said, open_pipeline(bundle, Placement()) as pipeline:
             found |= {"provider": pipeline.provider, "fallback": "; ".join(said())}
-            check_known_answer(pipeline, Sample.read(bundle.path(FILE)), tolerances(manifest))
+            check_known_answer(pipeline, Sample.read(bundle.read(FILE)), tolerances(manifest))
             found["known_answer"] = ""
     except PerceiverError as error:
         found["known_answer"] = str(error)
