@@ -21,6 +21,6 @@ _START = (
 
 def python_command(module: str, *, never: Iterable[Path] = ()) -> list[str]:
     """The command that runs `module` as a process; never importing from the current folder, nor from the folders `never`."""
-    refused = {os.path.realpath(folder) for folder in (os.getcwd(), *never)}
+    refused = {os.path.realpath(folder) for folder in (Path.cwd(), *never)}
     paths = [path for path in sys.path if os.path.isabs(path) and os.path.realpath(path) not in refused]
     return [sys.executable, "-I", "-c", _START, json.dumps(paths), module]
