@@ -1,5 +1,6 @@
 """The runtime's pipelines beyond parity: what they return, what they refuse, and how often their graphs run."""
 
+import io
 import json
 import shutil
 from collections import Counter
@@ -228,6 +229,28 @@ def test_labels_that_are_none(bundles: dict[str, Path], tmp_path: Path, content:
     edit_manifest(bundle, files=tuple(changed if entry.path == "labels.json" else entry for entry in files))
     with pytest.raises(pr.IntegrityError, match=message):
         pr.load(bundle)
+
+
+def test_texts_of_strangers(
+    classify: Any, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`[MASK]` is a mask, unless the text is plain; lines from standard input always are."""
+    text = "a[MASK]b"
+    read, plain = (classify(text, plain=each)[0].probability for each in (False, True))
+    assert read != plain
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{text}\n"))
+    for arguments, expected in ([["-"], plain], [[text], read], [[text, "--plain"], plain]):
+        assert main(["run", str(bundles["text-classification"]), *arguments, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)["results"][0]["labels"][0]["probability"]
+        assert abs(found - expected) < 1e-6 < abs(read - plain)
+
+
+def test_pairs_are_never_guessed(classify: Any) -> None:
+    assert classify("some", pair="pair") == classify([("some", "pair")])[0] != classify("some")
+    with pytest.raises(pr.InputError, match="a tuple may be a pair or two texts: give a list of texts"):
+        classify(("some", "pair"))
+    with pytest.raises(pr.InputError, match=r"pair= goes with one text"):
+        classify(["some"], pair="pair")
 
 
 def test_run_by_command(bundles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
