@@ -1,6 +1,7 @@
 # make demo   see every task: text and pictures
 # make test   ruff, mypy, pytest; make test-all: what takes longer too; make test-aarch64: emulated, on Debian
-# make soak   ten thousand calls from 16 threads, as many broken files as SECONDS (600) allow, twenty killed exports
+# make soak   ten thousand calls from 16 threads, as many broken files as SECONDS (600) allow (each as long for the graph check
+#             against onnx, guided by coverage), twenty killed exports
 # Both set up .venv on their own. Another Python: make PYTHON=python3.12 demo
 
 PYTHON ?= python3

@@ -30,6 +30,7 @@ from perceiver_io.checkpoint import CheckpointFiles, find_checkpoint, load_files
 from perceiver_runtime import InputError, UsageError, VerificationError
 from perceiver_runtime.bundle import file_sha256, open_bundle
 from perceiver_runtime.classification import FILE as LABELS_FILE
+from perceiver_runtime.commands.outputs import check_outside_bundles
 from perceiver_runtime.known_answer import FILE as SAMPLE_FILE
 from perceiver_runtime.known_answer import Sample, check_known_answer, tolerances
 from perceiver_runtime.loading import open_pipeline
@@ -103,6 +104,7 @@ def export_bundle(
     processor = recipe.processor()
     if image_size is not None and "mean" not in processor:
         raise UsageError(f"an image size is for tasks on images, not for {name}: leave it out")
+    check_outside_bundles(output)
     with staged_folder(output, force=force) as staging:
         try:
             graphs = export_graphs(
@@ -246,6 +248,6 @@ def _readme(task: str, recipe: Recipe, source: Source) -> str:
         "```\n"
         "pip install 'perceiver-runtime[cpu,images]'\n"
         "perceiver verify .\n"
-        f"perceiver run . {recipe.usage}\n"
+        f"perceiver run . {recipe.usage.replace('-o ', '-o ../')}\n"
         "```\n"
     )

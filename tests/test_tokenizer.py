@@ -88,5 +88,5 @@ def test_many_masks_are_refused_before_they_are_made() -> None:
 def test_the_wrong_text_of_several_is_named() -> None:
     with pytest.raises(InputError, match="text 2 of 3: the text is empty"):
         PROCESSOR.encode_all(["a", "", "b"], truncate=False)
-    with pytest.raises(InputError, match="^the text is empty"):
+    with pytest.raises(InputError, match=r"^the text is empty"):
         PROCESSOR.encode_all([""], truncate=False)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.arrays import Tensor, on_host
-from perceiver_runtime.errors import BackendError
+from perceiver_runtime.errors import BackendError, IntegrityError
 from perceiver_runtime.graph_check import CheckedGraph
 from perceiver_runtime.held_file import HeldFile
 from perceiver_runtime.manifest import GraphEntry
@@ -65,6 +65,8 @@ class OpenVinoGraph:
             if self._waves is not None:
                 _cut_waves(library, model)
             self._model = _compile(core, model, options)
+        except IntegrityError:
+            raise
         except Exception as error:  # OpenVINO raises several kinds
             raise BackendError(f"{self.provider} cannot load {self.name}: {_first_line(error)}") from error
         self._inputs = {each.get_any_name() for each in self._model.inputs}

@@ -10,7 +10,7 @@ from typing import Any
 
 from perceiver_runtime.bundle import Bundle, open_bundle
 from perceiver_runtime.commands.arguments import positive
-from perceiver_runtime.commands.outputs import progress_line
+from perceiver_runtime.commands.outputs import check_outside_bundles, progress_line
 from perceiver_runtime.cuda import cuda
 from perceiver_runtime.errors import BackendError, InputError, UsageError
 from perceiver_runtime.tensorrt.backend import Engines, check_target
@@ -89,6 +89,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
 
 def _to_folder(bundle: Bundle, sizes: Sizes, options: BuildOptions, folder: Path) -> dict[str, object]:
     trt = tensorrt()
+    check_outside_bundles(folder / "engine")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder")
     folder.mkdir(parents=True, exist_ok=True)

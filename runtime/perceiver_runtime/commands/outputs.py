@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from perceiver_runtime.bundle import is_bundle
 from perceiver_runtime.errors import InputError
 from perceiver_runtime.terminal import printable
 
@@ -18,14 +19,26 @@ def add_force(parser: argparse.ArgumentParser) -> None:
 
 
 def check_outputs(names: list[str | None], *, force: bool) -> list[Path]:
-    """The outputs asked for. Raises `InputError` for one that is there already, or has no folder to go to."""
+    """The outputs asked for. Raises `InputError` for one that is there already, or has no folder to go to, or
+    would go into a bundle.
+    """
     paths = [Path(name) for name in names if name]
     for path in paths:
+        check_outside_bundles(path)
         if path.exists() and not force:
             raise InputError(f"{path} is already there: give another name, or --force to overwrite it")
         if not path.parent.is_dir():
             raise InputError(f"there is no folder {path.parent} to write {path.name} to: create it first")
     return paths
+
+
+def check_outside_bundles(path: Path) -> None:
+    """Raise `InputError` for a path in a bundle's folder: nothing is written there."""
+    folder = next((folder for folder in path.absolute().resolve().parents if is_bundle(folder)), None)
+    if folder is not None:
+        raise InputError(
+            f"{path} would go into the bundle {folder}: write it beside, for example to {folder.parent / path.name}"
+        )
 
 
 def progress(what: str) -> Callable[[int, int], None]:
