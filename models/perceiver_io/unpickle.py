@@ -112,7 +112,7 @@ class _Machine:
                 raise UnpickleError("it is no pickle, or broken: it ends, or has an unknown instruction")
             if instruction.name not in _KNOWN:
                 raise UnpickleError(f"it has the instruction {instruction.name}, which arrays and mappings do not need")
-            argument = instruction.arg.reader(self.content) if instruction.arg else None
+            argument = instruction.arg.reader(self.content) if instruction.arg else None  # type: ignore[arg-type]  # an mmap reads as a file does
             if instruction.name == "STOP":
                 return self.stack.pop()
             self.step(instruction.name, argument)
