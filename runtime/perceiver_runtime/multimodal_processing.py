@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,10 @@ class MultimodalProcessor:
 
         The largest centre part of the model's proportions is resized to its size. Raises `InputError`.
         """
+        if isinstance(frames, np.ndarray) and (
+            frames.ndim not in (3, 4) or (frames.ndim == 3 and frames.shape[2] in (1, 3, 4))
+        ):
+            raise InputError(f"the clip has shape {frames.shape}, expected (T, H, W, 3), or (T, H, W) for grey")
         if len(frames) != self.frames:
             raise InputError(f"the clip has {len(frames)} frames, the model takes exactly {self.frames}: choose {self.frames}")
         pictures = [self._frame(frame, f"frame {number}") for number, frame in enumerate(frames)]
@@ -79,7 +84,7 @@ class MultimodalProcessor:
         """How many queries to decode at once: as said, or as many as fit into `memory_mb`, or the manifest's number."""
         if query_chunk is not None and query_chunk < 1:
             raise InputError(f"query_chunk is {query_chunk}: give at least 1")
-        if memory_mb is not None and not memory_mb > 0:
+        if memory_mb is not None and not 0 < memory_mb < math.inf:
             raise InputError(f"memory_mb is {memory_mb}: give a positive number")
         if query_chunk is not None:
             return query_chunk
