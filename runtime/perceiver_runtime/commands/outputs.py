@@ -19,6 +19,8 @@ def add_force(parser: argparse.ArgumentParser) -> None:
 def check_outputs(names: list[str | None], *, force: bool) -> list[Path]:
     """The outputs asked for. Raises `InputError` for one that is there already, or has no folder to go to."""
     paths = [Path(name) for name in names if name]
+    if len({path.absolute() for path in paths}) < len(paths):
+        raise InputError(f"two outputs are to be {paths[0]}: give each its own name")
     for path in paths:
         if path.exists() and not force:
             raise InputError(f"{path} is already there: give another name, or --force to overwrite it")
