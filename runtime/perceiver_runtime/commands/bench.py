@@ -73,8 +73,7 @@ def caller(task: str, pipeline: Any, inputs: dict[str, Any], batch: int) -> Call
     if task == "flow":
         return lambda: pipeline(inputs["frame1"], inputs["frame2"])
     if task == "multimodal":
-        rate = pipeline.processor.sampling_rate
-        return lambda: pipeline(inputs["video"], inputs["audio"], sampling_rate=rate)
+        return lambda: pipeline(inputs["video"], inputs["audio"])
     item: Any
     if "text" in inputs:
         item = from_bytes(inputs["text"])

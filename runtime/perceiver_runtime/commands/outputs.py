@@ -23,6 +23,8 @@ def check_outputs(names: list[str | None], *, force: bool) -> list[Path]:
     would go into a bundle.
     """
     paths = [Path(name) for name in names if name]
+    if len({path.absolute() for path in paths}) < len(paths):
+        raise InputError(f"two outputs are to be {paths[0]}: give each its own name")
     for path in paths:
         check_outside_bundles(path)
         if path.exists() and not force:
