@@ -16,7 +16,7 @@ from pathlib import Path
 import onnx
 import torch
 
-from perceiver_deploy.recipe import BUDGETS_MB, ExportOptions, Precision, Recipe, Target
+from perceiver_deploy.recipe import BUDGETS, ExportOptions, Precision, Recipe, Target
 from perceiver_deploy.staging import check_destination, clean_up, staged_folder
 from perceiver_deploy.tasks import RECIPES, SHIPPED_FOR
 from perceiver_deploy.verify import RECEIPT_FILE
@@ -27,6 +27,7 @@ from perceiver_export.passes.lower_precision import OverflowingWeights
 from perceiver_io import SHIPPED, CheckpointError, to_json
 from perceiver_io.checkpoint import CheckpointFiles, find_checkpoint, load_files
 from perceiver_runtime import InputError, UsageError, VerificationError
+from perceiver_runtime.amounts import memory_bytes, old_megabytes
 from perceiver_runtime.bundle import file_sha256, open_bundle
 from perceiver_runtime.classification import FILE as LABELS_FILE
 from perceiver_runtime.known_answer import FILE as SAMPLE_FILE
@@ -55,6 +56,7 @@ def export_bundle(
     image_size: tuple[int, int] | None = None,
     precision: Precision = "fp32",
     target: Target = "ort",
+    memory_budget: int | str | None = None,
     memory_budget_mb: int | None = None,
     passes: tuple[str, ...] = ALL_PASSES,
     force: bool = False,
@@ -63,12 +65,15 @@ def export_bundle(
     """Export a checkpoint (a folder, a hub id, a shipped name; the task's shipped one by default) to a bundle at `output`.
 
     `fused` also writes one graph of the whole model, model.onnx. `image_size` (height, width) is what images are resized to,
-    the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16, bf16 or
-    int8, `target` ort or tensorrt; no stored score matrix has more than `memory_budget_mb` (192, for tensorrt 512). `passes`
-    are the exact rewrites to apply, of `perceiver_export.export.ALL_PASSES`. Returns the bundle's manifest. Raises `UsageError`
-    and `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if the graphs do
-    not compute what torch computes; `output` is then left as it was.
+    the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16, bf16 or int8,
+    `target` ort or tensorrt; no stored score matrix has more than `memory_budget`, bytes or a text such as "200MB" (192 MiB,
+    for tensorrt 512 MiB; `memory_budget_mb` is its old name, in MiB). `passes` are the exact rewrites to apply, of
+    `perceiver_export.export.ALL_PASSES`. Returns the bundle's manifest. Raises `UsageError` and `InputError` for options, a
+    checkpoint or a destination that cannot be used, and `VerificationError` if the graphs do not compute what torch computes;
+    `output` is then left as it was.
     """
+    chosen = old_megabytes("memory_budget", memory_budget, "memory_budget_mb", memory_budget_mb, unit=1 << 20)
+    budget = BUDGETS[target] if chosen is None else memory_bytes("memory_budget", chosen)
     output = Path(output)
     clean_up(output)
     check_destination(output, force=force)
@@ -87,7 +92,7 @@ def export_bundle(
         raise UsageError("bfloat16 is for TensorRT, no CPU runs it: add --target tensorrt, or take --fp16")
     if precision == "int8" and target != "ort":
         raise UsageError("int8 is for ONNX Runtime on CPUs: leave out --target tensorrt, or take --fp16")
-    options = ExportOptions(fused, image_size, precision, target, memory_budget_mb or BUDGETS_MB[target], passes)
+    options = ExportOptions(fused, image_size, precision, target, budget, passes)
     recipe = RECIPES[task](model.config, options, files.config.parent)
     processor = recipe.processor()
     if image_size is not None and "crop" not in processor:
