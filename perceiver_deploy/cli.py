@@ -19,7 +19,7 @@ from perceiver_deploy.tasks import ABOUT, RECIPES, SHIPPED_FOR, other_names, pub
 from perceiver_export.export import ALL_PASSES
 from perceiver_runtime import PerceiverError, UsageError
 from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.commands.arguments import image_size, positive
+from perceiver_runtime.commands.arguments import image_size, memory
 from perceiver_runtime.manifest import Manifest
 from perceiver_runtime.tensorrt.backend import Engines, missing
 from perceiver_runtime.tensorrt.builder import BuildOptions, spans
@@ -54,9 +54,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--target", default="ort", choices=["ort", "tensorrt"], help="what runs the graphs (default: ort)")
     parser.add_argument(
         "--memory-budget",
-        type=positive,
-        metavar="MB",
-        help="the largest score matrix of an attention that is not one kernel (default: 192, for TensorRT 512)",
+        type=memory,
+        metavar="MEMORY",
+        help="the largest score matrix of an attention that is not one kernel, such as 100MB (default: 192MiB, for TensorRT "
+        "512MiB)",
     )
     help_text = f"exact rewrites of the graphs, by name, or none (default: all: {', '.join(ALL_PASSES)})"
     parser.add_argument(
@@ -130,7 +131,7 @@ def run(arguments: argparse.Namespace) -> Manifest:
         image_size=arguments.image_size,
         precision=arguments.precision,
         target=arguments.target,
-        memory_budget_mb=arguments.memory_budget,
+        memory_budget=arguments.memory_budget,
         passes=tuple(name for name in ALL_PASSES if name in arguments.passes),
         force=arguments.force,
         progress=_progress(),

@@ -12,12 +12,13 @@ import tempfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import get_args
 
 import onnx
 import torch
 
 from perceiver_deploy.child import python_command
-from perceiver_deploy.recipe import BUDGETS_MB, ExportOptions, Precision, Recipe, Target
+from perceiver_deploy.recipe import BUDGETS, ExportOptions, Precision, Recipe, Target
 from perceiver_deploy.staging import check_destination, clean_up, staged_folder
 from perceiver_deploy.tasks import RECIPES, SHIPPED_FOR, task_name
 from perceiver_deploy.verify import RECEIPT_FILE
@@ -28,6 +29,7 @@ from perceiver_export.passes.lower_precision import OverflowingWeights
 from perceiver_io import CheckpointError, to_json
 from perceiver_io.checkpoint import CheckpointFiles, find_checkpoint, load_files
 from perceiver_runtime import InputError, UsageError, VerificationError
+from perceiver_runtime.amounts import memory_bytes, old_megabytes
 from perceiver_runtime.bundle import file_sha256, open_bundle
 from perceiver_runtime.classification import FILE as LABELS_FILE
 from perceiver_runtime.commands.outputs import check_outside_bundles
@@ -58,6 +60,7 @@ def export_bundle(
     image_size: tuple[int, int] | None = None,
     precision: Precision = "fp32",
     target: Target = "ort",
+    memory_budget: int | str | None = None,
     memory_budget_mb: int | None = None,
     passes: tuple[str, ...] = ALL_PASSES,
     force: bool = False,
@@ -67,15 +70,21 @@ def export_bundle(
 
     Without a `task`, the checkpoint's own. `ignore_tensors` are names or patterns of tensors to leave out.
     `fused` also writes one graph of the whole model, model.onnx. `image_size` (height, width) is what images are resized to,
-    the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16, bf16 or
-    int8, `target` ort or tensorrt; no stored score matrix has more than `memory_budget_mb` (192, for tensorrt 512). `passes`
-    are the exact rewrites to apply, of `perceiver_export.export.ALL_PASSES`. Returns the bundle's manifest. Raises `UsageError`
-    and `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if the graphs do
-    not compute what torch computes; `output` is then left as it was.
+    the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16, bf16 or int8,
+    `target` ort or tensorrt; no stored score matrix has more than `memory_budget`, bytes or a text such as "200MB" (192 MiB,
+    for tensorrt 512 MiB; `memory_budget_mb` is its old name, in MiB). `passes` are the exact rewrites to apply, of
+    `perceiver_export.export.ALL_PASSES`. Returns the bundle's manifest. Raises `UsageError` and `InputError` for options, a
+    checkpoint or a destination that cannot be used, and `VerificationError` if the graphs do not compute what torch computes;
+    `output` is then left as it was.
     """
     task = None if task is None else task_name(task)
     if isinstance(passes, str) or not set(passes) <= set(ALL_PASSES):
         raise UsageError(f"unknown passes in {passes!r}; a tuple of some of: {', '.join(ALL_PASSES)}; () for none")
+    for option, value, known in (("precision", precision, get_args(Precision)), ("target", target, get_args(Target))):
+        if value not in known:
+            raise UsageError(f"unknown {option} {value!r}; available: {', '.join(known)}")
+    chosen = old_megabytes("memory_budget", memory_budget, "memory_budget_mb", memory_budget_mb, unit=1 << 20)
+    budget = BUDGETS[target] if chosen is None else memory_bytes("memory_budget", chosen)
     output = Path(output)
     clean_up(output)
     check_destination(output, force=force)
@@ -99,7 +108,7 @@ def export_bundle(
         raise UsageError("bfloat16 is for TensorRT, no CPU runs it: add --target tensorrt, or take --fp16")
     if precision == "int8" and target != "ort":
         raise UsageError("int8 is for ONNX Runtime on CPUs: leave out --target tensorrt, or take --fp16")
-    options = ExportOptions(fused, image_size, precision, target, memory_budget_mb or BUDGETS_MB[target], passes)
+    options = ExportOptions(fused, image_size, precision, target, budget, passes)
     recipe = RECIPES[task](model.config, options, files.config.parent)
     processor = recipe.processor()
     if image_size is not None and "mean" not in processor:

@@ -26,7 +26,7 @@ Answer = dict[str, Array]  # by output: (what differs, channels)
 Graphs = Mapping[str, OnnxGraph]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Target = Literal["ort", "tensorrt"]
-BUDGETS_MB: Mapping[Target, int] = {"ort": 192, "tensorrt": 512}  # of a stored score matrix
+BUDGETS: Mapping[Target, int] = {"ort": 192 << 20, "tensorrt": 512 << 20}  # bytes of a stored score matrix
 PREPROCESSOR_FILE = "preprocessor_config.json"
 PROCESSOR_FILE = "processor_config.json"  # which may have the other inside, as `image_processor`
 SAMPLE_FOLDER = "sample"
@@ -40,7 +40,7 @@ class ExportOptions:
     image_size: tuple[int, int] | None = None  # height, width; None: the checkpoint's
     precision: Precision = "fp32"
     target: Target = "ort"
-    memory_budget_mb: int = 192  # of a stored score matrix
+    memory_budget: int = 192 << 20  # bytes of a stored score matrix
     passes: tuple[str, ...] = ALL_PASSES
 
     @classmethod
@@ -135,14 +135,14 @@ class Recipe(ABC):
     def lowering(self) -> Lowering:
         """What the graphs are made for."""
         options = self.options
-        return Lowering(options.target, options.precision, self.planned_sizes(), options.memory_budget_mb << 20, options.passes)
+        return Lowering(options.target, options.precision, self.planned_sizes(), options.memory_budget, options.passes)
 
     def query_limit(self, usual: int) -> int:
         """How many queries are decoded at once: `usual`, or for TensorRT as many as the memory budget has room for."""
         if self.options.target != "tensorrt":
             return usual
         row: int = 4 * self.tensorrt_batch * self.config.decoder.heads * self.config.encoder.num_latents
-        return max(1, min(usual, (self.options.memory_budget_mb << 20) // row))
+        return max(1, min(usual, self.options.memory_budget // row))
 
     @abstractmethod
     def cases(self) -> Iterator[Case]:

@@ -251,6 +251,8 @@ def test_a_crash_of_the_child_is_a_failed_verification(
             r"unknown passes in \('absorb_kyes',\); a tuple of some of: absorb_keys",
         ),
         ({"task": "flow", "passes": "absorb_keys"}, "unknown passes in 'absorb_keys'; a tuple of some of"),
+        ({"task": "flow", "precision": "fp61"}, "unknown precision 'fp61'; available: fp32, fp16, bf16, int8"),
+        ({"task": "flow", "target": "onnx"}, "unknown target 'onnx'; available: ort, tensorrt"),
     ],
 )
 def test_options_of_the_python_api_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:

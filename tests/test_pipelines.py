@@ -109,7 +109,7 @@ def test_the_best_sequences_of_independent_bytes() -> None:
         ("abc", {"spans": [(2, 2)]}, "the span 2 to 2 is not inside the text"),
         (["[MASK]"], {"spans": [(0, 1)]}, "spans are of one text"),
         ([], {}, "the list of texts is empty: give at least one"),
-        ("[MASK]", {"top_k": 0}, "top_k is 0: give at least 1"),
+        ("[MASK]", {"top_k": 0}, "top_k is 0: give a whole number of at least 1"),
         ("[MASK]", {"beams": 2}, "beams is 2, but 5 candidates are wanted: give at least 5, or a smaller top_k"),
     ],
 )
@@ -174,7 +174,7 @@ def test_problems() -> None:
         (lambda p: p["autoencode"](clip(), np.zeros(9, np.float32), sampling_rate=-1), "the sampling rate is -1"),
         (lambda p: p["autoencode"].frames([4], clip()), r"frames \[4\] are asked for: give some of 0 to 3"),
         (lambda p: p["autoencode"].frames([], clip()), "frames"),
-        (lambda p: p["autoencode"](clip(), query_chunk=0), "query_chunk is 0: give at least 1"),
+        (lambda p: p["autoencode"](clip(), query_chunk=0), "query_chunk is 0: give a whole number of at least 1"),
     ],
 )
 def test_what_is_refused(classify: Any, classify_image: Any, autoencode: Any, call: Any, message: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.amounts import whole_number
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.errors import InputError, IntegrityError
 from perceiver_runtime.records import parse_json
@@ -46,8 +47,7 @@ class Labels:
 
     def scores(self, logits: NDArray[np.float32], top_k: int) -> list[LabelScore]:
         """logits (labels,) → the `top_k` best, best first."""
-        if top_k < 1:
-            raise InputError(f"top_k is {top_k}: give at least 1")
+        top_k = whole_number("top_k", top_k, InputError)
         values = self.probabilities(logits)
         best = np.argsort(-values, kind="stable")[:top_k]
         return [LabelScore(self.names[number], float(values[number])) for number in best]

@@ -11,6 +11,7 @@ from typing import overload
 import numpy as np
 
 from perceiver_runtime import tokenizer
+from perceiver_runtime.amounts import whole_number
 from perceiver_runtime.arrays import Array
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.byte_search import search
@@ -87,9 +88,8 @@ class FillMaskPipeline(Pipeline):
         """
         single = isinstance(texts, str)
         batch = [texts] if isinstance(texts, str) else list(texts)
-        if top_k < 1:
-            raise InputError(f"top_k is {top_k}: give at least 1")
-        if beams is not None and beams < top_k:
+        top_k = whole_number("top_k", top_k, InputError)
+        if beams is not None and whole_number("beams", beams, InputError) < top_k:
             raise InputError(f"beams is {beams}, but {top_k} candidates are wanted: give at least {top_k}, or a smaller top_k")
         if spans is not None and not single:
             raise InputError("spans are of one text: call with one text at a time, or write [MASK*n] into the texts")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.amounts import old_megabytes
 from perceiver_runtime.arrays import Array, Tensor
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.classification import Labels, LabelScore
@@ -60,6 +61,7 @@ class MultimodalPipeline(Pipeline):
         sampling_rate: float | None = None,
         top_k: int = 5,
         query_chunk: int | None = None,
+        query_memory: int | str | None = None,
         memory_mb: float | None = None,
         progress: Progress | None = None,
     ) -> Reconstruction:
@@ -68,10 +70,11 @@ class MultimodalPipeline(Pipeline):
         `video` is as many frames (H, W, 3) as the model takes, uint8 or float in [0, 1]; `audio` (S,) or (S, channels) at
         `sampling_rate` Hz (default: the bundle's, `processor.sampling_rate`), or a `Sound` of `read_wav`, which has its own
         rate; no longer than the frames; None is silence. `query_chunk` queries are decoded at once, or as many as fit into
-        `memory_mb` megabytes. `progress(done, total)` counts queries. Raises `InputError`, `BackendError`.
+        `query_memory`, bytes or a text such as "200MB" (`memory_mb` is its old name, in megabytes). `progress(done, total)`
+        counts queries. Raises `InputError`, `UsageError`, `BackendError`.
         """
         clip, report = self.processor, progress or silent
-        chunk = clip.chunk(query_chunk, memory_mb)
+        chunk = clip.chunk(query_chunk, old_megabytes("query_memory", query_memory, "memory_mb", memory_mb))
         pixels, patches = np.arange(clip.frames * clip.frame_size[0] * clip.frame_size[1]), np.arange(clip.patches)
         total = len(pixels) + len(patches)
         report(0, total)
@@ -88,6 +91,7 @@ class MultimodalPipeline(Pipeline):
         *,
         sampling_rate: float | None = None,
         query_chunk: int | None = None,
+        query_memory: int | str | None = None,
         memory_mb: float | None = None,
     ) -> Floats:
         """Some frames, reconstructed: float32 (numbers, height, width, 3). Only these are decoded.
@@ -98,7 +102,7 @@ class MultimodalPipeline(Pipeline):
         outside = [number for number in wanted if not 0 <= number < self.processor.frames]
         if outside or not wanted:
             raise InputError(f"frames {wanted} are asked for: give some of 0 to {self.processor.frames - 1}")
-        chunk = self.processor.chunk(query_chunk, memory_mb)
+        chunk = self.processor.chunk(query_chunk, old_megabytes("query_memory", query_memory, "memory_mb", memory_mb))
         height, width = self.processor.frame_size
         pixels = (np.array(wanted)[:, None] * (height * width) + np.arange(height * width)).reshape(-1)
         latents = self._latents(video, audio, sampling_rate)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.amounts import memory_bytes, whole_number
 from perceiver_runtime.audio_processing import clip_audio
 from perceiver_runtime.errors import InputError, IntegrityError
 from perceiver_runtime.image_processing import MAX_SIDE, center_crop, checked_image, with_channels
@@ -89,15 +89,12 @@ class MultimodalProcessor:
         given = self.sampling_rate if rate is None else rate
         return clip_audio(samples, given, self.sampling_rate, self.audio_samples)[None, :, None]
 
-    def chunk(self, query_chunk: int | None, memory_mb: float | None) -> int:
-        """How many queries to decode at once: as said, or as many as fit into `memory_mb`, or the manifest's number."""
-        if query_chunk is not None and query_chunk < 1:
-            raise InputError(f"query_chunk is {query_chunk}: give at least 1")
-        if memory_mb is not None and not 0 < memory_mb < math.inf:
-            raise InputError(f"memory_mb is {memory_mb}: give a positive number")
+    def chunk(self, query_chunk: int | None, query_memory: int | str | None) -> int:
+        """How many queries to decode at once: as said, or as many as fit into `query_memory`, or the manifest's number."""
+        room = None if query_memory is None else memory_bytes("query_memory", query_memory)
         if query_chunk is not None:
-            return query_chunk
-        return self.query_chunk if memory_mb is None else max(1, int(memory_mb * 1e6 / self.query_bytes))
+            return whole_number("query_chunk", query_chunk, InputError)
+        return self.query_chunk if room is None else max(1, room // self.query_bytes)
 
 
 def _sound(audio: tuple[Any, ...], rate: float | None) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perceiver_runtime.commands.arguments import load_for, positive
+from perceiver_runtime.commands.arguments import load_for, memory, old_memory, positive
 from perceiver_runtime.commands.outputs import add_force, check_outputs, progress
 from perceiver_runtime.commands.run_text import seconds
 from perceiver_runtime.errors import UsageError
@@ -32,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     parser.add_argument("--frames", type=_numbers, metavar="N,N", help="reconstruct only these frames (with -o)")
     parser.add_argument("--top-k", type=positive, default=5, metavar="N", help="how many labels to print (default: 5)")
     parser.add_argument("--query-chunk", type=positive, help="pixels decoded at once; fewer need less memory")
-    parser.add_argument("--memory-mb", type=float, help="decode as many at once as fit into this")
+    parser.add_argument("--query-memory", type=memory, metavar="MEMORY", help="decode as many at once as fit into this: 200MB")
+    parser.add_argument(
+        "--memory-mb", type=old_memory("--memory-mb", "--query-memory"), dest="query_memory", help=argparse.SUPPRESS
+    )
     add_force(parser)
 
 
@@ -75,7 +78,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         loaded = time.perf_counter() - start
         frames, sound = read_clip(arguments, autoencode.processor)
         result: dict[str, object] = {"provider": autoencode.provider}
-        chunks = {"query_chunk": arguments.query_chunk, "memory_mb": arguments.memory_mb}
+        chunks = {"query_chunk": arguments.query_chunk, "query_memory": arguments.query_memory}
         if arguments.frames:
             video = autoencode.frames(arguments.frames, frames, sound, **chunks)
             write_video(arguments.output, _pixels(video), frames_per_second=_rate(autoencode))

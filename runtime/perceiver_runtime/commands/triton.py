@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.commands.arguments import add_bundle, positive
+from perceiver_runtime.commands.arguments import add_bundle, positive, threads
 from perceiver_runtime.commands.outputs import check_outside_bundles
 from perceiver_runtime.loading import check_task
 from perceiver_runtime.serving.repository import DEVICES, RepositoryOptions, write_repository
@@ -31,7 +31,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--instances", type=positive, default=1, metavar="N", help="of each model (default: 1)")
     parser.add_argument("--max-batch", type=positive, default=8, metavar="N", help="inputs in a dynamic batch (default: 8)")
     parser.add_argument(
-        "--threads", type=positive, metavar="N", help="of an instance on a CPU (default: all the server's cores)"
+        "--threads", type=threads, metavar="N", help="of an instance on a CPU (default: all the server's cores)"
     )
     parser.add_argument("--device", choices=DEVICES, default="cpu", help="what instances run on (default: cpu)")
     help_text = "onnxruntime: Triton's own; python: this package in Triton's Python backend, for servers without the other"

@@ -34,12 +34,12 @@ class Span:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """`workspace_mb` caps the memory of what is computed on the way, on a Jetson shared with all else; None: all there is.
+    """`workspace` bytes cap the memory of what is computed on the way, on a Jetson shared with all else; None: all there is.
 
     `optimization_level` is 0 to 5, None TensorRT's own. `models` are GPUs such as SM86, for TensorRT for RTX alone.
     """
 
-    workspace_mb: int | None = None
+    workspace: int | None = None
     optimization_level: int | None = None
     models: tuple[str, ...] = ()
 
@@ -130,8 +130,8 @@ def _strongly_typed(trt: Any) -> int:
 
 
 def _configure(trt: Any, config: Any, options: BuildOptions) -> None:
-    if options.workspace_mb is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
+    if options.workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace)
     if options.optimization_level is not None:
         config.builder_optimization_level = options.optimization_level
     if "TF32" in trt.BuilderFlag.__members__:
