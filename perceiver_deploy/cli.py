@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import signal
 import sys
 import time
@@ -20,10 +19,11 @@ from perceiver_export.export import ALL_PASSES
 from perceiver_runtime import PerceiverError, UsageError
 from perceiver_runtime.bundle import open_bundle
 from perceiver_runtime.commands.arguments import image_size, memory
+from perceiver_runtime.commands.main import discard_output
 from perceiver_runtime.manifest import Manifest
 from perceiver_runtime.tensorrt.backend import Engines, missing
 from perceiver_runtime.tensorrt.builder import BuildOptions, spans
-from perceiver_runtime.terminal import CommandParser, one_line, printable, write_lines
+from perceiver_runtime.terminal import CommandParser, json_text, one_line, printable, write_lines
 
 RUNS_ON = {"ort": "ONNX Runtime", "tensorrt": "TensorRT"}
 
@@ -140,10 +140,22 @@ def run(arguments: argparse.Namespace) -> Manifest:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; errors are one line on stderr."""
+    try:
+        return _main(argv)
+    except BrokenPipeError:  # whoever read it has read enough
+        discard_output()
+    except OSError as error:  # those of files end in _main
+        discard_output()
+        _say(f"perceiver-export: standard output: {error.strerror or error}")
+        return 1
+    return 0
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = build_parser().parse_args(argv)
     if arguments.list_tasks:
         tasks = list_tasks()
-        print(json.dumps(tasks, indent=2) if arguments.json else _tasks_text(tasks))
+        write_lines(json_text(tasks) if arguments.json else _tasks_text(tasks), sys.stdout)
         return 0
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -162,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _failed(arguments, f"interrupted; nothing was written to {arguments.output}", 130)
     if arguments.json:
-        print(json.dumps({"bundle": str(arguments.output), **dataclasses.asdict(manifest)}, indent=2))
+        write_lines(json_text({"bundle": str(arguments.output), **dataclasses.asdict(manifest)}), sys.stdout)
         return 0
     summary, unit = manifest.parity["summary"], RECIPES[manifest.task].unit
     size = sum(entry.size for entry in manifest.files) / 1e6
@@ -172,13 +184,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     closeness = "equal to torch" if manifest.precision == "fp32" else "near to torch in fp32"
     output = printable(str(arguments.output))
-    print(
-        f"wrote {output} ({size:.1f} MB, {manifest.precision}, for {RUNS_ON[manifest.target]}), {closeness} on "
-        f"{summary['cases']} shapes: {'; '.join(errors)}"
-    )
+    written = f"wrote {output} ({size:.1f} MB, {manifest.precision}, for {RUNS_ON[manifest.target]}), {closeness} on "
+    write_lines(f"{written}{summary['cases']} shapes: {'; '.join(errors)}", sys.stdout)
     if manifest.target == "tensorrt":
         write_lines(one_line(build_engines(arguments.output)), sys.stdout)
-    print(f"next: perceiver run {output} {RECIPES[manifest.task].usage}")
+    write_lines(f"next: perceiver run {output} {RECIPES[manifest.task].usage}", sys.stdout)
     return 0
 
 
@@ -202,7 +212,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _failed(arguments: argparse.Namespace, message: str, code: int) -> int:
     if arguments.json:
-        print(json.dumps({"error": message, "exit_code": code}, indent=2))
+        write_lines(json_text({"error": message, "exit_code": code}), sys.stdout)
     _say(f"perceiver-export: {message}")
     return code
 

@@ -2,12 +2,15 @@
 
 import io
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from forgery import edit_manifest, reseal
 
+from perceiver_runtime.children import python_module
 from perceiver_runtime.commands.main import main
 from perceiver_runtime.commands.sample_inputs import sample_inputs
 from perceiver_runtime.manifest import Manifest, Source
@@ -85,3 +88,21 @@ def test_a_sample_text_is_never_an_option(text: str, tiny_bundle: Path, tmp_path
     reseal(bundle, "sample.npz", (tmp_path / "s.npz").read_bytes())
     with sample_inputs(str(bundle)) as inputs:
         assert inputs == ["--", text]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("program", ["perceiver_runtime", "perceiver_deploy.cli"])
+@pytest.mark.parametrize("unwanted", ["/dev/full", "a closed pipe"])
+def test_an_output_that_takes_nothing(program: str, unwanted: str, tiny_bundle: Path) -> None:
+    command = [*python_module(program), *(["--list-tasks"] if "cli" in program else ["inspect", str(tiny_bundle)])]
+    if unwanted == "/dev/full":
+        with open(unwanted, "w") as output:
+            done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+        assert "standard output: No space left on device" in done.stderr
+    else:
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (0, "")
