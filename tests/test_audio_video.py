@@ -407,11 +407,11 @@ def test_output_positions_are_torch_s(size: tuple[int, ...]) -> None:
 
 def test_chunks() -> None:
     assert CLIP.chunk(None, None) == 100
-    assert CLIP.chunk(7, 500) == 7
-    assert CLIP.chunk(None, 0.5) == 500
-    for wrong in ((0, None), (None, 0), (None, float("nan"))):
-        with pytest.raises(InputError, match="give"):
-            CLIP.chunk(*wrong)
+    assert CLIP.chunk(7, "500MB") == 7
+    assert CLIP.chunk(None, "5MB") == CLIP.chunk(None, 5_000_000) == 5000
+    for wrong in ((0, None), (None, 0), (None, float("nan")), (None, "lots")):
+        with pytest.raises(PerceiverError, match="give"):
+            CLIP.chunk(*wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,8 @@ def test_auto_takes_tensorrt_for_its_bundles(
         raise pr.BackendError("CUDA finds no GPU")
 
     monkeypatch.setattr(backend, "cuda", none)
-    with pr.load(image_bundle) as pipeline:
+    message = "exported for TensorRT and runs on CPUExecutionProvider, slower. TensorRT cannot run here: CUDA finds no GPU"
+    with pytest.warns(pr.ProviderFallbackWarning, match=message), pr.load(image_bundle) as pipeline:
         assert "TensorRT" not in pipeline.provider
     with pytest.raises(pr.BackendError, match=r"CUDA finds no GPU"):
         pr.load(image_bundle, device="tensorrt")
