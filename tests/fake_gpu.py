@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
-import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from enum import IntEnum
@@ -222,7 +222,7 @@ class FakeTensorRT:
     def OnnxParser(self, network: Any, log: Any) -> Any:
         def parse(content: bytes, path: str) -> bool:
             folder = Path(tempfile.mkdtemp())  # as an engine does, it keeps what it was given
-            os.link(next(Path(path).resolve().parent.glob("*.safetensors")), folder / "weights.safetensors")
+            shutil.copy(next(Path(path).resolve().parent.glob("*.safetensors")), folder / "weights.safetensors")
             (folder / Path(path).name).write_bytes(content)
             network["path"] = str(folder / Path(path).name)
             return True
