@@ -111,7 +111,7 @@ def test_a_clip_s_sound_at_any_rate(rate: int, target: int, tmp_path: Path) -> N
     assert len(sound.samples) == covering
     found = clip_audio(sound.samples, np.int64(sound.rate), target, length)
     assert abs(found[length // 2] - 0.5) < 1e-2
-    assert found[-1] > 0.1
+    assert found[-1] > 0.05  # sound, not the silence after it
 
 
 def test_a_sound_brings_its_rate() -> None:

@@ -292,11 +292,11 @@ def test_run_by_command(bundles: dict[str, Path], tmp_path: Path, capsys: pytest
         ("fill-mask", ["no mask"], 1, "the text has no mask"),
         ("text-classification", ["a", "b", "--pair", "c"], 2, "--pair goes with one text, found 2"),
         ("image-classification", ["nowhere.png"], 1, "there is no file nowhere.png"),
-        ("multimodal", ["nowhere.gif"], 1, "there is no file nowhere.gif"),
+        ("multimodal", ["nowhere.gif"], 1, "there is no clip nowhere.gif"),
         ("multimodal", ["clip.npy", "--frames", "1"], 2, "--frames goes with -o"),
         ("multimodal", ["clip.npy", "-o", "nowhere/o.gif"], 1, "there is no folder nowhere"),
         ("multimodal", ["clip.npy"], 1, "the clip has 6 frames, the model takes exactly 4"),
-        ("multimodal", ["clip.npy", "--start", "5"], 1, "--start can be 0 to 2"),
+        ("multimodal", ["clip.npy", "--start", "5"], 1, "clip.npy has 6 frames: the first of 4 can be number 0 to 2, not 5"),
     ],
 )
 def test_commands_that_are_refused(

@@ -39,7 +39,10 @@ class Sample:
         outputs: dict[str, Array] = {}
         try:
             with zipfile.ZipFile(source if isinstance(source, Path) else io.BytesIO(source)) as archive:
-                unpacked = sum(entry.file_size for entry in archive.infolist())
+                members = archive.infolist()
+            unpacked = sum(member.file_size for member in members)
+            if len({member.filename for member in members}) < len(members):
+                raise ValueError("it holds two members of one name")
             if unpacked > MAX_SAMPLE_BYTES:
                 raise ValueError(f"it unpacks to {unpacked} bytes, more than the {MAX_SAMPLE_BYTES} allowed")
             with np.load(source if isinstance(source, Path) else io.BytesIO(source), allow_pickle=False) as arrays:
