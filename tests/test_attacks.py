@@ -12,6 +12,7 @@ import random
 import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from perceiver_runtime import IntegrityError
 from perceiver_runtime.bundle import open_bundle
 from perceiver_runtime.children import python_module
 from perceiver_runtime.graph_check import GraphCheck
+from perceiver_runtime.held_file import HeldFile
 from perceiver_runtime.known_answer import Sample
 from perceiver_runtime.loading import open_pipeline
 from perceiver_runtime.pipeline import Placement
@@ -116,6 +118,16 @@ def test_touched_weights_are_fine(bundle: Path) -> None:
         for _ in range(3):
             pipeline.known_answer(inputs)
     assert len(digests) == 1
+
+
+def test_threads_may_find_touched_weights_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(1 << 23))
+    held = HeldFile(tmp_path / "file")
+    held.sha256()
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            os.utime(tmp_path / "file")
+            list(pool.map(lambda _: held.check(), range(8)))
 
 
 def test_small_files_are_hashed_when_they_are_read(bundle: Path) -> None:

@@ -15,6 +15,7 @@ import mmap
 import os
 import shutil
 import stat
+import threading
 import time
 import weakref
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ class HeldFile:
         self._close = weakref.finalize(self, os.close, self.descriptor)
         self._state = _state(os.fstat(self.descriptor))
         self._sha256: str | None = None
+        self._lock = threading.Lock()
 
     @property
     def size(self) -> int:
@@ -51,8 +53,14 @@ class HeldFile:
 
     def check(self) -> None:
         """Raise `IntegrityError` if the content changed since it was hashed. Takes microseconds unless the file was touched."""
+        if _state(os.fstat(self.descriptor)) == self._state:
+            return
+        with self._lock:  # descriptors share a position
+            self._compare()
+
+    def _compare(self) -> None:
         state = _state(os.fstat(self.descriptor))
-        if state == self._state:
+        if state == self._state:  # another thread was here first
             return
         if state[2] != self.size or (self._sha256 is not None and self._digest() != self._sha256):
             raise IntegrityError(
@@ -74,7 +82,7 @@ class HeldFile:
             with contextlib.suppress(OSError, NotImplementedError):
                 os.link(self.address, path, src_dir_fd=self.descriptor)  # else Python's link does not go through links
                 return
-        with os.fdopen(os.dup(self.descriptor), "rb") as source, path.open("wb") as copy:
+        with self._lock, os.fdopen(os.dup(self.descriptor), "rb") as source, path.open("wb") as copy:
             source.seek(0)
             shutil.copyfileobj(source, copy, _CHUNK)
         self.check()
