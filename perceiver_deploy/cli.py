@@ -23,7 +23,7 @@ from perceiver_runtime.commands.main import discard_output
 from perceiver_runtime.manifest import Manifest
 from perceiver_runtime.tensorrt.backend import Engines, missing
 from perceiver_runtime.tensorrt.builder import BuildOptions, spans
-from perceiver_runtime.terminal import CommandParser, json_text, one_line, printable, write_lines
+from perceiver_runtime.terminal import CommandParser, is_terminal, json_text, one_line, printable, write_lines
 
 RUNS_ON = {"ort": "ONNX Runtime", "tensorrt": "TensorRT"}
 
@@ -225,7 +225,7 @@ def _progress() -> Callable[[str], None]:
     start = time.monotonic()
 
     def report(text: str) -> None:
-        if sys.stderr.isatty():
+        if is_terminal(sys.stderr):
             _say(f"[{time.monotonic() - start:5.1f} s] {text}")
 
     return report

@@ -13,7 +13,16 @@ from scipy.signal import resample_poly
 from skimage import data
 
 from perceiver_io.multimodal import output_positions as torch_positions
-from perceiver_runtime import InputError, IntegrityError, read_video, read_wav, video_files, write_video, write_wav
+from perceiver_runtime import (
+    InputError,
+    IntegrityError,
+    PerceiverError,
+    read_video,
+    read_wav,
+    video_files,
+    write_video,
+    write_wav,
+)
 from perceiver_runtime.audio_processing import clip_audio, mono, resample
 from perceiver_runtime.multimodal_processing import MultimodalProcessor, output_positions
 from perceiver_runtime.wav_files import Sound

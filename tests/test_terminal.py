@@ -14,7 +14,7 @@ from perceiver_runtime.children import python_module
 from perceiver_runtime.commands.main import main
 from perceiver_runtime.commands.sample_inputs import sample_inputs
 from perceiver_runtime.manifest import Manifest, Source
-from perceiver_runtime.terminal import json_text, one_line, printable, shown, write_lines
+from perceiver_runtime.terminal import is_terminal, json_text, one_line, printable, shown, write_lines
 
 EVIL = "mit\x1b[1A\x1b[2Ksource weights sha256 " + "0" * 64 + "\n\x1b]52;c;aGk=\x07\u202egnp.exe\x9b2J\u2028"
 
@@ -88,6 +88,17 @@ def test_a_sample_text_is_never_an_option(text: str, tiny_bundle: Path, tmp_path
     reseal(bundle, "sample.npz", (tmp_path / "s.npz").read_bytes())
     with sample_inputs(str(bundle)) as inputs:
         assert inputs == ["--", text]
+
+
+def test_help_on_a_terminal_of_ascii_and_without_one() -> None:
+    for program in ("perceiver_runtime", "perceiver_deploy.cli"):
+        command = [*python_module(program), *(["triton"] if program == "perceiver_runtime" else []), "--help"]
+        done = subprocess.run(
+            command, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "usage:" in done.stdout
+    assert not is_terminal(None)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from perceiver_runtime.bundle import is_bundle
 from perceiver_runtime.errors import InputError
-from perceiver_runtime.terminal import printable
+from perceiver_runtime.terminal import is_terminal, printable
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def progress(what: str) -> Callable[[int, int], None]:
     """Progress on stderr, where that is a terminal."""
 
     def report(done: int, total: int) -> None:
-        if sys.stderr.isatty():
+        if is_terminal(sys.stderr):
             print(f"\r{done} of {total} {what}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     return report
@@ -56,7 +56,7 @@ def progress(what: str) -> Callable[[int, int], None]:
 @contextlib.contextmanager
 def progress_line() -> Iterator[Callable[[str], None]]:
     """A line on stderr that says what is being done, where that is a terminal; it is gone at the end."""
-    shown = sys.stderr.isatty()
+    shown = is_terminal(sys.stderr)
 
     def report(text: str) -> None:
         if shown:
