@@ -135,7 +135,10 @@ def export_graphs(
         try:
             costs[spec.name] = _saved(unchanged, graph, lowering.sizes)
         except UnknownCost as error:  # it is for people and for limits on memory; a bundle works without
-            progress(f"warning: the cost of {spec.name} is unknown ({error}): the bundle has no memory plan for --max-memory")
+            if lowering.sizes:
+                progress(
+                    f"warning: the cost of {spec.name} is unknown ({error}): the bundle has no memory plan for --max-memory"
+                )
     progress("writing graphs and weights")
     save_graphs(graphs, folder)
     choices: dict[str, Any] = {"passes": applied, "cost": {"sizes": dict(lowering.sizes), "graphs": costs}}
