@@ -113,9 +113,9 @@ def test_what_is_there_is_kept(tiny: HuggingFace, tmp_path: Path, capsys: pytest
 
 def test_force_replaces_a_bundle(tiny: HuggingFace, tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "flow"))
-    (bundle / "stale").write_text("")
+    (bundle / "README.md").write_text("stale")
     export_bundle(task="flow", checkpoint=tiny.folder, output=bundle, force=True)
-    assert not (bundle / "stale").exists()
+    assert (bundle / "README.md").read_text() != "stale"
     assert os.listdir(tmp_path) == ["flow"]
 
 
