@@ -45,7 +45,7 @@ def render(result: dict[str, Any]) -> str:
         f"source weights sha256 {source['sha256']}",
         "files",
         *(f"  {entry['path']:24} {entry['size'] / 1e6:10.3f} MB" for entry in result["files"]),
-        *(f"  {name!r} is not listed, and ignored" for name in result["unlisted"]),
+        *(f"  '{name}' is not listed, and ignored" for name in result["unlisted"]),
         "graphs",
     ]
     for name, graph in result["graphs"].items():
