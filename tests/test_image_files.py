@@ -1,7 +1,6 @@
 """Pictures as people have them: against Pillow and transformers on the same files."""
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from skimage import data
 import perceiver_runtime as pr
 from perceiver_runtime import array_files, image_files
 from perceiver_runtime.array_files import read_array
+from perceiver_runtime.children import python_code
 from perceiver_runtime.image_files import read_image, read_images
 
 GREY = data.camera()[100:140, 200:260]
@@ -185,7 +185,7 @@ def test_many_large_pictures_are_refused_undecoded(tmp_path: Path) -> None:
         "try: pr.read_video(sys.argv[1])\n"
         "except pr.InputError as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    done = subprocess.run([*python_code(program), str(tmp_path)], capture_output=True, text=True, check=True)
     assert "12 pictures of more than 536870912 pixels together" in done.stdout
 
 
