@@ -1,6 +1,7 @@
 # make demo   see every task: text and pictures
 # make test   ruff, mypy, pytest; make test-all: what takes longer too; make test-aarch64: emulated, on Debian
-# make soak   ten thousand calls from 16 threads, as many broken files as SECONDS (600) allow, twenty killed exports
+# make soak   ten thousand calls from 16 threads, as many broken files as SECONDS (600) allow (each as long for the graph check
+#             against onnx, guided by coverage), twenty killed exports
 # Both set up .venv on their own. Another Python: make PYTHON=python3.12 demo
 
 PYTHON ?= python3
@@ -11,24 +12,24 @@ AARCH64_PYTHONS ?= 3.10 3.11 3.12
 TASKS = flow fill-mask text-classification image-classification multimodal features
 PARALLEL ?= --numprocesses 2 --dist loadfile
 BIN = $(VENV)/bin
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TENSORRT_RTX = tensorrt_rtx_cu13_libs==1.7.1.116 tensorrt_rtx_cu13_bindings==1.7.1.116
 SETUP_FILES = constraints.txt pyproject.toml runtime/pyproject.toml
 
 .PHONY: demo test test-all test-aarch64 soak lint clean
 
 demo: $(VENV)/.demo
-	$(BIN)/python -m perceiver_deploy.demo $(DEMO)
+	PYTHONSAFEPATH=1 $(BIN)/python -m perceiver_deploy.demo $(DEMO)
 
 test: lint
-	$(BIN)/python -m pytest -m "not long" $(PARALLEL)
+	$(BIN)/pytest -m "not long" $(PARALLEL)
 
 test-all: lint
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/pytest $(PARALLEL)
 
 soak: $(VENV)/.test
 	PERCEIVER_LOAD_CALLS=10000 PERCEIVER_FUZZ_SECONDS=$(SECONDS) PERCEIVER_KILLS=20 \
-	  $(BIN)/python -m pytest tests/test_load.py tests/test_fuzz.py tests/test_faults.py
+	  $(BIN)/pytest tests/test_load.py tests/test_fuzz.py tests/test_faults.py
 
 # a small bundle of every task gives its known answer on an emulated Jetson-like CPU, and the runtime's quick tests pass there
 test-aarch64: $(VENV)/.test
@@ -38,7 +39,7 @@ test-aarch64: $(VENV)/.test
 	  export PY=$$version; \
 	  test -x build/aarch64/$$version/python || tests/aarch64/emulated.sh setup || exit 1; \
 	  for bundle in tests/data/golden-1.0/flow build/aarch64/bundles/*; do \
-	    tests/aarch64/emulated.sh python -m perceiver_runtime verify $$bundle || exit 1; \
+	    PYTHONSAFEPATH=1 tests/aarch64/emulated.sh python -m perceiver_runtime verify $$bundle || exit 1; \
 	  done; \
 	  tests/aarch64/emulated.sh tests || exit 1; \
 	done
@@ -49,7 +50,7 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 
 $(VENV)/.python:
-	$(PYTHON) -m venv $(VENV)
+	PYTHONSAFEPATH=1 $(PYTHON) -m venv $(VENV)
 	touch $@
 
 $(VENV)/.demo: $(VENV)/.python $(SETUP_FILES)

@@ -11,7 +11,8 @@ import argparse
 import json
 import statistics
 import subprocess
-import sys
+
+from perceiver_runtime.children import python_code
 
 PROGRAM = """
 import json, sys, time
@@ -43,7 +44,7 @@ def main() -> None:
     for bundle in options.bundles:
         rows = []
         for _ in range(options.runs):
-            command = [sys.executable, "-c", PROGRAM, bundle, options.device]
+            command = [*python_code(PROGRAM), bundle, options.device]
             rows.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
         medians = [1000 * statistics.median(row[name] for row in rows) for name in rows[0]]
         print(f"{bundle:28}" + "".join(f"{each:9.1f}" for each in medians))

@@ -204,7 +204,7 @@ def export_int8(task: str, checkpoint: Path, verified: Path, output: Path) -> No
     from perceiver_runtime.manifest import FileEntry, Manifest
 
     shutil.copytree(verified, output)
-    files = find_checkpoint(str(checkpoint), allow_pickle=False, revision=None)
+    files = find_checkpoint(checkpoint, allow_pickle=False, revision=None)
     model = load_files(files)
     recipe = RECIPES[task](model.config, ExportOptions(precision="int8"), checkpoint)
     export_graphs(task, model, output, progress=lambda _: None, lowering=recipe.lowering(), **recipe.graph_options())

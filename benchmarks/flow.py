@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from perceiver_runtime.children import python_code, python_module
+
 TESTS = Path(__file__).parent.parent / "tests"
 PROLOGUE = """
 import json, sys, time
@@ -73,7 +75,7 @@ def main() -> None:
             save_random_checkpoint(folder / "checkpoint", **PUBLISHED)
         bundle = arguments.bundle or str(folder / "flow")
         if not arguments.bundle:
-            export = [sys.executable, "-m", "perceiver_deploy.cli", "--task", "flow"]
+            export = [*python_module("perceiver_deploy.cli"), "--task", "flow"]
             subprocess.run([*export, "--checkpoint", checkpoint, "-o", bundle], check=True)
         frames = [folder / "a.npy", folder / "b.npy"]
         for path, frame in zip(frames, real_frames(368, 496)):
@@ -82,7 +84,7 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for side, program in SIDES.items():
                 source = checkpoint if side == "transformers" else bundle
-                command = [sys.executable, "-c", PROLOGUE + program, source, *frames, TESTS]
+                command = [*python_code(PROLOGUE + program), source, *frames, TESTS]
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 results[side].append(json.loads(done.stdout.splitlines()[-1]))
     base = statistics.median(row["seconds"] for row in results["transformers"])

@@ -53,7 +53,7 @@ class OrtProfile:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(tempfile.mkdtemp()) / name)
-        path = bundle.path(self.entry.file)
+        path = bundle.folder / self.entry.file
         self._session = onnxruntime().InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def run(self, inputs: Mapping[str, Any]) -> list[Any]:
@@ -121,7 +121,7 @@ def open_profiled(bundle: Bundle, names: Sequence[str], device: str) -> dict[str
     openvino_backend._compile = lambda core, model, options: plain(core, model, {**options, "PERF_COUNT": True})
     entries = bundle.manifest.graphs
     settings = {"device": device, "precision": bundle.manifest.precision}
-    return {name: OpenVinoProfile(bundle.path(entries[name].file), entries[name], **settings) for name in names}
+    return {name: OpenVinoProfile(bundle.graph(name), bundle.weights, entries[name], **settings) for name in names}
 
 
 def main() -> None:

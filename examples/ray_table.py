@@ -44,7 +44,7 @@ def index(source: Path, task: str) -> pandas.DataFrame:
     if source.is_file():
         return pyarrow.parquet.read_table(source).to_pandas()
     kind = KINDS.get(task, "text")
-    files = sorted(path for path in source.absolute().iterdir() if path.suffix.lower() in SUFFIXES[kind])
+    files = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES[kind])
     if kind == "frames":
         pairs = list(itertools.pairwise(files))
         rows = [{"id": first.name, "frame1": str(first), "frame2": str(second)} for first, second in pairs]
@@ -74,6 +74,11 @@ def main() -> int:
     parser.add_argument("--device", default="cpu", help="as perceiver run --device (default: cpu)")
     parser.add_argument("--address", help="of a Ray cluster (default: this machine alone)")
     options = parser.parse_args()
+    options.bundle, options.input, options.output = (
+        path.absolute() for path in (options.bundle, options.input, options.output)
+    )
+    # Ray puts the current folder first on its workers' module path: a queue.py among the inputs would be run
+    os.chdir(Path(__file__).absolute().parent)
     try:
         task = open_bundle(options.bundle).manifest.task
     except PerceiverError as error:
@@ -85,7 +90,7 @@ def main() -> int:
         return 1
     local = {} if options.address else {"num_cpus": options.actors * options.threads + 1, "include_dashboard": False}
     ray.init(address=options.address, logging_level="warning", **local)
-    output = options.output.absolute()
+    output = options.output
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = sys.stderr.isatty()
     context.checkpoint_config = CheckpointConfig(
@@ -100,7 +105,7 @@ def main() -> int:
     rows = ray.data.read_parquet(str(work), override_num_blocks=max(1, len(table) // options.batch_size))
     answers = rows.map_batches(
         BundleRows,
-        fn_constructor_args=(str(options.bundle.absolute()),),
+        fn_constructor_args=(str(options.bundle),),
         fn_constructor_kwargs={"device": options.device, "threads": options.threads},
         compute=ray.data.ActorPoolStrategy(size=options.actors),
         num_cpus=options.threads,

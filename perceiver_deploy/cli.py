@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import signal
 import sys
 import time
@@ -13,16 +12,18 @@ from pathlib import Path
 from types import FrameType
 
 from perceiver_deploy import __version__
-from perceiver_deploy.export import export_bundle
+from perceiver_deploy.export import export_bundle, locate
+from perceiver_deploy.staging import check_destination
 from perceiver_deploy.tasks import ABOUT, RECIPES, SHIPPED_FOR, other_names, published_for, task_name
 from perceiver_export.export import ALL_PASSES
 from perceiver_runtime import PerceiverError, UsageError
 from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.commands.arguments import image_size, positive
+from perceiver_runtime.commands.arguments import image_size, memory
+from perceiver_runtime.commands.main import discard_output
 from perceiver_runtime.manifest import Manifest
 from perceiver_runtime.tensorrt.backend import Engines, missing
 from perceiver_runtime.tensorrt.builder import BuildOptions, spans
-from perceiver_runtime.terminal import CommandParser, one_line, printable, write_lines
+from perceiver_runtime.terminal import CommandParser, is_terminal, json_text, one_line, printable, write_lines
 
 RUNS_ON = {"ort": "ONNX Runtime", "tensorrt": "TensorRT"}
 
@@ -34,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Turn a Perceiver IO checkpoint into a bundle of ONNX graphs, verified against PyTorch.",
         epilog="Exit codes: 0 ok, 1 bad input, 2 usage, 3 verification failed, 5 not available on this machine or version.",
     )
-    parser.add_argument("--task", metavar="TASK", help=f"one of: {', '.join(RECIPES)}")
+    parser.add_argument("--task", metavar="TASK", help=f"one of: {', '.join(RECIPES)} (default: the checkpoint's own)")
     parser.add_argument("--list-tasks", action="store_true", help="say what each task does and which checkpoints it takes")
     parser.add_argument(
         "--checkpoint",
@@ -53,9 +54,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--target", default="ort", choices=["ort", "tensorrt"], help="what runs the graphs (default: ort)")
     parser.add_argument(
         "--memory-budget",
-        type=positive,
-        metavar="MB",
-        help="the largest score matrix of an attention that is not one kernel (default: 192, for TensorRT 512)",
+        type=memory,
+        metavar="MEMORY",
+        help="the largest score matrix of an attention that is not one kernel, such as 100MB (default: 192MiB, for TensorRT "
+        "512MiB)",
     )
     help_text = f"exact rewrites of the graphs, by name, or none (default: all: {', '.join(ALL_PASSES)})"
     parser.add_argument(
@@ -70,6 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
     precision.add_argument("--bf16", dest="precision", action="store_const", const="bf16", help=help_text)
     parser.add_argument("--revision", help="branch, tag or commit of a hub checkpoint")
     parser.add_argument("--allow-pickle", action="store_true", help="also read pytorch_model.bin, if you trust it")
+    help_text = "tensors to leave out, by name or pattern, such as 'loss.*'"
+    parser.add_argument("--ignore-tensors", nargs="+", default=[], metavar="NAME", help=help_text)
     parser.add_argument("--samples", metavar="FOLDER", help="your own inputs, to verify the graphs on as well")
     help_text = "accept a checkpoint that amplifies rounding beyond the usual cap; the receipt says by how much"
     parser.add_argument("--allow-rounding", action="store_true", help=help_text)
@@ -106,6 +110,18 @@ def _tasks_text(tasks: list[dict[str, object]]) -> str:
 
 def run(arguments: argparse.Namespace) -> Manifest:
     """Do what the command line asks for. Raises `PerceiverError`."""
+    files = arguments.checkpoint and locate(
+        arguments.checkpoint,
+        allow_pickle=arguments.allow_pickle,
+        revision=arguments.revision,
+        ignore_tensors=tuple(arguments.ignore_tensors),
+    )
+    for note in files.notes if files else ():
+        _say(note)
+    if not arguments.task:
+        arguments.task = files.task
+        _say(f"the task is {files.task}, the checkpoint's own")
+    arguments.output = Path(arguments.output or arguments.task)
     if not arguments.checkpoint:
         published = published_for(arguments.task)
         other = f"the published one: --checkpoint {published[0]}" if published else "your own: --checkpoint FOLDER"
@@ -113,14 +129,12 @@ def run(arguments: argparse.Namespace) -> Manifest:
     return export_bundle(
         task=arguments.task,
         output=arguments.output,
-        checkpoint=arguments.checkpoint,
-        allow_pickle=arguments.allow_pickle,
-        revision=arguments.revision,
+        checkpoint=files or None,
         fused=arguments.fused,
         image_size=arguments.image_size,
         precision=arguments.precision,
         target=arguments.target,
-        memory_budget_mb=arguments.memory_budget,
+        memory_budget=arguments.memory_budget,
         passes=tuple(name for name in ALL_PASSES if name in arguments.passes),
         samples=arguments.samples,
         allow_rounding=arguments.allow_rounding,
@@ -131,17 +145,30 @@ def run(arguments: argparse.Namespace) -> Manifest:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; errors are one line on stderr."""
+    try:
+        return _main(argv)
+    except BrokenPipeError:  # whoever read it has read enough
+        discard_output()
+    except OSError as error:  # those of files end in _main
+        discard_output()
+        _say(f"perceiver-export: standard output: {error.strerror or error}")
+        return 1
+    return 0
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = build_parser().parse_args(argv)
     if arguments.list_tasks:
         tasks = list_tasks()
-        print(json.dumps(tasks, indent=2) if arguments.json else _tasks_text(tasks))
+        write_lines(json_text(tasks) if arguments.json else _tasks_text(tasks), sys.stdout)
         return 0
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        if not arguments.task:
+        if not arguments.task and not arguments.checkpoint:
             raise UsageError(f"which task? --task with one of: {', '.join(RECIPES)}; --list-tasks says what they do")
-        arguments.task = task_name(arguments.task)
-        arguments.output = Path(arguments.output or arguments.task)
+        arguments.task = arguments.task and task_name(arguments.task)
+        if arguments.output or arguments.task:  # before anything is downloaded
+            check_destination(Path(arguments.output or arguments.task), force=arguments.force)
         manifest = run(arguments)
     except PerceiverError as error:
         return _failed(arguments, str(error), error.exit_code)
@@ -152,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _failed(arguments, f"interrupted; nothing was written to {arguments.output}", 130)
     if arguments.json:
-        print(json.dumps({"bundle": str(arguments.output), **dataclasses.asdict(manifest)}, indent=2))
+        write_lines(json_text({"bundle": str(arguments.output), **dataclasses.asdict(manifest)}), sys.stdout)
         return 0
     summary, unit = manifest.parity["summary"], RECIPES[manifest.task].unit
     size = sum(entry.size for entry in manifest.files) / 1e6
@@ -162,15 +189,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     closeness = "equal to torch" if manifest.precision == "fp32" else "near to torch in fp32"
     output = printable(str(arguments.output))
-    print(
-        f"wrote {output} ({size:.1f} MB, {manifest.precision}, for {RUNS_ON[manifest.target]}), {closeness} on "
-        f"{summary['cases']} shapes: {'; '.join(errors)}"
-    )
+    written = f"wrote {output} ({size:.1f} MB, {manifest.precision}, for {RUNS_ON[manifest.target]}), {closeness} on "
+    write_lines(f"{written}{summary['cases']} shapes: {'; '.join(errors)}", sys.stdout)
     for name, note in summary.get("constant", {}).items():
         _say(f"note: {printable(name)}: {note}")
     if manifest.target == "tensorrt":
         write_lines(one_line(build_engines(arguments.output)), sys.stdout)
-    print(f"next: perceiver run {output} {RECIPES[manifest.task].usage}")
+    write_lines(f"next: perceiver run {output} {RECIPES[manifest.task].usage}", sys.stdout)
     return 0
 
 
@@ -194,7 +219,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _failed(arguments: argparse.Namespace, message: str, code: int) -> int:
     if arguments.json:
-        print(json.dumps({"error": message, "exit_code": code}, indent=2))
+        write_lines(json_text({"error": message, "exit_code": code}), sys.stdout)
     _say(f"perceiver-export: {message}")
     return code
 
@@ -207,7 +232,7 @@ def _progress() -> Callable[[str], None]:
     start = time.monotonic()
 
     def report(text: str) -> None:
-        if sys.stderr.isatty():
+        if is_terminal(sys.stderr):
             _say(f"[{time.monotonic() - start:5.1f} s] {text}")
 
     return report

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import platform
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import get_args
 
 import onnx
 import torch
 
-from perceiver_deploy.recipe import BUDGETS_MB, ExportOptions, Precision, Recipe, Target
+from perceiver_deploy.child import python_command
+from perceiver_deploy.recipe import BUDGETS, ExportOptions, Precision, Recipe, Target
 from perceiver_deploy.staging import check_destination, clean_up, staged_folder
-from perceiver_deploy.tasks import RECIPES, SHIPPED_FOR
+from perceiver_deploy.tasks import RECIPES, SHIPPED_FOR, task_name
 from perceiver_deploy.verify import RECEIPT_FILE
 from perceiver_export import export_graphs
 from perceiver_export.export import ALL_PASSES
 from perceiver_export.graph_spec import GraphSpec
 from perceiver_export.passes.lower_precision import OverflowingWeights
-from perceiver_io import SHIPPED, CheckpointError, to_json
+from perceiver_io import CheckpointError, to_json
 from perceiver_io.checkpoint import CheckpointFiles, find_checkpoint, load_files
 from perceiver_runtime import InputError, UsageError, VerificationError
+from perceiver_runtime.amounts import memory_bytes, old_megabytes
 from perceiver_runtime.bundle import file_sha256, open_bundle
 from perceiver_runtime.classification import FILE as LABELS_FILE
+from perceiver_runtime.commands.outputs import check_outside_bundles
 from perceiver_runtime.known_answer import FILE as SAMPLE_FILE
 from perceiver_runtime.known_answer import Sample, check_known_answer, tolerances
 from perceiver_runtime.loading import open_pipeline
@@ -36,7 +40,7 @@ from perceiver_runtime.manifest import SCHEMA_VERSION, FileEntry, GraphEntry, Ma
 from perceiver_runtime.onnx_backend import onnxruntime
 from perceiver_runtime.pipeline import Placement
 
-VERIFY = [sys.executable, "-m", "perceiver_deploy.verify"]
+VERIFY = "perceiver_deploy.verify"  # what runs as a process of its own
 _DTYPES = {torch.float32: "float32", torch.int64: "int64"}
 
 
@@ -46,15 +50,17 @@ def _silent(_: str) -> None:
 
 def export_bundle(
     *,
-    task: str,
+    task: str | None = None,
     output: str | Path,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | Path | CheckpointFiles | None = None,
     allow_pickle: bool = False,
     revision: str | None = None,
+    ignore_tensors: tuple[str, ...] = (),
     fused: bool = False,
     image_size: tuple[int, int] | None = None,
     precision: Precision = "fp32",
     target: Target = "ort",
+    memory_budget: int | str | None = None,
     memory_budget_mb: int | None = None,
     passes: tuple[str, ...] = ALL_PASSES,
     samples: str | Path | None = None,
@@ -64,23 +70,38 @@ def export_bundle(
 ) -> Manifest:
     """Export a checkpoint (a folder, a hub id, a shipped name; the task's shipped one by default) to a bundle at `output`.
 
+    Without a `task`, the checkpoint's own. `ignore_tensors` are names or patterns of tensors to leave out.
     `fused` also writes one graph of the whole model, model.onnx. `image_size` (height, width) is what images are resized to,
-    the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16, bf16 or
-    int8, `target` ort or tensorrt; no stored score matrix has more than `memory_budget_mb` (192, for tensorrt 512). `passes`
-    are the exact rewrites to apply, of `perceiver_export.export.ALL_PASSES`. `samples` is a folder of your own inputs; the
-    graphs are verified on those too. `allow_rounding` accepts a checkpoint that amplifies rounding. Returns the manifest.
-    Raises `UsageError` and `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError`
-    if the graphs do not compute what torch computes; `output` is then left as it was.
+    the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16, bf16 or int8,
+    `target` ort or tensorrt; no stored score matrix has more than `memory_budget`, bytes or a text such as "200MB" (192 MiB,
+    for tensorrt 512 MiB; `memory_budget_mb` is its old name, in MiB). `passes` are the exact rewrites to apply, of
+    `perceiver_export.export.ALL_PASSES`. `samples` is a folder of your own inputs; the graphs are verified on those too.
+    `allow_rounding` accepts a checkpoint that amplifies rounding. Returns the bundle's manifest. Raises `UsageError` and
+    `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if the graphs do not
+    compute what torch computes; `output` is then left as it was.
     """
+    task = None if task is None else task_name(task)
+    if isinstance(passes, str) or not set(passes) <= set(ALL_PASSES):
+        raise UsageError(f"unknown passes in {passes!r}; a tuple of some of: {', '.join(ALL_PASSES)}; () for none")
+    for option, value, known in (("precision", precision, get_args(Precision)), ("target", target, get_args(Target))):
+        if value not in known:
+            raise UsageError(f"unknown {option} {value!r}; available: {', '.join(known)}")
+    chosen = old_megabytes("memory_budget", memory_budget, "memory_budget_mb", memory_budget_mb, unit=1 << 20)
+    budget = BUDGETS[target] if chosen is None else memory_bytes("memory_budget", chosen)
     output = Path(output)
     clean_up(output)
     check_destination(output, force=force)
-    name = str(checkpoint or SHIPPED_FOR[task])
+    if checkpoint is None and task is None:
+        raise UsageError("give a task, a checkpoint, or both")
+    found = checkpoint if checkpoint is not None else SHIPPED_FOR[task or ""]
+    if not isinstance(found, CheckpointFiles):
+        found = locate(found, allow_pickle=allow_pickle, revision=revision, ignore_tensors=ignore_tensors)
+    files, name = found, found.source
+    task = task or files.task
+    if task not in (files.task, "features"):
+        raise InputError(f"{name} is a checkpoint for {files.task}, not for {task}: use --task {files.task}, or features")
+    progress(f"loading {name}")
     try:
-        files = find_checkpoint(name, allow_pickle=allow_pickle, revision=revision)
-        if task not in (files.task, "features"):
-            raise InputError(f"{name} is a checkpoint for {files.task}, not for {task}: use --task {files.task}, or features")
-        progress(f"loading {name}")
         model = load_files(files)
     except CheckpointError as error:
         raise InputError(str(error)) from error
@@ -95,15 +116,16 @@ def export_bundle(
         image_size,
         precision,
         target,
-        memory_budget_mb or BUDGETS_MB[target],
+        budget,
         passes,
         None if samples is None else str(Path(samples).absolute()),
         allow_rounding,
     )
     recipe = RECIPES[task](model.config, options, files.config.parent)
     processor = recipe.processor()
-    if image_size is not None and "crop" not in processor:
+    if image_size is not None and "mean" not in processor:
         raise UsageError(f"an image size is for tasks on images, not for {name}: leave it out")
+    check_outside_bundles(output)
     if recipe.own_inputs:  # read here too: a sample that cannot be used should fail before the work
         progress(f"also verifying on {len(recipe.own_inputs)} own inputs")
     with staged_folder(output, force=force) as staging:
@@ -126,7 +148,7 @@ def export_bundle(
         if recipe.labels is not None:
             labels = json.dumps(list(recipe.labels), indent=0, ensure_ascii=False)
             (staging / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")
-        source = _source(files, name)
+        source = _source(files)
         (staging / "README.md").write_text(_readme(task, recipe, source), encoding="utf-8")
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
@@ -149,19 +171,28 @@ def export_bundle(
     return manifest
 
 
+def locate(
+    checkpoint: str | Path, *, allow_pickle: bool = False, revision: str | None = None, ignore_tensors: tuple[str, ...] = ()
+) -> CheckpointFiles:
+    """The files of a checkpoint, see `perceiver_io.find_checkpoint`. Raises `InputError`."""
+    try:
+        return find_checkpoint(checkpoint, allow_pickle=allow_pickle, revision=revision, ignore_tensors=ignore_tensors)
+    except CheckpointError as error:
+        raise InputError(str(error)) from error
+
+
 def _verify(files: CheckpointFiles, task: str, options: ExportOptions, staging: Path, progress: Callable[[str], None]) -> None:
     request = staging / "request.json"
     asked = {
-        "config": str(files.config),
-        "weights": str(files.weights),
-        "checkpoint_task": files.task,
+        "checkpoint": files.to_json(),
         "task": task,
         "folder": str(staging),
         "options": dataclasses.asdict(options),
     }
     request.write_text(json.dumps(asked), encoding="utf-8")
     with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
-        with subprocess.Popen([*VERIFY, str(request)], stdout=subprocess.PIPE, stderr=errors, text=True) as child:
+        command = [*python_command(VERIFY, never=[files.config.parent]), str(request)]
+        with subprocess.Popen(command, cwd=staging, stdout=subprocess.PIPE, stderr=errors, text=True) as child:
             try:
                 for line in child.stdout or ():
                     progress(line.rstrip())
@@ -184,12 +215,21 @@ def _check_finished(folder: Path) -> None:
     if bundle.manifest.precision == "bf16":
         return
     with open_pipeline(bundle, Placement("cpu")) as pipeline:
-        check_known_answer(pipeline, Sample.read(bundle.path(SAMPLE_FILE)), tolerances(bundle.manifest))
+        check_known_answer(pipeline, Sample.read(bundle.read(SAMPLE_FILE)), tolerances(bundle.manifest))
 
 
-def _source(files: CheckpointFiles, name: str) -> Source:
-    known = name if files.revision or name in SHIPPED else Path(name).name
-    return Source(known, file_sha256(files.weights)[1], _license(files.config.parent), files.revision or "")
+def _source(files: CheckpointFiles) -> Source:
+    return Source(files.source, _weights_sha256(files.weights), _license(files.config.parent), files.revision or "")
+
+
+def _weights_sha256(files: tuple[Path, ...]) -> str:
+    """Of a file; of shards as of one file that holds them in their order."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _license(folder: Path) -> str:
@@ -231,6 +271,6 @@ def _readme(task: str, recipe: Recipe, source: Source) -> str:
         "```\n"
         "pip install 'perceiver-runtime[cpu,images]'\n"
         "perceiver verify .\n"
-        f"perceiver run . {recipe.usage}\n"
+        f"perceiver run . {recipe.usage.replace('-o ', '-o ../')}\n"
         "```\n"
     )

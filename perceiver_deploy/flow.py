@@ -17,7 +17,8 @@ from perceiver_deploy.recipe import Answer, Case, Graphs, Inputs, Recipe, contig
 from perceiver_io import OpticalFlow
 from perceiver_io.positions import grid_positions
 from perceiver_runtime.image_files import read_image
-from perceiver_runtime.image_processing import checked_image, resize, with_channels
+from perceiver_runtime.image_processing import checked_image, with_channels
+from perceiver_runtime.image_resize import resize
 from perceiver_runtime.known_answer import Sample
 from perceiver_runtime.manifest import Range
 from perceiver_runtime.onnx_backend import OnnxGraph

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from perceiver_deploy import samples
+from perceiver_deploy.image_config import read_processor
 from perceiver_deploy.pictures import sample_frames
 from perceiver_deploy.recipe import Case, ClassificationRecipe, Inputs, shape_text
 from perceiver_export.image import SMALLEST
-from perceiver_runtime import InputError
 from perceiver_runtime.image_files import read_image
 from perceiver_runtime.image_processing import ImageProcessor, with_channels
 from perceiver_runtime.known_answer import Sample
@@ -24,8 +24,6 @@ from perceiver_runtime.video_files import PICTURES
 
 LARGEST, ODD = 1024, (61, 83)
 KNOWN_ANSWER_SIZE = (120, 180)
-_IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-_CROP_SHARE = 224 / 256
 
 
 class ImageRecipe(ClassificationRecipe):
@@ -40,8 +38,8 @@ class ImageRecipe(ClassificationRecipe):
         if self.options.image_size is not None:
             return self.options.image_size
         own: tuple[int, int] = self.config.image.size
-        if self.config.image.positions == "fourier" and "size" in self.preprocessor:
-            own = round(_side(self.preprocessor["size"], "height")), round(_side(self.preprocessor["size"], "width"))
+        if self.config.image.positions == "fourier":
+            own = read_processor(self.folder, self.preprocessor, self.config.image.image_channels, own).size
         return own
 
     def graph_options(self) -> dict[str, Any]:
@@ -64,24 +62,14 @@ class ImageRecipe(ClassificationRecipe):
 
         From the checkpoint's preprocessor_config.json where it has one, else DeepMind's.
         """
-        channels, found = self.config.image.image_channels, self.preprocessor
-        constants: dict[str, Any] = _IMAGENET if channels == 3 else {"mean": [0.5] * channels, "std": [0.5] * channels}
-        share = [_CROP_SHARE, _CROP_SHARE]
-        try:
-            height, width = self.size
-            if not found.get("do_normalize", True):
-                constants = {"mean": [0.0] * channels, "std": [1.0] * channels}
-            elif found.get("image_mean"):
-                constants = {"mean": list(found["image_mean"]), "std": list(found["image_std"])}
-            if "crop_size" in found and "size" in found:
-                share = [_side(found["size"], side) / _side(found["crop_size"], side) for side in ("height", "width")]
-            crop = [round(height / share[0]), round(width / share[1])] if found.get("do_center_crop", True) else [0, 0]
-            constants = {"size": [height, width], "crop": crop, "problem": self.config.problem, **constants}
-            ImageProcessor.from_json(constants)
-        except InputError:
-            raise
-        except Exception as error:  # whatever a wrong type in the file leads to
-            raise self.unusable_preprocessor(error) from error
+        processor = read_processor(self.folder, self.preprocessor, self.config.image.image_channels, self.config.image.size)
+        fixed = self.config.image.positions != "fourier" and self.options.image_size is None
+        if fixed and processor.size != self.size:
+            raise self.unusable_preprocessor(f"it makes images of {processor.size}, the model's positions are for {self.size}")
+        if processor.size != self.size:
+            processor = processor.resized(self.size)
+        constants = processor.to_json() | {"problem": self.config.problem}
+        ImageProcessor.from_json(constants)
         return constants
 
     def cases(self) -> Iterator[Case]:
@@ -102,8 +90,8 @@ class ImageRecipe(ClassificationRecipe):
     def _images(self, size: tuple[int, int]) -> NDArray[np.float32]:
         """Three different images, (3, channels, height, width), normalised."""
         first, second = (with_channels(frame, self.config.image.image_channels) for frame in sample_frames(*size))
-        pixels = np.stack([first, 255 - second, second[::-1]]) / np.float32(255)
         constants = self.processor()
+        pixels = np.stack([first, 255 - second, second[::-1]]) * np.float32(constants.get("scale", 1 / 255))
         normalised = (pixels - np.array(constants["mean"], np.float32)) / np.array(constants["std"], np.float32)
         return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
 
@@ -129,7 +117,3 @@ class ImageRecipe(ClassificationRecipe):
         image = self.sample_image()
         pixels = ImageProcessor.from_json(self.processor())(image)
         return Sample({"image": image}, {"logits": self.reference(model, {"pixel_values": pixels[None]})["logits"][0]})
-
-
-def _side(size: Any, side: str) -> float:
-    return float(size[side] if isinstance(size, dict) else size)

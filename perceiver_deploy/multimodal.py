@@ -152,7 +152,8 @@ class MultimodalRecipe(Recipe):
         """The checkpoint's own clip; else a photograph sliding past at half size, which the processor doubles, and a tone."""
         video, audio = self.sample_file("clip.gif"), self.sample_file("clip.wav")
         if video and audio:
-            return read_video(video), read_wav(audio).samples[:, 0]
+            frames, own = read_video(video), MultimodalProcessor.from_json(self.processor())
+            return frames, own.audio(read_wav(audio))[0, :, 0]
         height, width = self.config.frame_size
         frames = sample_clip(self.config.num_frames, max(2, height // 2), max(2, width // 2))
         return frames, sample_sound(self.config.audio_samples, falling=False)
@@ -161,7 +162,7 @@ class MultimodalRecipe(Recipe):
         """A clip, and torch's answer at some pixels and runs."""
         video, audio = self.sample_clip()
         processor = MultimodalProcessor.from_json(self.processor())
-        given = {"video": processor.video(video), "audio": processor.audio(audio, processor.sampling_rate)}
+        given = {"video": processor.video(video), "audio": processor.audio(audio)}
         answer = self.reference(model, given)
         _, (pixels, patches) = self._queries(1)
         outputs = {"rgb": answer["rgb"], "samples": answer["samples"], "logits": answer["logits"][0]}

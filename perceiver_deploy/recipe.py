@@ -26,8 +26,9 @@ Answer = dict[str, Array]  # by output: (what differs, channels)
 Graphs = Mapping[str, OnnxGraph]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Target = Literal["ort", "tensorrt"]
-BUDGETS_MB: Mapping[Target, int] = {"ort": 192, "tensorrt": 512}  # of a stored score matrix
+BUDGETS: Mapping[Target, int] = {"ort": 192 << 20, "tensorrt": 512 << 20}  # bytes of a stored score matrix
 PREPROCESSOR_FILE = "preprocessor_config.json"
+PROCESSOR_FILE = "processor_config.json"  # which may have the other inside, as `image_processor`
 SAMPLE_FOLDER = "sample"
 
 
@@ -39,7 +40,7 @@ class ExportOptions:
     image_size: tuple[int, int] | None = None  # height, width; None: the checkpoint's
     precision: Precision = "fp32"
     target: Target = "ort"
-    memory_budget_mb: int = 192  # of a stored score matrix
+    memory_budget: int = 192 << 20  # bytes of a stored score matrix
     passes: tuple[str, ...] = ALL_PASSES
     samples: str | None = None  # a folder of the user's own inputs, to verify on
     allow_rounding: bool = False  # also where the checkpoint amplifies rounding beyond the usual cap
@@ -84,19 +85,28 @@ class Recipe(ABC):
 
     @cached_property
     def preprocessor(self) -> dict[str, Any]:
-        """The checkpoint's preprocessor_config.json, empty where it has none. Raises `InputError`."""
-        file = self.folder / PREPROCESSOR_FILE
+        """The checkpoint's preprocessor_config.json, empty where it has none. Raises `InputError`.
+
+        The `image_processor` in a processor_config.json counts before it, as in transformers.
+        """
+        nested = self._json_file(PROCESSOR_FILE).get("image_processor", {})
+        if not isinstance(nested, dict):
+            raise self.unusable_preprocessor("its image_processor is no JSON object", PROCESSOR_FILE)
+        return nested or self._json_file(PREPROCESSOR_FILE)
+
+    def _json_file(self, name: str) -> dict[str, Any]:
+        file = self.folder / name
         try:
             found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        except (OSError, ValueError) as error:
-            raise self.unusable_preprocessor(error) from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise self.unusable_preprocessor(error, name) from error
         if not isinstance(found, dict):
-            raise self.unusable_preprocessor("it holds no JSON object")
+            raise self.unusable_preprocessor("it holds no JSON object", name)
         return found
 
-    def unusable_preprocessor(self, reason: object) -> InputError:
-        """What is wrong with preprocessor_config.json."""
-        file = self.folder / PREPROCESSOR_FILE
+    def unusable_preprocessor(self, reason: object, name: str = PREPROCESSOR_FILE) -> InputError:
+        """What is wrong with a processor file."""
+        file = self.folder / name
         return InputError(f"{file} cannot be used ({reason}): correct it, or remove it for DeepMind's constants")
 
     def sample_file(self, name: str) -> Path | None:
@@ -129,14 +139,14 @@ class Recipe(ABC):
     def lowering(self) -> Lowering:
         """What the graphs are made for."""
         options = self.options
-        return Lowering(options.target, options.precision, self.planned_sizes(), options.memory_budget_mb << 20, options.passes)
+        return Lowering(options.target, options.precision, self.planned_sizes(), options.memory_budget, options.passes)
 
     def query_limit(self, usual: int) -> int:
         """How many queries are decoded at once: `usual`, or for TensorRT as many as the memory budget has room for."""
         if self.options.target != "tensorrt":
             return usual
         row: int = 4 * self.tensorrt_batch * self.config.decoder.heads * self.config.encoder.num_latents
-        return max(1, min(usual, (self.options.memory_budget_mb << 20) // row))
+        return max(1, min(usual, self.options.memory_budget // row))
 
     @abstractmethod
     def cases(self) -> Iterator[Case]:

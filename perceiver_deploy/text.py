@@ -22,7 +22,8 @@ from perceiver_deploy.recipe import (
     shape_text,
     tensors,
 )
-from perceiver_runtime import tokenizer
+from perceiver_deploy.tokenizer_config import check_tokenizer
+from perceiver_runtime import InputError, tokenizer
 from perceiver_runtime.known_answer import Sample
 from perceiver_runtime.manifest import Range
 from perceiver_runtime.onnx_backend import OnnxGraph
@@ -44,7 +45,18 @@ class TextRecipe(Recipe):
 
     def processor(self) -> dict[str, Any]:
         """The constants that perceiver_runtime.text_processing.TextProcessor reads."""
+        check_tokenizer(self.folder)
+        self._check_vocabulary()
         return {"max_length": self.config.text.max_positions}
+
+    def _check_vocabulary(self) -> None:
+        """Raise `InputError` unless the checkpoint's tokens can be the bytes that the runtime makes."""
+        size = self.config.text.vocab_size
+        if size != tokenizer.VOCABULARY:
+            raise InputError(
+                f"the checkpoint has {size} tokens, bytes have {tokenizer.VOCABULARY}: it was trained with another "
+                "tokenizer, or with added tokens, and bundles take bytes only"
+            )
 
     def ranges(self) -> dict[str, Range]:
         """The sizes that the graphs are meant for."""

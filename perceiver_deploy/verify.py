@@ -27,6 +27,7 @@ from perceiver_export.passes.emulate_bfloat16 import emulate_bfloat16
 from perceiver_export.shared_weights import save_graphs
 from perceiver_io.checkpoint import CheckpointFiles, load_files
 from perceiver_runtime import PerceiverError, VerificationError
+from perceiver_runtime.bundle import own_graph
 from perceiver_runtime.known_answer import FILE as SAMPLE_FILE
 from perceiver_runtime.manifest import GraphEntry
 from perceiver_runtime.onnx_backend import OnnxGraph
@@ -127,10 +128,10 @@ def _allowed(name: str, answer: Array, rows: list[dict[str, Any]], tolerance: To
 def run(request_file: Path) -> None:
     """Do what a request asks for."""
     request = json.loads(request_file.read_text(encoding="utf-8"))
-    folder, config_file = Path(request["folder"]), Path(request["config"])
-    model = load_files(CheckpointFiles(config_file, Path(request["weights"]), request["checkpoint_task"]))
+    folder, files = Path(request["folder"]), CheckpointFiles.from_json(request["checkpoint"])
+    model = load_files(files)
     options = ExportOptions.from_json(request["options"])
-    recipe = RECIPES[request["task"]](model.config, options, config_file.parent)
+    recipe = RECIPES[request["task"]](model.config, options, files.config.parent)
     with tempfile.TemporaryDirectory() as emulated:
         receipt = verify(recipe, model, _open(folder, options.precision, Path(emulated)))
     sample = recipe.sample(model)
@@ -151,7 +152,7 @@ def _open(folder: Path, precision: str, emulated: Path) -> dict[str, OnnxGraph]:
         save_graphs(models, emulated)
         folder = emulated
     unchecked = GraphEntry("", (), ())
-    return {path.stem: OnnxGraph(path, unchecked, device="cpu") for path in sorted(folder.glob("*.onnx"))}
+    return {path.stem: OnnxGraph(*own_graph(path), unchecked, device="cpu") for path in sorted(folder.glob("*.onnx"))}
 
 
 if __name__ == "__main__":

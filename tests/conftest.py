@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from transformers import PerceiverForOpticalFlow
 
 from perceiver_deploy import export_bundle
 from perceiver_deploy.recipe import Precision
+from perceiver_runtime.children import python_module
 
 ROOT = Path(__file__).parent.parent
 
@@ -82,9 +82,9 @@ def small_bundle(shipped: Callable[..., Path]) -> Path:
 def device_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of a virtual environment that holds perceiver-runtime, numpy and onnxruntime, as on a device."""
     folder = tmp_path_factory.mktemp("device") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([*python_module("venv"), folder], check=True)
     python = folder / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    install = [*python_module("pip", python), "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*install, "--constraint", ROOT / "constraints.txt", f"{ROOT / 'runtime'}[cpu]"], check=True)
     return python
 

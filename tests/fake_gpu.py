@@ -10,6 +10,8 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+import shutil
+import tempfile
 from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
@@ -218,7 +220,14 @@ class FakeTensorRT:
         return Builder(self, log)
 
     def OnnxParser(self, network: Any, log: Any) -> Any:
-        return SimpleNamespace(parse_from_file=lambda path: network.__setitem__("path", path) or True, num_errors=0)
+        def parse(content: bytes, path: str) -> bool:
+            folder = Path(tempfile.mkdtemp())  # as an engine does, it keeps what it was given
+            shutil.copy(next(Path(path).resolve().parent.glob("*.safetensors")), folder / "weights.safetensors")
+            (folder / Path(path).name).write_bytes(content)
+            network["path"] = str(folder / Path(path).name)
+            return True
+
+        return SimpleNamespace(parse=parse, num_errors=0)
 
     def Runtime(self, log: Any) -> Any:
         return Runtime(self, log)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from perceiver_runtime.bundle import own_graph
 from perceiver_runtime.manifest import Manifest
 from perceiver_runtime.tensorrt.builder import BuildOptions, build, spans
 
@@ -31,7 +32,7 @@ def build_all(bundle: Path, manifest: Manifest, name: str) -> bytes:
     """The engine of one graph for all of `MODELS`, with a profile over the manifest's ranges."""
     trt, entry = tensorrt_rtx(), manifest.graphs[name]
     options = BuildOptions(models=MODELS)
-    return build(trt, bundle / entry.file, entry, spans(manifest.ranges, {}), options, lambda phase: None)
+    return build(trt, *own_graph(bundle / entry.file), entry, spans(manifest.ranges, {}), options, lambda phase: None)
 
 
 def fused(plan: bytes) -> Counter[str]:

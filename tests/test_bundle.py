@@ -21,7 +21,7 @@ def test_what_is_in_it(tiny_bundle: Path) -> None:
     assert set(os.listdir(tiny_bundle)) == files
     bundle = open_bundle(tiny_bundle)
     assert {entry.path for entry in bundle.manifest.files} == files - {"manifest.json"}
-    assert bundle.manifest.source.checkpoint == "tiny"
+    assert bundle.manifest.source.checkpoint == "./tiny"
     assert bundle.manifest.parity["summary"]["cases"] >= 4
     for row in bundle.manifest.parity["cases"]:
         assert row["max_error"] <= row["allowed"] < row["negative_control"]

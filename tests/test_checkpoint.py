@@ -128,7 +128,7 @@ def test_broken_folders(folder: Path, spoil: object, message: str) -> None:
 
 def test_a_file_is_not_a_checkpoint(folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"is a file: give the folder"):
-        find_checkpoint(folder / "model.safetensors")
+        find_checkpoint(folder / "config.json")
 
 
 def test_hub_offline_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,13 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from published import real_frames
+
+from perceiver_runtime.children import python_code, python_module
 
 ROOT = Path(__file__).parent.parent
 ROOMS = {  # by Python: the lowest that is supported, and the newest
@@ -30,7 +31,7 @@ def interpreter(version: str) -> Path | None:
     """This machine's Python of a version, where it has one."""
     installed = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     for found in (shutil.which(f"python{version}"), *sorted(installed.glob(f"{version}.*/bin/python"))):
-        if found and subprocess.run([found, "-c", "import venv"], capture_output=True, check=False).returncode == 0:
+        if found and subprocess.run([*python_code("import venv", found)], capture_output=True, check=False).returncode == 0:
             return Path(found)
     return None
 
@@ -40,7 +41,7 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The runtime as a wheel and as a source distribution, built from a copy."""
     folder = tmp_path_factory.mktemp("distributions")
     source = shutil.copytree(ROOT / "runtime", folder / "runtime", ignore=shutil.ignore_patterns("build", "*.egg-info"))
-    subprocess.run([sys.executable, "-m", "build", "--outdir", folder / "dist", source], check=True, capture_output=True)
+    subprocess.run([*python_module("build"), "--outdir", folder / "dist", source], check=True, capture_output=True)
     (wheel,), (sdist,) = (folder / "dist").glob("*.whl"), (folder / "dist").glob("*.tar.gz")
     return {"wheel": wheel, "sdist": sdist}
 
@@ -52,8 +53,8 @@ def room(request: pytest.FixtureRequest, distributions: dict[str, Path], tmp_pat
     if python is None:
         pytest.skip(f"there is no Python {request.param} here")
     folder = tmp_path_factory.mktemp("room") / "venv"
-    subprocess.run([python, "-m", "venv", folder], check=True)
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*python_module("venv", python), folder], check=True)
+    pip = [*python_module("pip", folder / "bin" / "python"), "install", "--quiet", "--disable-pip-version-check"]
     built = distributions["sdist" if request.param == "3.12" else "wheel"]
     subprocess.run([*pip, *ROOMS[request.param], built], check=True)
     return folder / "bin"
@@ -67,7 +68,7 @@ def said(*command: object, code: int = 0) -> str:
 
 
 def test_everything_imports_and_helps(room: Path) -> None:
-    assert said(room / "python", "-W", "error", "-c", IMPORT_ALL).strip() == "[]"
+    assert said(room / "python", "-W", "error", *python_code(IMPORT_ALL)[1:]).strip() == "[]"
     assert "usage: perceiver" in said(room / "perceiver", "-h")
     for command in COMMANDS:
         assert f"usage: perceiver {command}" in said(room / "perceiver", command, "-h")

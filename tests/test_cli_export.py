@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import shutil
 import signal
 import subprocess
@@ -25,7 +24,9 @@ from perceiver_deploy.flow import FlowRecipe
 from perceiver_deploy.recipe import ExportOptions
 from perceiver_deploy.staging import clean_up, staged_folder
 from perceiver_io import TASKS, OpticalFlow, load_checkpoint
-from perceiver_runtime import InputError, VerificationError
+from perceiver_runtime import InputError, UsageError, VerificationError
+from perceiver_runtime.bundle import own_graph
+from perceiver_runtime.children import python_code
 from perceiver_runtime.manifest import GraphEntry
 from perceiver_runtime.onnx_backend import OnnxGraph
 
@@ -112,9 +113,9 @@ def test_what_is_there_is_kept(tiny: HuggingFace, tmp_path: Path, capsys: pytest
 
 def test_force_replaces_a_bundle(tiny: HuggingFace, tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "flow"))
-    (bundle / "stale").write_text("")
+    (bundle / "README.md").write_text("stale")
     export_bundle(task="flow", checkpoint=tiny.folder, output=bundle, force=True)
-    assert not (bundle / "stale").exists()
+    assert (bundle / "README.md").read_text() != "stale"
     assert os.listdir(tmp_path) == ["flow"]
 
 
@@ -147,9 +148,7 @@ def stopped(checkpoint: Path, folder: Path, at: str, number: signal.Signals) -> 
         "cli._progress = lambda: lambda text: print(text, flush=True)\n"
         f"sys.exit(cli.main(['--task', 'flow', '--checkpoint', {str(checkpoint)!r}, '-o', 'flow']))\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([*python_code(script)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith(at):
@@ -182,20 +181,6 @@ def test_killed_outright(tiny: HuggingFace, tmp_path: Path, at: str) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_killed_between_two_renames(tmp_path: Path) -> None:
-    """The bundle that was about to be replaced is put back; what a living process writes stays."""
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    (tmp_path / f".flow.partial-{platform.node()}-{dead.pid}-abc-old").mkdir()
-    (tmp_path / f".flow.partial-{platform.node()}-{dead.pid}-abc-old" / "manifest.json").touch()
-    (tmp_path / f".flow.partial-{platform.node()}-{dead.pid}-abc").mkdir()
-    living = tmp_path / f".flow.partial-{platform.node()}-{os.getpid()}-abc"
-    living.mkdir()
-    clean_up(tmp_path / "flow")
-    assert sorted(os.listdir(tmp_path)) == [living.name, "flow"]
-    assert (tmp_path / "flow" / "manifest.json").exists()
-
-
 def flow_recipe(model: Any, folder: Path) -> FlowRecipe:
     return FlowRecipe(model.config, ExportOptions(), folder)
 
@@ -203,7 +188,7 @@ def flow_recipe(model: Any, folder: Path) -> FlowRecipe:
 def test_a_wrong_graph_fails_verification(tiny: HuggingFace, tiny_bundle: Path) -> None:
     """The graphs of one checkpoint against another with a single weight matrix changed by 2 %."""
     names, unchecked = ("encode", "decode"), GraphEntry("", (), ())
-    graphs = {name: OnnxGraph(tiny_bundle / f"{name}.onnx", unchecked, device="cpu") for name in names}
+    graphs = {name: OnnxGraph(*own_graph(tiny_bundle / f"{name}.onnx"), unchecked, device="cpu") for name in names}
     model = load_checkpoint(tiny.folder)
     verify.verify(flow_recipe(model, tiny.folder), model, graphs)
     with torch.no_grad():
@@ -250,11 +235,44 @@ def test_nan_never_passes() -> None:
 def test_a_crash_of_the_child_is_a_failed_verification(
     tiny: HuggingFace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dead = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
-    monkeypatch.setattr("perceiver_deploy.export.VERIFY", dead)
+    dead = [*python_code("import os; os.kill(os.getpid(), 9)")]
+    monkeypatch.setattr("perceiver_deploy.export.python_command", lambda module, never: dead)
     assert main(["--task", "flow", "--checkpoint", str(tiny.folder), "-o", str(tmp_path / "flow")]) == 3
     assert "verification failed (exit code -9): the process died. No bundle was written" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"task": "flwo"}, "unknown task 'flwo'; did you mean 'flow'"),
+        (
+            {"task": "optical-flow", "passes": ("absorb_kyes",)},
+            r"unknown passes in \('absorb_kyes',\); a tuple of some of: absorb_keys",
+        ),
+        ({"task": "flow", "passes": "absorb_keys"}, "unknown passes in 'absorb_keys'; a tuple of some of"),
+        ({"task": "flow", "precision": "fp61"}, "unknown precision 'fp61'; available: fp32, fp16, bf16, int8"),
+        ({"task": "flow", "target": "onnx"}, "unknown target 'onnx'; available: ort, tensorrt"),
+    ],
+)
+def test_options_of_the_python_api_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        export_bundle(**options, output=tmp_path / "flow")
+    assert os.listdir(tmp_path) == []
+
+
+def test_verification_imports_nothing_from_the_checkpoint(
+    tiny: HuggingFace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint's folder is the current one, and on the module path in every way that there is."""
+    checkpoint = Path(shutil.copytree(tiny.folder, tmp_path / "checkpoint"))
+    for name in ("queue", "random", "types", "numpy", "torch", "sitecustomize", "usercustomize", "perceiver_deploy"):
+        (checkpoint / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write({name!r})\n")
+    monkeypatch.chdir(checkpoint)
+    monkeypatch.setenv("PYTHONPATH", f":{checkpoint}:.")
+    monkeypatch.setattr(sys, "path", [*sys.path, "", ".", str(checkpoint)])
+    export_bundle(task="optical-flow", checkpoint=".", output=tmp_path / "flow")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_failed_verification_is_exit_code_3(

@@ -11,6 +11,8 @@ from conftest import HuggingFace
 from published import model_frames, real_frames, transformers_flow
 from test_runtime_flow import check_against, tiled_transformers
 
+from perceiver_runtime.children import python_code
+
 # Runs on the device: load, whole field, field at points, peak memory; only what is printed comes back.
 PROGRAM = """
 import json, sys
@@ -37,7 +39,7 @@ def run_on_device(python: Path, bundle: Path, frames: tuple[np.ndarray, np.ndarr
     for name, array in zip(("a", "b", "points"), (*frames, points)):
         names.append(folder / f"{name}.npy")
         np.save(names[-1], array)
-    command = [python, "-c", PROGRAM, bundle, *names, folder / "out.npz"]
+    command = [*python_code(PROGRAM, python), bundle, *names, folder / "out.npz"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder)
     with np.load(folder / "out.npz") as arrays:
         return {**json.loads(done.stdout), "field": arrays["field"], "tracks": arrays["tracks"]}

@@ -17,11 +17,12 @@ from conftest import HuggingFace
 import perceiver_runtime as pr
 from perceiver_deploy.staging import clean_up
 from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.children import python_code, python_module
 from perceiver_runtime.commands.main import main
 from perceiver_runtime.tensorrt import cache
 
-EXPORT = [sys.executable, "-m", "perceiver_deploy.cli"]
-PERCEIVER = [sys.executable, "-m", "perceiver_runtime"]
+EXPORT = python_module("perceiver_deploy.cli")
+PERCEIVER = python_module("perceiver_runtime")
 NOBODY = 65534
 KILLS = int(os.environ.get("PERCEIVER_KILLS", "4"))
 
@@ -130,7 +131,7 @@ def test_a_build_that_is_killed_leaves_no_engine(tmp_path: Path) -> None:
         "wanted = types.SimpleNamespace(key='k', to_json=dict)\n"
         "cache.EngineCache(pathlib.Path(sys.argv[1])).get_or_build(wanted, 'bundle', lambda: b'engine')\n"
     )
-    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen([*python_code(program), str(tmp_path)], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "writing\n"
         child.kill()

@@ -102,3 +102,34 @@ def test_sizes_must_match() -> None:
         pr.warp(np.zeros((4, 5)), np.zeros((5, 4, 2)))
     with pytest.raises(pr.InputError, match=r"expected \(H, W, 2\)"):
         pr.flow_to_image(np.zeros((4, 5)))
+
+
+@pytest.mark.parametrize("unknown", [1e9, -1e9, 1.6e9, 1e10, np.nan, np.inf])
+def test_unknown_motion_is_black_and_changes_nothing_else(unknown: float, tmp_path: Path) -> None:
+    """Of a file with holes, in one of the two numbers or both."""
+    field = np.random.default_rng(0).normal(size=(5, 6, 2)).astype(np.float32)
+    holes = field.copy()
+    holes[1, 2], holes[3, 4, 1] = unknown, unknown
+    pr.write_flo(tmp_path / "a.flo", holes)
+    found, expected = pr.flow_to_image(pr.read_flo(tmp_path / "a.flo")), pr.flow_to_image(field)
+    at = np.zeros((5, 6), bool)
+    at[1, 2] = at[3, 4] = True
+    assert not found[at].any()
+    assert np.array_equal(found[~at], expected[~at])
+    assert np.array_equal(pr.flow_to_image(np.full((2, 2, 2), unknown)), np.zeros((2, 2, 3)))
+    image = data.coffee()[:5, :6]
+    assert not pr.warp(image, holes)[at].any()
+    assert np.array_equal(pr.warp(image, holes)[~at], pr.warp(image, field)[~at])
+
+
+def test_flow_pictures_that_are_refused() -> None:
+    for scale in (0, -1.0, float("nan")):
+        with pytest.raises(pr.InputError, match=f"max_motion is {scale}: give a positive number"):
+            pr.flow_to_image(np.zeros((2, 2, 2)), max_motion=scale)
+    with pytest.raises(pr.InputError, match="flow is a list, expected a numpy array"):
+        pr.flow_to_image([[[0, 0]]])  # type: ignore[arg-type]
+
+
+def test_a_flo_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(pr.InputError, match=r"a\.flo cannot be written: No such file"):
+        pr.write_flo(tmp_path / "no" / "a.flo", np.zeros((2, 2, 2)))

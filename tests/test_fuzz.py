@@ -1,11 +1,17 @@
 """A while of tests/fuzz/fuzz.py over every reader, of guided.py over our own ones, and all that was ever found."""
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from perceiver_runtime import IntegrityError, graph_check
+from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.children import python_code
+from perceiver_runtime.graph_check import GraphCheck
 
 SCRIPT = Path(__file__).parent / "fuzz" / "fuzz.py"
 SECONDS = os.environ.get("PERCEIVER_FUZZ_SECONDS", "40")
@@ -25,11 +31,12 @@ def test_typed_errors_only(tiny_bundle: Path) -> None:
     assert min(counts) > 20
 
 
-@pytest.mark.parametrize("target", ["manifest", "graph", "flo", "wav"])
+@pytest.mark.parametrize("target", ["manifest", "graph", "differential", "flo", "wav"])
 def test_guided_by_coverage(target: str, tiny_bundle: Path) -> None:
     pytest.importorskip("atheris", reason="needs atheris")
     command = [sys.executable, str(SCRIPT.with_name("guided.py")), target, "--bundle", str(tiny_bundle)]
-    seconds = max(3, int(SECONDS) // 10)
+    part = 1 if target == "differential" and int(SECONDS) >= 100 else 10  # in `make soak` the whole time
+    seconds = max(3, int(SECONDS) // part)
     done = subprocess.run(
         [*command, "--seconds", str(seconds)], capture_output=True, text=True, check=False, timeout=60 + 3 * seconds
     )
@@ -50,11 +57,32 @@ def test_a_find_is_told(tmp_path: Path, tiny_bundle: Path) -> None:
             pytest.importorskip("atheris", reason="needs atheris")
         folder = tmp_path / str(len(last))
         folder.mkdir()
-        command = [sys.executable, "-c", program + last, str(SCRIPT.parent), str(folder), str(tiny_bundle)]
+        command = [*python_code(program + last), str(SCRIPT.parent), str(folder), str(tiny_bundle)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode != 0
         assert "KeyError" in done.stdout + done.stderr
         assert list(folder.glob("bad-*"))
+
+
+def test_a_difference_is_told(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control of the differential fuzzing: an engine that is given something else."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    import differential
+
+    manifest = open_bundle(tiny_bundle).manifest
+    weights = {entry.path: entry.size for entry in manifest.files if entry.path.endswith(".safetensors")}
+    run = differential.against_onnx(GraphCheck("decode.onnx", weights), manifest.graphs["decode"])
+    raw, source, accepted = (tiny_bundle / "decode.onnx").read_bytes(), random.Random(0), 0
+    for _ in range(300):
+        try:
+            accepted += run(differential.mutate(raw, source))
+        except IntegrityError:
+            continue
+    assert accepted > 20
+    write = graph_check.write
+    monkeypatch.setattr(graph_check, "write", lambda schema, model: write(schema, {**model, 5: [7]}))
+    with pytest.raises(differential.Difference, match="onnx sees something else in the file"):
+        run(raw)
 
 
 def test_what_was_found_stays_fixed(tiny_bundle: Path) -> None:

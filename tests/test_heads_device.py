@@ -21,6 +21,7 @@ from transformers.models.perceiver.image_processing_pil_perceiver import Perceiv
 import perceiver_runtime as pr
 from perceiver_deploy import export_bundle
 from perceiver_io import PUBLISHED, load_checkpoint
+from perceiver_runtime.children import python_code
 
 LIMIT = 1e-3  # of the logits' scale
 TEXTS = ["Where is[MASK] it?", "A somewhat longer sentence with[MASK][MASK] in it, to be padded to.", "[MASK]é東"]
@@ -115,7 +116,7 @@ def rounded_crop(size: int) -> dict[str, int]:
 
 def run_on_device(python: Path | str, bundle: Path, given: dict[str, np.ndarray], folder: Path) -> dict[str, Any]:
     np.savez(folder / "given.npz", **given)
-    command = [python, "-c", PROGRAM, bundle, folder / "given.npz", folder / "out.npz"]
+    command = [*python_code(PROGRAM, python), bundle, folder / "given.npz", folder / "out.npz"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr
     with np.load(folder / "out.npz") as arrays:

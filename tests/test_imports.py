@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from perceiver_runtime.children import python_code
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = {
     "perceiver_io": ROOT / "models/perceiver_io",
@@ -63,7 +65,7 @@ def test_the_check_sees_a_forbidden_import(tmp_path: Path) -> None:
 
 def test_importing_the_runtime_loads_nothing_else(device_python: Path) -> None:
     code = "import sys; import perceiver_runtime; print(*sorted({name.split('.')[0] for name in sys.modules}))"
-    loaded = set(subprocess.run([device_python, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+    loaded = set(subprocess.run([*python_code(code, device_python)], check=True, capture_output=True, text=True).stdout.split())
     extra = {name for name in loaded - set(sys.stdlib_module_names) if not name.startswith(("_", "sitecustomize"))}
     assert extra == {"numpy", "perceiver_runtime"}
 
@@ -75,7 +77,7 @@ def test_every_runtime_module_imports_with_numpy_alone(device_python: Path) -> N
         if path.name != "__main__.py"
     ]
     code = f"import sys, importlib; sys.modules['onnxruntime'] = None; [importlib.import_module(m) for m in {modules}]"
-    subprocess.run([device_python, "-c", code], check=True)
+    subprocess.run([*python_code(code, device_python)], check=True)
 
 
 @pytest.mark.parametrize(

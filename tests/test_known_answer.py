@@ -29,6 +29,20 @@ def test_a_bomb_is_refused_unopened(tmp_path: Path) -> None:
         Sample.read(path)
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Forty small ones under the name of a large one, which numpy would read forty times."""
+    path = tmp_path / "sample.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for _ in range(2):
+            with archive.open("input.image.npy", "w") as file:
+                np.save(file, np.zeros(3, np.uint8))
+        with archive.open("output.logits.npy", "w") as file:
+            np.save(file, np.zeros(3, np.float32))
+    with pytest.raises(pr.IntegrityError, match=r"no known answer .*it holds two members of one name"):
+        Sample.read(path)
+
+
 def test_an_array_that_claims_more_than_is_there(tmp_path: Path) -> None:
     path = tmp_path / "sample.npz"
     header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000000,), }"

@@ -11,6 +11,7 @@ import pytest
 from published import real_frames
 
 import perceiver_runtime as pr
+from perceiver_runtime.children import python_code
 
 CALLS = os.environ.get("PERCEIVER_LOAD_CALLS", "800")
 
@@ -46,8 +47,9 @@ with pr.load(sys.argv[1], device="cpu", threads=1) as flow, ThreadPoolExecutor(1
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_sixteen_threads(tiny_bundle: Path) -> None:
-    command = [sys.executable, "-c", PROGRAM, str(tiny_bundle), CALLS]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    command = [*python_code(PROGRAM), str(tiny_bundle), CALLS]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}  # published.py
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     grown = int(done.stdout)
     assert grown < 60_000, f"{grown} kB more after {CALLS} calls"

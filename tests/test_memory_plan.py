@@ -17,6 +17,7 @@ import perceiver_runtime
 from perceiver_deploy import export_bundle
 from perceiver_runtime import InputError, IntegrityError, UsageError
 from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.children import python_code
 from perceiver_runtime.commands.main import main
 from perceiver_runtime.memory_plan import KEPT, Keeping, MemoryPlan
 
@@ -45,7 +46,7 @@ def flow_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_planned_is_measured(flow_bundle: Path) -> None:
     """Within 20 % of what a process needs beyond what it has after loading."""
     plan = MemoryPlan.of(open_bundle(flow_bundle).manifest)
-    command = [sys.executable, "-c", MEASURE, str(flow_bundle)]
+    command = [*python_code(MEASURE), str(flow_bundle)]
     measured = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     planned = plan.peak(8192) - plan.weights
     assert 0.8 * measured < planned < 1.2 * measured
@@ -169,5 +170,5 @@ print(before - resident())
 
 @pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="other C libraries give back on their own")
 def test_freed_memory_goes_back() -> None:
-    found = subprocess.run([sys.executable, "-c", HEAP], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run([*python_code(HEAP)], capture_output=True, text=True, check=True).stdout
     assert int(found) > 200_000  # of 293,000 kilobytes freed

@@ -2,12 +2,13 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from test_telemetry import written
+
+from perceiver_runtime.children import python_code, python_module
 
 pytestmark = pytest.mark.long
 
@@ -21,9 +22,9 @@ NEEDS_TORCH = "tests/test_bundle.py::test_what_is_in_it"
 def newest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment whose packages are the newest."""
     folder = tmp_path_factory.mktemp("newest") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([*python_module("venv"), folder], check=True)
     python = folder / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade"]
+    install = [*python_module("pip", python), "install", "--quiet", "--disable-pip-version-check", "--upgrade"]
     subprocess.run([*install, f"{ROOT / 'runtime'}[cpu,images]", "pytest", "onnx"], check=True)
     return python
 
@@ -43,7 +44,7 @@ def test_the_runtimes_quick_tests(newest: Path) -> None:
     options = ["--noconftest", "-p", "aarch64.fixtures", "-p", "no:cacheprovider", "-q", "--deselect", NEEDS_TORCH]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
     done = subprocess.run(
-        [newest, "-m", "pytest", *options, *(f"tests/{name}.py" for name in QUICK)],
+        [*python_module("pytest", newest), *options, *(f"tests/{name}.py" for name in QUICK)],
         capture_output=True,
         text=True,
         check=False,
@@ -57,5 +58,5 @@ def test_the_runtimes_quick_tests(newest: Path) -> None:
 def test_it_is_as_new_as_the_pinned_one(newest: Path) -> None:
     pinned = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("onnxruntime=="))
     code = "import os; os.environ['ORT_DISABLE_TELEMETRY'] = '1'; import onnxruntime; print(onnxruntime.__version__)"
-    found = subprocess.run([newest, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    found = subprocess.run([*python_code(code, newest)], capture_output=True, text=True, check=True).stdout.strip()
     assert tuple(map(int, found.split("."))) >= tuple(map(int, pinned.partition("==")[2].split(".")))

@@ -34,7 +34,7 @@ def error(folder: Path, device: str) -> float:
     """The known answer's largest error, as a share of what is allowed for it."""
     bundle = open_bundle(folder)
     with open_pipeline(bundle, Placement(device)) as pipeline:
-        found = check_known_answer(pipeline, Sample.read(bundle.path(FILE)), tolerances(bundle.manifest))
+        found = check_known_answer(pipeline, Sample.read(bundle.read(FILE)), tolerances(bundle.manifest))
         assert pipeline.provider.startswith("OpenVINO")
     return max(each["max_error"] / each["tolerance"] for each in found["outputs"].values())
 

@@ -1,5 +1,6 @@
 """The runtime's pipelines beyond parity: what they return, what they refuse, and how often their graphs run."""
 
+import io
 import json
 import shutil
 from collections import Counter
@@ -108,7 +109,7 @@ def test_the_best_sequences_of_independent_bytes() -> None:
         ("abc", {"spans": [(2, 2)]}, "the span 2 to 2 is not inside the text"),
         (["[MASK]"], {"spans": [(0, 1)]}, "spans are of one text"),
         ([], {}, "the list of texts is empty: give at least one"),
-        ("[MASK]", {"top_k": 0}, "top_k is 0: give at least 1"),
+        ("[MASK]", {"top_k": 0}, "top_k is 0: give a whole number of at least 1"),
         ("[MASK]", {"beams": 2}, "beams is 2, but 5 candidates are wanted: give at least 5, or a smaller top_k"),
     ],
 )
@@ -173,7 +174,7 @@ def test_problems() -> None:
         (lambda p: p["autoencode"](clip(), np.zeros(9, np.float32), sampling_rate=-1), "the sampling rate is -1"),
         (lambda p: p["autoencode"].frames([4], clip()), r"frames \[4\] are asked for: give some of 0 to 3"),
         (lambda p: p["autoencode"].frames([], clip()), "frames"),
-        (lambda p: p["autoencode"](clip(), query_chunk=0), "query_chunk is 0: give at least 1"),
+        (lambda p: p["autoencode"](clip(), query_chunk=0), "query_chunk is 0: give a whole number of at least 1"),
     ],
 )
 def test_what_is_refused(classify: Any, classify_image: Any, autoencode: Any, call: Any, message: str) -> None:
@@ -230,6 +231,28 @@ def test_labels_that_are_none(bundles: dict[str, Path], tmp_path: Path, content:
         pr.load(bundle)
 
 
+def test_texts_of_strangers(
+    classify: Any, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`[MASK]` is a mask, unless the text is plain; lines from standard input always are."""
+    text = "a[MASK]b"
+    read, plain = (classify(text, plain=each)[0].probability for each in (False, True))
+    assert read != plain
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{text}\n"))
+    for arguments, expected in ([["-"], plain], [[text], read], [[text, "--plain"], plain]):
+        assert main(["run", str(bundles["text-classification"]), *arguments, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)["results"][0]["labels"][0]["probability"]
+        assert abs(found - expected) < 1e-6 < abs(read - plain)
+
+
+def test_pairs_are_never_guessed(classify: Any) -> None:
+    assert classify("some", pair="pair") == classify([("some", "pair")])[0] != classify("some")
+    with pytest.raises(pr.InputError, match="a tuple may be a pair or two texts: give a list of texts"):
+        classify(("some", "pair"))
+    with pytest.raises(pr.InputError, match=r"pair= goes with one text"):
+        classify(["some"], pair="pair")
+
+
 def test_run_by_command(bundles: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each task's `perceiver run`: for people, and as JSON."""
     pr.write_video(tmp_path / "clip.gif", clip())
@@ -269,11 +292,11 @@ def test_run_by_command(bundles: dict[str, Path], tmp_path: Path, capsys: pytest
         ("fill-mask", ["no mask"], 1, "the text has no mask"),
         ("text-classification", ["a", "b", "--pair", "c"], 2, "--pair goes with one text, found 2"),
         ("image-classification", ["nowhere.png"], 1, "there is no file nowhere.png"),
-        ("multimodal", ["nowhere.gif"], 1, "there is no file nowhere.gif"),
+        ("multimodal", ["nowhere.gif"], 1, "there is no clip nowhere.gif"),
         ("multimodal", ["clip.npy", "--frames", "1"], 2, "--frames goes with -o"),
         ("multimodal", ["clip.npy", "-o", "nowhere/o.gif"], 1, "there is no folder nowhere"),
         ("multimodal", ["clip.npy"], 1, "the clip has 6 frames, the model takes exactly 4"),
-        ("multimodal", ["clip.npy", "--start", "5"], 1, "--start can be 0 to 2"),
+        ("multimodal", ["clip.npy", "--start", "5"], 1, "clip.npy has 6 frames: the first of 4 can be number 0 to 2, not 5"),
     ],
 )
 def test_commands_that_are_refused(

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import perceiver_runtime as pr
+from perceiver_runtime.children import python_module
 from perceiver_runtime.known_answer import FILE, Sample
 from perceiver_runtime.ray import BundleRows
 
@@ -94,9 +94,9 @@ def test_a_missing_column(shipped: Callable[..., Path]) -> None:
 @pytest.fixture(scope="module")
 def ray_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ray") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([*python_module("venv"), folder], check=True)
     python = folder / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    install = [*python_module("pip", python), "install", "--quiet", "--disable-pip-version-check"]
     constraints = ["--constraint", ROOT / "constraints.txt"]
     done = subprocess.run([*install, *constraints, *PACKAGES], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -113,10 +113,19 @@ def test_five_hundred_items_and_a_lost_node(ray_python: Path, shipped: Callable[
         Image.fromarray(digit(number)).save(path)
         if path.name in bad:
             path.write_bytes(path.read_bytes()[:40])
+    ran = tmp_path / "ran"
+    for name in ("queue", "random", "types", "numpy"):  # named as modules that the workers import
+        (source / f"{name}.py").write_text(f"open({str(ran)!r}, 'a').write({name!r})")
     command = [ray_python, ROOT / "tests" / "ray_job.py", ROOT / "examples" / "ray_table.py"]
     done = subprocess.run(
-        [*command, shipped("image-classification"), source, output], capture_output=True, text=True, check=False, timeout=400
+        [*command, shipped("image-classification"), source, output],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+        cwd=source,
     )
+    assert not ran.exists(), ran.read_text()
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["code"] == 0, done.stderr[-3000:]

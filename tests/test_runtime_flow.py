@@ -172,7 +172,7 @@ def test_bad_points(flow: FlowPipeline, points: Any, message: str) -> None:
 
 
 def test_bad_chunk(flow: FlowPipeline) -> None:
-    with pytest.raises(pr.InputError, match=r"query_chunk is 0: give at least 1"):
+    with pytest.raises(pr.InputError, match=r"query_chunk is 0: give a whole number of at least 1"):
         flow(GOOD, GOOD, query_chunk=0)
 
 

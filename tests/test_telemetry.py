@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from perceiver_runtime.children import python_code, python_module
 from perceiver_runtime.telemetry import _as_if_missing
 
 SWITCHES = ("ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "CI", "TF_BUILD", "GITHUB_ACTIONS")  # each would hide the fault
-PERCEIVER = [sys.executable, "-m", "perceiver_runtime"]
+PERCEIVER = python_module("perceiver_runtime")
 
 
 def written(home: Path, *command: object) -> list[str]:
@@ -26,9 +27,9 @@ def written(home: Path, *command: object) -> list[str]:
 
 def test_it_is_there_to_be_switched_off(tmp_path: Path) -> None:
     """Without us both write: else the other tests would show nothing."""
-    assert any("deviceid" in name for name in written(tmp_path / "a", sys.executable, "-c", "import onnxruntime"))
+    assert any("deviceid" in name for name in written(tmp_path / "a", *python_code("import onnxruntime")))
     pytest.importorskip("openvino_telemetry", reason="OpenVINO is not here")
-    assert any("intel" in name for name in written(tmp_path / "b", sys.executable, "-c", "import openvino"))
+    assert any("intel" in name for name in written(tmp_path / "b", *python_code("import openvino")))
 
 
 @pytest.mark.parametrize("device", ["cpu", "openvino"])

@@ -13,6 +13,7 @@ from rtx import tensorrt_rtx
 
 import perceiver_runtime as pr
 from perceiver_deploy import export_bundle
+from perceiver_runtime.bundle import own_graph
 from perceiver_runtime.commands.main import main
 from perceiver_runtime.manifest import Range
 from perceiver_runtime.tensorrt import library
@@ -67,7 +68,7 @@ def missing(used: set[tuple[str, ...]], api: dict[str, Any]) -> set[tuple[str, .
 @pytest.mark.parametrize("version", API)
 def test_every_name_exists(version: str) -> None:
     used = set().union(*(names_used(path.read_text(encoding="utf-8")) for path in SOURCES))
-    assert {("Builder",), ("OnnxParser", "parse_from_file"), ("IBuilderConfig", "add_optimization_profile")} <= used
+    assert {("Builder",), ("OnnxParser", "parse"), ("IBuilderConfig", "add_optimization_profile")} <= used
     assert {
         ("Runtime", "deserialize_cuda_engine"),
         ("IExecutionContext", "execute_async_v3"),
@@ -176,7 +177,9 @@ def test_ctrl_c_stops_a_build(digits: Path) -> None:
 
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        build(trt, digits / entry.file, entry, spans(manifest.ranges, {}), BuildOptions(models=("SM86",)), interrupt)
+        build(
+            trt, *own_graph(digits / entry.file), entry, spans(manifest.ranges, {}), BuildOptions(models=("SM86",)), interrupt
+        )
     assert phases
     assert signal.getsignal(signal.SIGINT) is handler
 
@@ -190,7 +193,14 @@ def test_errors_name_the_node(digits: Path, tmp_path: Path) -> None:
     next(node for node in model.graph.node if node.op_type == "Softmax").op_type = "Sofftmax"
     onnx.save(model, tmp_path / "wrong.onnx")
     with pytest.raises(pr.BackendError, match=r"cannot read wrong\.onnx: .*Sofftmax"):
-        build(trt, tmp_path / "wrong.onnx", manifest.graphs["decode"], spans(manifest.ranges, {}), BuildOptions(), print)
+        build(
+            trt,
+            *own_graph(tmp_path / "wrong.onnx"),
+            manifest.graphs["decode"],
+            spans(manifest.ranges, {}),
+            BuildOptions(),
+            print,
+        )
 
 
 def test_builds_in_a_thread(digits: Path) -> None:
@@ -200,7 +210,9 @@ def test_builds_in_a_thread(digits: Path) -> None:
     sizes = spans(manifest.ranges, {"B": Span(1, 1, 1)})
 
     def work() -> None:
-        plans.append(build(trt, digits / entry.file, entry, sizes, BuildOptions(models=("SM89",)), lambda phase: None))
+        plans.append(
+            build(trt, *own_graph(digits / entry.file), entry, sizes, BuildOptions(models=("SM89",)), lambda phase: None)
+        )
 
     thread = threading.Thread(target=work)
     thread.start()

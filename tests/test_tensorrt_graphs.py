@@ -92,7 +92,7 @@ def test_published_builds_and_fuses(head: Head, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["PerceiverForOpticalFlow", "PerceiverForMaskedLM"])
 def test_score_matrices_stay_within_the_budget(name: str, tmp_path: Path) -> None:
     """Counted in the graphs themselves, run at the largest sizes."""
-    folder, manifest = export(NAMED[name], NAMED[name].tiny, tmp_path, memory_budget_mb=1)
+    folder, manifest = export(NAMED[name], NAMED[name].tiny, tmp_path, memory_budget="1MiB")
     budget = manifest.choices["memory_budget"]
     largest, grouped = 0, 0
     sizes = {symbol: span.max for symbol, span in manifest.ranges.items()}

@@ -207,7 +207,8 @@ def test_auto_takes_tensorrt_for_its_bundles(
         raise pr.BackendError("CUDA finds no GPU")
 
     monkeypatch.setattr(backend, "cuda", none)
-    with pr.load(image_bundle) as pipeline:
+    message = "exported for TensorRT and runs on CPUExecutionProvider, slower. TensorRT cannot run here: CUDA finds no GPU"
+    with pytest.warns(pr.ProviderFallbackWarning, match=message), pr.load(image_bundle) as pipeline:
         assert "TensorRT" not in pipeline.provider
     with pytest.raises(pr.BackendError, match=r"CUDA finds no GPU"):
         pr.load(image_bundle, device="tensorrt")
@@ -245,7 +246,7 @@ def test_another_machine_builds_again(
 def test_every_option_is_in_the_key(image_bundle: Path, gpu: GPU) -> None:
     """Each option that changes an engine changes its key; a new one has to be sorted here."""
     store = backend.Engines(pr.bundle.open_bundle(image_bundle))
-    options = {"workspace_mb": 100, "optimization_level": 2, "models": ("SM86",)}
+    options = {"workspace": 100, "optimization_level": 2, "models": ("SM86",)}
     assert set(options) == {field.name for field in dataclasses.fields(BuildOptions)}
     keys = {store.wanted("encode", {}, BuildOptions(**{name: value})).key for name, value in options.items()}  # type: ignore[arg-type]
     assert len(keys | {store.wanted("encode", {}, BuildOptions()).key}) == len(options) + 1

@@ -2,16 +2,19 @@
 
 import io
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from forgery import edit_manifest, reseal
 
+from perceiver_runtime.children import python_module
 from perceiver_runtime.commands.main import main
 from perceiver_runtime.commands.sample_inputs import sample_inputs
 from perceiver_runtime.manifest import Manifest, Source
-from perceiver_runtime.terminal import json_text, one_line, printable, shown, write_lines
+from perceiver_runtime.terminal import is_terminal, json_text, one_line, printable, shown, write_lines
 
 EVIL = "mit\x1b[1A\x1b[2Ksource weights sha256 " + "0" * 64 + "\n\x1b]52;c;aGk=\x07\u202egnp.exe\x9b2J\u2028"
 
@@ -85,3 +88,32 @@ def test_a_sample_text_is_never_an_option(text: str, tiny_bundle: Path, tmp_path
     reseal(bundle, "sample.npz", (tmp_path / "s.npz").read_bytes())
     with sample_inputs(str(bundle)) as inputs:
         assert inputs == ["--", text]
+
+
+def test_help_on_a_terminal_of_ascii_and_without_one() -> None:
+    for program in ("perceiver_runtime", "perceiver_deploy.cli"):
+        command = [*python_module(program), *(["triton"] if program == "perceiver_runtime" else []), "--help"]
+        done = subprocess.run(
+            command, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "usage:" in done.stdout
+    assert not is_terminal(None)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("program", ["perceiver_runtime", "perceiver_deploy.cli"])
+@pytest.mark.parametrize("unwanted", ["/dev/full", "a closed pipe"])
+def test_an_output_that_takes_nothing(program: str, unwanted: str, tiny_bundle: Path) -> None:
+    command = [*python_module(program), *(["--list-tasks"] if "cli" in program else ["inspect", str(tiny_bundle)])]
+    if unwanted == "/dev/full":
+        with open(unwanted, "w") as output:
+            done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+        assert "standard output: No space left on device" in done.stderr
+    else:
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (0, "")

@@ -68,3 +68,25 @@ def test_mask_spans() -> None:
 def test_refusals(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         PROCESSOR.encode(text, truncate=False)
+
+
+def test_plain_texts_have_no_special_tokens() -> None:
+    """What a stranger wrote is bytes, whatever it looks like; else it is read as transformers reads it."""
+    text = "[CLS] a[MASK]b [MASK*3][SEP][PAD]"
+    assert tokenizer.decode(PROCESSOR.encode(text, truncate=False, plain=True)) == text
+    assert PROCESSOR.encode((text, text), truncate=False, plain=True).count(tokenizer.SEP) == 2
+    assert tokenizer.MASK in PROCESSOR.encode(text, truncate=False)
+
+
+def test_many_masks_are_refused_before_they_are_made() -> None:
+    with pytest.raises(InputError, match="more than 1048576 tokens: give fewer masks"):
+        tokenizer.tokenize("[MASK*65536]" * 1600)
+    with pytest.raises(InputError, match="more than the 1048576 allowed: shorten it"):
+        tokenizer.tokenize("a" * (tokenizer.MAX_TOKENS + 1))
+
+
+def test_the_wrong_text_of_several_is_named() -> None:
+    with pytest.raises(InputError, match="text 2 of 3: the text is empty"):
+        PROCESSOR.encode_all(["a", "", "b"], truncate=False)
+    with pytest.raises(InputError, match=r"^the text is empty"):
+        PROCESSOR.encode_all([""], truncate=False)

@@ -15,15 +15,17 @@ from pathlib import Path
 
 import pytest
 
+from perceiver_runtime.children import python_code, python_module
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ["nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime==1.31.1"]  # its stub needs numpy 1
 
 
 def make_environment(folder: Path) -> Path:
     """Its Python; the test is skipped where the wheel does not install."""
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([*python_module("venv"), folder], check=True)
     python = folder / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    install = [*python_module("pip", python), "install", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run([*install, *PACKAGES, str(ROOT / "runtime")], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"Triton's wheel does not install here: {done.stderr.strip().splitlines()[-1]}")
@@ -50,7 +52,7 @@ def serve(python: Path, repository: Path, folder: Path) -> Iterator[Triton]:
 
     home = Path(
         subprocess.run(
-            [python, "-c", "import pytriton; print(pytriton.__path__[0])"], capture_output=True, text=True, check=True
+            [*python_code("import pytriton; print(pytriton.__path__[0])", python)], capture_output=True, text=True, check=True
         ).stdout.strip()
     )
     home /= "tritonserver"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,8 +132,13 @@ def export_graphs(
         if lowering.precision in LOWER:
             islands[spec.name] = lower_precision(graph, lowering.precision)
         lower_attention_ort(unchanged)
-        with contextlib.suppress(UnknownCost):  # it is for people and for limits on memory; a bundle works without
+        try:
             costs[spec.name] = _saved(unchanged, graph, lowering.sizes)
+        except UnknownCost as error:  # it is for people and for limits on memory; a bundle works without
+            if lowering.sizes:
+                progress(
+                    f"warning: the cost of {spec.name} is unknown ({error}): the bundle has no memory plan for --max-memory"
+                )
     progress("writing graphs and weights")
     save_graphs(graphs, folder)
     choices: dict[str, Any] = {"passes": applied, "cost": {"sizes": dict(lowering.sizes), "graphs": costs}}

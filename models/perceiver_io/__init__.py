@@ -7,7 +7,7 @@ and post-processing of user data, which is the runtime's.
 >>> model = load_checkpoint("flow-small")
 """
 
-from perceiver_io.checkpoint import SHIPPED, CheckpointError, find_checkpoint, load_checkpoint, save_checkpoint
+from perceiver_io.checkpoint import SHIPPED, find_checkpoint, load_checkpoint, save_checkpoint
 from perceiver_io.classification import ImageClassifier, TextClassifier, classification_loss
 from perceiver_io.config import (
     DecoderConfig,
@@ -24,6 +24,7 @@ from perceiver_io.config import (
 )
 from perceiver_io.config_json import ConfigError, from_json, to_json
 from perceiver_io.decoders import BasicDecoder, ClassificationDecoder, FlowDecoder, ProjectionDecoder, VideoDecoder
+from perceiver_io.errors import CheckpointError
 from perceiver_io.features import FeatureExtractor, PerceiverModel
 from perceiver_io.fill_mask import MaskedLanguageModel, fill_mask_loss
 from perceiver_io.flow import OpticalFlow, flow_loss

@@ -10,28 +10,29 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from perceiver_io import huggingface
+from perceiver_io.checkpoint_folder import check_weights, newest_step, weight_files
 from perceiver_io.config_json import ConfigError, from_json, to_json
-from perceiver_io.huggingface_names import is_ignored, tensor_name
+from perceiver_io.errors import CheckpointError
+from perceiver_io.huggingface_names import is_ignored, kind_of, tensor_name
 from perceiver_io.huggingface_save import huggingface_config
 from perceiver_io.published import PUBLISHED
+from perceiver_io.strict_json import read_object
 from perceiver_io.tasks import TASKS, task_of
+from perceiver_io.weights import as_float32, plain_names, read_names, read_tensors, without_ignored
 
 FORMAT = "perceiver_io"
 SHIPPED = {folder.name: folder for folder in sorted((Path(__file__).parent / "checkpoints").glob("*/"))}
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be found, read or matched to a model; the message names the way out."""
+_WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 
 
 @dataclass(frozen=True)
@@ -39,67 +40,142 @@ class CheckpointFiles:
     """The files of a checkpoint on this machine, and what the configuration says it is for."""
 
     config: Path
-    weights: Path
+    weights: tuple[Path, ...]  # one, or shards in their order
     task: str
+    source: str = ""  # a shipped name, a hub id, or ./ and the name of a folder
     revision: str | None = None  # the commit, where it came from a hub
+    ignored: tuple[str, ...] = ()  # patterns of tensors to leave out
+    notes: tuple[str, ...] = ()  # what was chosen, for the user to know
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values, with absolute paths: a process that works in another folder can read it."""
+        paths = {"config": str(self.config.absolute()), "weights": [str(path.absolute()) for path in self.weights]}
+        return asdict(self) | paths
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> CheckpointFiles:
+        """What `to_json` gave."""
+        weights = tuple(Path(path) for path in data["weights"])
+        lists = {name: tuple(data[name]) for name in ("ignored", "notes")}
+        return cls(**{**data, "config": Path(data["config"]), "weights": weights, **lists})
 
 
-def find_checkpoint(source: str | Path, *, allow_pickle: bool = False, revision: str | None = None) -> CheckpointFiles:
-    """Locate a checkpoint: a folder, the name of a shipped one (see `SHIPPED`), or a hub id such as `org/name`.
+def find_checkpoint(
+    source: str | Path, *, allow_pickle: bool = False, revision: str | None = None, ignore_tensors: Collection[str] = ()
+) -> CheckpointFiles:
+    """Locate a checkpoint: the name of a shipped one (see `SHIPPED`), a folder, or a hub id such as `org/name`.
 
-    A hub id is downloaded with huggingface_hub, at `revision` if given. Raises `CheckpointError`.
+    A text that is a shipped name means that one, also where a folder of this name is: `./name` is the folder, and so is any
+    `Path`. A hub id is downloaded with huggingface_hub, at `revision` if given. A file of weights with config.json beside it
+    will do too. `ignore_tensors` are names, or patterns of names, of tensors to leave out. Raises `CheckpointError`.
     """
-    folder, commit = Path(source), None
-    if not folder.exists():
-        if str(source) in SHIPPED:
-            folder = SHIPPED[str(source)]
-        elif re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)):
-            folder = _download(str(source), allow_pickle=allow_pickle, revision=revision)
-            commit = folder.name
-        else:
-            raise CheckpointError(
-                f"no checkpoint at {source}: give a folder, a hub id such as {next(iter(PUBLISHED))}, or one of "
-                f"the shipped checkpoints ({', '.join(SHIPPED)})"
-            )
-    if not folder.is_dir():
+    place, known, commit, notes = _locate(source, allow_pickle=allow_pickle, revision=revision)
+    given = place if place.is_file() else None
+    if given and (given.suffix not in _WEIGHTS or not (given.parent / "config.json").is_file()):
         raise CheckpointError(f"{source} is a file: give the folder that holds config.json and model.safetensors")
+    folder, note = (given.parent, "") if given else newest_step(place)
+    notes += [note] if note else []
+    weights = check_weights(given, allow_pickle=allow_pickle) if given else None
     config = folder / "config.json"
+    if weights is None and not config.is_file():
+        weights = weight_files(folder, allow_pickle=True)  # a better reason, where there is one
     if not config.is_file():
         raise CheckpointError(f"{folder} has no config.json: give a folder written by save_pretrained or save_checkpoint")
-    return CheckpointFiles(config, _weights_file(folder, allow_pickle=allow_pickle), _task(config), commit)
+    try:
+        weights = weights or weight_files(folder, allow_pickle=allow_pickle)
+    except CheckpointError as error:
+        if commit and not allow_pickle:
+            raise CheckpointError(
+                f"{known} has no model.safetensors at this revision: pass --revision refs/pr/1, where the hub's conversion to "
+                "safetensors usually is, or --allow-pickle for pytorch_model.bin if you trust its author"
+            ) from error
+        raise
+    task, note = _task(config, weights)
+    return CheckpointFiles(
+        config, weights, task, known, commit, tuple(ignore_tensors), tuple([*notes, note] if note else notes)
+    )
 
 
-def load_checkpoint(source: str | Path, *, allow_pickle: bool = False, revision: str | None = None) -> Any:
+def _locate(source: str | Path, *, allow_pickle: bool, revision: str | None) -> tuple[Path, str, str | None, list[str]]:
+    """The folder or file, what to call it, the commit of a download, what to tell."""
+    text, place = str(source), Path(source)
+    if isinstance(source, str) and text in SHIPPED:
+        notes = [f"{text} is the shipped checkpoint; the folder of that name is ./{text}"] if place.exists() else []
+        place, known = SHIPPED[text], text
+    elif place.exists():
+        known, notes = f"./{place.resolve().name}", []
+        if text in PUBLISHED:
+            notes = [f"{text} is a folder here, and is used in place of the hub's"]
+    elif re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text):
+        place = _download(text, allow_pickle=allow_pickle, revision=revision)
+        return place, text, place.name, []
+    else:
+        raise CheckpointError(
+            f"no checkpoint at {source}: give a folder, a hub id such as {next(iter(PUBLISHED))}, or one of "
+            f"the shipped checkpoints ({', '.join(SHIPPED)})"
+        )
+    if revision:
+        raise CheckpointError(f"a revision is for hub checkpoints, {source} is on this machine: leave out --revision")
+    return place, known, None, notes
+
+
+def load_checkpoint(
+    source: str | Path, *, allow_pickle: bool = False, revision: str | None = None, ignore_tensors: Collection[str] = ()
+) -> Any:
     """Load a checkpoint (see `find_checkpoint`) into its task's model (see `TASKS`), in float32 and evaluation mode.
 
-    Raises `CheckpointError`, listing by name the tensors that are missing, unexpected or of another shape.
+    Raises `CheckpointError`, listing by name the tensors that are missing, unexpected, of another shape or not finite.
 
     >>> model = load_checkpoint("flow-small")
     """
-    return load_files(find_checkpoint(source, allow_pickle=allow_pickle, revision=revision))
+    return load_files(find_checkpoint(source, allow_pickle=allow_pickle, revision=revision, ignore_tensors=ignore_tensors))
 
 
 def load_files(files: CheckpointFiles) -> Any:
     """Build and fill the model of a checkpoint that `find_checkpoint` located."""
-    data = _read_json(files.config)
+    data = read_object(files.config)
     ours = data.get("format") == FORMAT
-    tensors = _read_weights(files.weights)
-    if not ours:
-        tensors = {name: tensor for name, tensor in tensors.items() if not is_ignored(files.task, name)}
+    if data.get("quantization_config"):
+        raise CheckpointError(f"{files.config} says that the weights are quantized: dequantize the model and save it again")
+    tensors = read_tensors(files.weights)
+    kept = plain_names(without_ignored(tensors, files.ignored), _anchor(ours))
     task = TASKS[files.task]
+    if not ours:
+        kept = {name: original for name, original in kept.items() if not is_ignored(files.task, name)}
+        data = {**data, "architectures": [_architecture(data, kept)]}
     try:
-        config = from_json(task.config, data.get("config")) if ours else huggingface.model_config(data, tensors)
+        config = from_json(task.config, data.get("config")) if ours else huggingface.model_config(data, kept)
         with torch.device("meta"):  # no memory, no random numbers: every tensor is about to be replaced
             model = task.build(config)
     except (ConfigError, ValueError) as error:
         raise CheckpointError(f"{files.config}: {error}") from error
     names = {name: name if ours else tensor_name(files.task, name) for name in model.state_dict()}
-    check_tensors(files.weights, {names[name]: tensor for name, tensor in model.state_dict().items()}, tensors)
-    state = {name: _in_float32(tensors[names[name]]) for name in names}
-    model.load_state_dict(state, assign=True)
+    expected = {names[name]: tensor for name, tensor in model.state_dict().items()}
+    theirs = {_bare(name): name for name in expected}  # transformers' base model is `perceiver.` in some files, bare in others
+    found = {theirs.get(_bare(name), original): tensors[original] for name, original in kept.items()}
+    for name in expected.keys() - found.keys():
+        if name.endswith("num_batches_tracked"):  # of no use but to go on training
+            found[name] = torch.zeros((), dtype=torch.int64)
+    check_tensors(files.weights[0], expected, found)
+    state = as_float32(files.weights[0], found, expected)
+    model.load_state_dict({name: state[names[name]] for name in names}, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model.eval()
+
+
+def _anchor(ours: bool) -> str:
+    return "encoder.latents" if ours else "embeddings.latents"
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix("perceiver.")
+
+
+def _architecture(data: dict[str, Any], names: Collection[str]) -> str | None:
+    """The class of transformers that a checkpoint is of: as its configuration says, else as its tensors show."""
+    perceiver = data.get("model_type", "perceiver") == "perceiver"
+    return huggingface.architecture_name(data) or (kind_of(names) if perceiver else None)
 
 
 def save_checkpoint(
@@ -131,59 +207,26 @@ def save_checkpoint(
     (folder / "config.json").write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _in_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def _task(config: Path) -> str:
-    data = _read_json(config)
-    architecture = huggingface.architecture_of(data)
-    task = data.get("task") if data.get("format") == FORMAT else architecture and architecture.task
-    if task not in TASKS:
-        found = data.get("architectures") or data.get("model_type") or task
+def _task(config: Path, weights: tuple[Path, ...]) -> tuple[str, str]:
+    """The task, and what to tell of how it was found."""
+    data = read_object(config)
+    if data.get("format") == FORMAT:
+        task = data.get("task")
+        if isinstance(task, str) and task in TASKS:
+            return task, ""
+        raise CheckpointError(f"{config} is for the task {task!r}, none of {', '.join(TASKS)}")
+    known = huggingface.architecture_name(data)
+    name = known or _architecture(data, plain_names(read_names(weights), _anchor(False)))
+    found = data.get("architectures") or data.get("model_type")
+    if name is None:
+        own = "krasserm/perceiver-io's model, with names and shapes of its own: convert it to transformers' first; this is "
+        own = own if str(data.get("model_type")).startswith("perceiver-") and "model_config" in data else ""
         raise CheckpointError(
-            f"{config} describes {found}, which is none of the supported models: {', '.join(huggingface.ARCHITECTURES)}"
+            f"{config} describes {own}{str(found)[:200]}, which is none of the supported models: "
+            f"{', '.join(huggingface.ARCHITECTURES)}"
         )
-    return task
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path} should hold a JSON object")
-    return data
-
-
-def _weights_file(folder: Path, *, allow_pickle: bool) -> Path:
-    weights, pickle = folder / "model.safetensors", folder / "pytorch_model.bin"
-    if weights.is_file():
-        return weights
-    if not pickle.is_file():
-        raise CheckpointError(
-            f"{folder} has no model.safetensors: if its author gives only pytorch_model.bin, which is a pickle, pass "
-            "allow_pickle (--allow-pickle) if you trust it"
-        )
-    if not allow_pickle:
-        raise CheckpointError(
-            f"{folder} has no model.safetensors, only pytorch_model.bin, which is a pickle and can run code when read: "
-            "save it again as safetensors, or pass allow_pickle (--allow-pickle) if you trust where it came from"
-        )
-    return pickle
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the readers raise many kinds; each means the same to the user
-        raise CheckpointError(f"{path} cannot be read ({error}): copy or download it again") from error
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise CheckpointError(f"{path} should hold a mapping of names to tensors")
-    return state
+    note = "" if known else f"{str(found)[:200]} is no class known here; by its tensors the checkpoint is {name}"
+    return huggingface.ARCHITECTURES[name].task, note
 
 
 def check_tensors(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
@@ -201,17 +244,23 @@ def check_tensors(path: Path, expected: Mapping[str, Tensor], found: Mapping[str
         if names
     ]
     if problems:
-        raise CheckpointError(f"{path} does not fit its configuration; tensors {'; '.join(problems)}")
+        way_out = ""
+        if any(re.search(r"lora_|\.base_layer\.", name) for name in unexpected):
+            way_out = "; a PEFT adapter is in it: merge it with merge_and_unload() and save again"
+        elif unexpected and not missing and not misshapen:
+            way_out = f"; to leave them out: --ignore-tensors {' '.join(unexpected[:8])}"
+        raise CheckpointError(f"{path} does not fit its configuration; tensors {'; '.join(problems)}{way_out}")
 
 
 def _download(hub_id: str, *, allow_pickle: bool, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
-    patterns = ["config.json", "preprocessor_config.json", "model.safetensors", "README.md"] + [
-        "pytorch_model.bin"
-    ] * allow_pickle
+    safe = ["*.json", "*.txt", "README.md", "model*.safetensors", "sample/*"]
     try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
+        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=safe))
+        if allow_pickle and not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=[*safe, "pytorch_model*.bin"]))
+        return folder
     except Exception as error:  # offline, refused, unknown: huggingface_hub raises a different kind for each
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(

@@ -10,9 +10,43 @@ from perceiver_io.config_json import ConfigError
 Activation = Literal["gelu", "gelu_tanh"]
 Problem = Literal["single_label", "multi_label", "regression"]
 
+LARGEST = 1 << 24  # of a size that has no limit of its own
+LIMITS = {"num_blocks": 1024, "layers_per_block": 1024, "num_self_attends_per_block": 1024, "num_labels": 1 << 20}
+MOST_LAYERS = 1024  # blocks times layers
+MOST_TOKENS = 1 << 20  # pixels of a frame or an image
+MOST_OUTPUTS = 1 << 24  # pixels or samples of a clip
+_FROM_ZERO = {"residual_blocks", "window_radius", "input_padding", "query_padding"}
+
+
+def check_size(name: str, value: int) -> None:
+    """Raise `ConfigError` for a size that no model has."""
+    least, most = 0 if name in _FROM_ZERO else 1, LIMITS.get(name, LARGEST)
+    if not least <= value <= most:
+        raise ConfigError(f"{name} is {_shown(value)}, expected {least} to {most}")
+
+
+def check_count(name: str, count: int, most: int) -> None:
+    """Raise `ConfigError` for a product of sizes that would take all memory or time."""
+    if count > most:
+        raise ConfigError(f"{name} is {count}, at most {most} can be exported")
+
+
+def _shown(value: int) -> str:
+    return str(value) if abs(value) < 1 << 64 else f"a number of {value.bit_length()} bits"
+
+
+class Sized:
+    """Every whole number of a configuration is a size."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            for each in value if isinstance(value, tuple) else (value,):
+                if type(each) is int:
+                    check_size(name, each)
+
 
 @dataclass(frozen=True)
-class EncoderConfig:
+class EncoderConfig(Sized):
     """The latent array and the layers that fill and transform it (arXiv 2107.14795, section 3)."""
 
     num_latents: int = 2048
@@ -33,12 +67,14 @@ class EncoderConfig:
     initializer_range: float = 0.02
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("num_blocks times layers_per_block", self.num_blocks * self.layers_per_block, MOST_LAYERS)
         if not 1 <= self.cross_attentions <= self.num_blocks:
             raise ConfigError(f"cross_attentions is {self.cross_attentions}: give 1 to num_blocks ({self.num_blocks})")
 
 
 @dataclass(frozen=True)
-class DecoderConfig:
+class DecoderConfig(Sized):
     """The cross-attention from output queries to latents."""
 
     heads: int = 1
@@ -49,7 +85,7 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True)
-class FlowStemConfig:
+class FlowStemConfig(Sized):
     """How two frames become input tokens and query features.
 
     `patches`: one token per pixel, the 3×3 neighbourhoods of both frames through one linear layer (the published model).
@@ -65,7 +101,7 @@ class FlowStemConfig:
 
 
 @dataclass(frozen=True)
-class FlowConfig:
+class FlowConfig(Sized):
     """Optical flow. The defaults are the published model, deepmind/optical-flow-perceiver."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -77,6 +113,8 @@ class FlowConfig:
     flow_scale: float = 20.0  # pixels per unit of the model's output (DeepMind's notebook)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("the pixels of train_size", self.train_size[0] * self.train_size[1], MOST_TOKENS)
         if self.stem.kind == "patches" and self.stem.query_channels != self.stem.channels:
             raise ConfigError(
                 f"stem.query_channels is {self.stem.query_channels}, but a 'patches' stem queries with its tokens: "
@@ -85,7 +123,7 @@ class FlowConfig:
 
 
 @dataclass(frozen=True)
-class TextInputConfig:
+class TextInputConfig(Sized):
     """Bytes with learned positions."""
 
     vocab_size: int = 262  # 256 bytes after 6 special tokens
@@ -94,7 +132,7 @@ class TextInputConfig:
 
 
 @dataclass(frozen=True)
-class FillMaskConfig:
+class FillMaskConfig(Sized):
     """Masked bytes: a learned query per position, answered in the vocabulary through the input embedding."""
 
     encoder: EncoderConfig
@@ -103,7 +141,7 @@ class FillMaskConfig:
 
 
 @dataclass(frozen=True)
-class TextClassificationConfig:
+class TextClassificationConfig(Sized):
     """Text to labels."""
 
     encoder: EncoderConfig
@@ -114,7 +152,7 @@ class TextClassificationConfig:
 
 
 @dataclass(frozen=True)
-class ImageInputConfig:
+class ImageInputConfig(Sized):
     """How an image becomes tokens.
 
     `pixels`: a token per pixel, every `downsample`-th. `patches`: squares of `downsample` pixels. `conv`: a 7x7 convolution,
@@ -133,9 +171,13 @@ class ImageInputConfig:
     position_channels: int = 256  # `learned`
     padding: Literal["transformers", "same"] = "transformers"  # `conv`: "same" is what DeepMind's own model does
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("the pixels of an image", self.size[0] * self.size[1], MOST_TOKENS)
+
 
 @dataclass(frozen=True)
-class ImageClassificationConfig:
+class ImageClassificationConfig(Sized):
     """Images to labels."""
 
     encoder: EncoderConfig
@@ -146,7 +188,7 @@ class ImageClassificationConfig:
 
 
 @dataclass(frozen=True)
-class MultimodalConfig:
+class MultimodalConfig(Sized):
     """Video, sound and label to themselves: an autoencoder, and with the label left out a classifier."""
 
     encoder: EncoderConfig
@@ -165,9 +207,13 @@ class MultimodalConfig:
     input_padding: int = 4  # learned channels that tell modalities apart, at least
     query_padding: int = 2
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("the pixels of a clip", self.num_frames * self.frame_size[0] * self.frame_size[1], MOST_OUTPUTS)
+
 
 @dataclass(frozen=True)
-class FeaturesConfig:
+class FeaturesConfig(Sized):
     """The encoder alone: vectors of `channels`, or text, to latents."""
 
     encoder: EncoderConfig
@@ -175,5 +221,6 @@ class FeaturesConfig:
     text: TextInputConfig | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.text and self.text.channels != self.channels:
             raise ConfigError(f"channels is {self.channels}, but text gives {self.text.channels}: make them equal")

@@ -22,8 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from perceiver_io.checkpoint import CheckpointError, check_tensors, save_checkpoint
+from perceiver_io.checkpoint import check_tensors, save_checkpoint
 from perceiver_io.config import ImageClassificationConfig
+from perceiver_io.errors import CheckpointError
 from perceiver_io.published import PUBLISHED
 from perceiver_io.tasks import TASKS, AnyConfig
 from perceiver_io.unpickle import UnpickleError, read_arrays

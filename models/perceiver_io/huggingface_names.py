@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 _TEXT = [
     (r"^preprocessor\.embedding\.", "input_preprocessor.embeddings."),
@@ -68,4 +69,33 @@ def tensor_name(task: str, name: str) -> str:
 
 def is_ignored(task: str, name: str) -> bool:
     """Whether a tensor of a Hugging Face checkpoint is of no use to the task: a decoder, where features are wanted."""
-    return task == "features" and name.startswith(("decoder.", "output_postprocessor."))
+    return (
+        task == "features" and re.match(r"(perceiver\.)?(decoder|output_postprocessor|embedding_decoder)\.", name) is not None
+    )
+
+
+# A tensor that only one class has; the first found decides. Fourier positions have none, so that class has no preprocessor's.
+_KINDS = [
+    ("input_preprocessor.conv_after_patches.weight", "PerceiverForOpticalFlow"),
+    ("embedding_decoder.bias", "PerceiverForMaskedLM"),
+    ("output_postprocessor.modalities.label.classifier.weight", "PerceiverForMultimodalAutoencoding"),
+    ("input_preprocessor.convnet.conv.weight", "PerceiverForImageClassificationConvProcessing"),
+    ("input_preprocessor.convnet_1x1.weight", "PerceiverForImageClassificationLearned"),
+]
+
+
+def kind_of(names: Collection[str]) -> str | None:
+    """The class of transformers that has tensors of these names, or None where there is no telling."""
+    bare = {name.removeprefix("perceiver.") for name in names}
+    if "embeddings.latents" not in bare:
+        return None
+    for name, kind in _KINDS:
+        if name in bare:
+            return kind
+    text = "input_preprocessor.embeddings.weight" in bare
+    if "decoder.decoder.final_layer.weight" in bare:
+        if text:
+            return "PerceiverForSequenceClassification"
+        image = not any(name.startswith(("input_preprocessor.", "output_postprocessor.")) for name in bare)
+        return "PerceiverForImageClassificationFourier" if image else None
+    return None if any(name.startswith("decoder.") for name in bare) else "PerceiverModel"

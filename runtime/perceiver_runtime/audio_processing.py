@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,15 @@ from perceiver_runtime.errors import InputError
 
 Floats = NDArray[np.float32]
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz
+MAX_LEVEL = 4.0  # 12 dB above full scale: louder floats are integers that were not divided
 _HALF_WIDTH, _KAISER_BETA = 10, 5.0  # of the filter: zero crossings to each side, and its window's shape
 
 
 def mono(audio: NDArray[Any]) -> Floats:
     """Samples (S,) or (S, channels) → float32 (S,), the mean of the channels.
 
-    Integers are divided by their type's range; floats are taken as they are, in [-1, 1]. Raises `InputError` for what is no
-    sound: another shape, more channels than samples, NaN.
+    Integers are divided by their type's range; floats are taken as they are, in [-1, 1] or a little louder. Raises `InputError`
+    for what is no sound: another shape, more channels than samples, NaN, floats at the scale of integers.
     """
     if not isinstance(audio, np.ndarray):
         raise InputError(f"the audio is a {type(audio).__name__}, expected a numpy array (samples,): read the file first")
@@ -37,6 +39,12 @@ def mono(audio: NDArray[Any]) -> Floats:
         raise InputError(f"the audio is {audio.dtype}, expected float in [-1, 1], int16, int32 or uint8: convert it")
     if not np.isfinite(samples).all():
         raise InputError("the audio holds NaN or infinity: replace those samples, with 0 for silence")
+    loudest = float(np.abs(samples).max())
+    if loudest > MAX_LEVEL:
+        raise InputError(
+            f"the audio is {audio.dtype} with values up to {loudest:g}, expected floats in [-1, 1]: divide 16-bit values by "
+            "32768, or give them as int16"
+        )
     return samples if samples.ndim == 1 else samples.mean(axis=1)
 
 
@@ -46,10 +54,9 @@ def resample(samples: Floats, rate: float, target: int) -> Floats:
     Polyphase filtering with a windowed sinc (Kaiser, ten zero crossings to each side): what scipy.signal.resample_poly does.
     Frequencies that the target rate cannot hold are removed. Raises `InputError` for a rate that is none.
     """
-    if not (isinstance(rate, (int, float)) and MIN_RATE <= rate <= MAX_RATE) or rate != int(rate):
-        raise InputError(f"the sampling rate is {rate}: give whole Hz from {MIN_RATE} to {MAX_RATE}")
-    common = math.gcd(int(rate), target)
-    up, down = target // common, int(rate) // common
+    rate = checked_rate(rate)
+    common = math.gcd(rate, target)
+    up, down = target // common, rate // common
     if up == down:
         return samples
     largest = max(up, down)
@@ -71,8 +78,26 @@ def resample(samples: Floats, rate: float, target: int) -> Floats:
     return result.astype(np.float32)
 
 
-def fit_length(samples: Floats, length: int) -> Floats:
-    """Samples (S,) → (length,), silence after them. Raises `InputError` if there are more: which to keep is not ours to say."""
-    if len(samples) > length:
-        raise InputError(f"the audio has {len(samples)} samples, the clip takes {length}: cut it to the part of these frames")
-    return np.pad(samples, (0, length - len(samples)))
+def checked_rate(rate: Any) -> int:
+    """A sampling rate, Python's number or numpy's, as whole Hz. Raises `InputError`."""
+    number = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
+    if not number or not MIN_RATE <= rate <= MAX_RATE or rate != int(rate):
+        raise InputError(f"the sampling rate is {rate}: give whole Hz from {MIN_RATE} to {MAX_RATE}")
+    return int(rate)
+
+
+def clip_audio(audio: NDArray[Any], rate: float, target: int, length: int) -> Floats:
+    """Samples (S,) or (S, channels) at `rate` Hz → exactly `length` at `target` Hz, silence after them.
+
+    As many samples as cover the clip are taken: where `rate` does not divide evenly, that is up to one sample more, which is
+    cut. Raises `InputError` if there are more: which to keep is not ours to say.
+    """
+    samples, rate = mono(audio), checked_rate(rate)
+    covering = -(-length * rate // target)
+    if len(samples) > covering:
+        raise InputError(
+            f"the audio has {len(samples)} samples at {rate} Hz, the clip takes {covering}: cut it to the part of these "
+            f"frames, {length / target:.4g} s"
+        )
+    found = resample(samples, rate, target)[:length]
+    return np.pad(found, (0, max(0, length - len(found))))

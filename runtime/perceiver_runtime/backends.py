@@ -65,12 +65,12 @@ def open_graphs(
     graphs: dict[str, Graph] = {}
     for name in names:
         entry = bundle.manifest.graphs[name]
-        path = bundle.path(entry.file)
+        graph = bundle.graph(name)
         if device in OPENVINO:
-            graphs[name] = OpenVinoGraph(path, entry, device=device, precision=precision, threads=threads)
+            graphs[name] = OpenVinoGraph(graph, bundle.weights, entry, device=device, precision=precision, threads=threads)
         else:
             keeping = Keeping.of(bundle.manifest, name) if keep else None
-            graphs[name] = OnnxGraph(path, entry, device=device, threads=threads, keeping=keeping)
+            graphs[name] = OnnxGraph(graph, bundle.weights, entry, device=device, threads=threads, keeping=keeping)
     return graphs
 
 

@@ -1,46 +1,60 @@
-"""Opening a bundle: a folder that is used only if it is exactly what its manifest says.
+"""Opening a bundle: a folder of which only what its manifest lists is used, and only if it is exactly that.
 
-Every listed file must be there with its size and sha256; nothing else may be there; links are refused; graphs may hold only
-what graph_check.py lists, and take weights from the bundle's weights file alone. Nothing in a bundle is ever run as code.
-What this does not promise: that the manifest is the one its author wrote (compare the sha256 that `perceiver inspect` prints
-with theirs), or that the weights mean well.
+Every listed file must have its size and sha256. What is not listed is never read. How a file is stored (plain, a link, one of
+several names) does not matter: what was hashed is what is used. Small files are hashed each time they are read; graphs are
+checked by graph_check.py, which gives engines bytes of its own; weights stay open from the hashing on (held_file.py). Nothing
+in a bundle is ever run as code. What this does not promise: that the manifest is the one its author wrote (compare the sha256
+that `perceiver inspect` prints with theirs), or that the weights mean well.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from perceiver_runtime.choices import Choices
 from perceiver_runtime.errors import InputError, IntegrityError
-from perceiver_runtime.graph_check import MAX_GRAPH_BYTES, GraphCheck
+from perceiver_runtime.graph_check import MAX_GRAPH_BYTES, CheckedGraph, GraphCheck
+from perceiver_runtime.held_file import HeldFile, open_regular
 from perceiver_runtime.manifest import MAX_MANIFEST_BYTES, FileEntry, Manifest
 
 _CHUNK = 1 << 20
+MAX_READ = 256 << 20  # bytes of a file that is neither a graph nor weights
+MAX_UNLISTED = 100  # names of unlisted files that are kept, for `perceiver inspect`
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle: its folder and its manifest, and the state of its files when they were hashed."""
+    """A verified bundle: its folder and manifest, its graphs by name, its weights, and what lies there unlisted.
+
+    `present` are the listed files that are there: all, unless it was opened with `partial`.
+    """
 
     folder: Path
     manifest: Manifest
     manifest_sha256: str
-    states: dict[str, tuple[int, ...]]
+    present: frozenset[str]
+    graphs: Mapping[str, CheckedGraph]
+    weights: HeldFile | None
+    unlisted: tuple[str, ...] = ()
 
-    def path(self, name: str) -> Path:
-        """A listed file, refused with `IntegrityError` if it changed since it was verified."""
-        path = self.folder / name
-        try:
-            state = _state(os.lstat(path))
-        except OSError as error:
-            raise IntegrityError(f"{path} has gone since the bundle was opened: copy the bundle again") from error
-        if state != self.states[name]:
-            raise IntegrityError(f"{path} changed since the bundle was opened: load it again")
-        return path
+    def graph(self, name: str) -> CheckedGraph:
+        """A graph that is there to be run. Raises `IntegrityError` for one that was left out of a partial bundle."""
+        if name not in self.graphs or (self.graphs[name].weights and self.weights is None):
+            raise IntegrityError(f"{self.folder} lacks the graph {name} or its weights: copy the bundle again")
+        return self.graphs[name]
+
+    def read(self, name: str, *, limit: int = MAX_READ) -> bytes:
+        """A listed file's content, hashed again. Raises `IntegrityError` if it is not what the manifest lists, or too large."""
+        if name not in self.present:
+            raise IntegrityError(f"{self.folder} has no {name}: copy or export the bundle again")
+        entry = next(entry for entry in self.manifest.files if entry.path == name)
+        if entry.size > limit:
+            raise IntegrityError(f"{self.folder / name} is larger than the {limit} bytes allowed: do not use this bundle")
+        return _read(self.folder / name, entry)
 
 
 def open_bundle(folder: str | Path, *, partial: bool = False) -> Bundle:
@@ -51,18 +65,53 @@ def open_bundle(folder: str | Path, *, partial: bool = False) -> Bundle:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"there is no bundle at {folder}: give a folder made by perceiver-export")
-    if not (folder / "manifest.json").is_file():
+    if not os.path.lexists(folder / "manifest.json"):
         raise InputError(f"{folder} has no manifest.json: give a folder made by perceiver-export")
-    text = _read(folder / "manifest.json", keep=MAX_MANIFEST_BYTES)
+    with os.fdopen(open_regular(folder / "manifest.json"), "rb") as file:
+        text = file.read(MAX_MANIFEST_BYTES + 1)
     manifest = Manifest.from_json(text)
     Choices.of(manifest)
-    listed = {entry.path for entry in manifest.files} | {"manifest.json"}
     found = set(os.listdir(folder))
-    if found - listed:
-        raise IntegrityError(f"{folder} holds {sorted(found - listed)}, which its manifest does not list: remove or copy again")
     expected = [entry for entry in manifest.files if entry.path in found or not partial]
-    states = {entry.path: _check(folder, entry, manifest) for entry in expected}
-    return Bundle(folder, manifest, hashlib.sha256(text).hexdigest(), states)
+    sizes = {entry.path: entry.size for entry in manifest.files if entry.path.endswith(".safetensors")}
+    if len(sizes) > 1:
+        raise IntegrityError(f"the manifest lists {len(sizes)} files of weights, a bundle has one: do not use this bundle")
+    graphs: dict[str, CheckedGraph] = {}
+    weights = None
+    for entry in expected:
+        if entry.path in sizes:
+            weights = _hold(folder / entry.path, entry)
+            continue
+        holds = [name for name, graph in manifest.graphs.items() if graph.file == entry.path]
+        if holds and entry.size > MAX_GRAPH_BYTES:
+            raise IntegrityError(
+                f"{folder / entry.path} has {entry.size} bytes, more than the {MAX_GRAPH_BYTES} allowed for a graph"
+            )
+        if not holds:
+            _read(folder / entry.path, entry, keep=False)
+            continue
+        content = _read(folder / entry.path, entry)
+        for name in holds:
+            graphs[name] = GraphCheck(entry.path, sizes).model(content, manifest.graphs[name])
+    unlisted = sorted(found - {entry.path for entry in manifest.files} - {"manifest.json"})[:MAX_UNLISTED]
+    present = frozenset(entry.path for entry in expected)
+    return Bundle(folder, manifest, hashlib.sha256(text).hexdigest(), present, graphs, weights, tuple(unlisted))
+
+
+def own_graph(path: Path) -> tuple[CheckedGraph, HeldFile | None]:
+    """A graph that an export just wrote, unchecked, and the weights beside it."""
+    weights = path.parent / "weights.safetensors"
+    return CheckedGraph(path.name, path.read_bytes(), weights.name), HeldFile(weights) if weights.exists() else None
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder holds a bundle's manifest."""
+    try:
+        with os.fdopen(open_regular(folder / "manifest.json"), "rb") as file:
+            Manifest.from_json(file.read(MAX_MANIFEST_BYTES + 1))
+    except IntegrityError:
+        return False
+    return True
 
 
 def file_sha256(path: Path) -> tuple[int, str]:
@@ -75,49 +124,33 @@ def file_sha256(path: Path) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _state(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _open(path: Path) -> int:
-    flags = os.O_RDONLY
-    for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # each where the system has it
-        flags |= getattr(os, flag, 0)
-    try:
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        raise IntegrityError(f"{path} is missing, unreadable or a link: copy the bundle again ({error.strerror})") from error
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-        os.close(descriptor)
-        raise IntegrityError(f"{path} is not a plain file with one name: copy the bundle again")
-    return descriptor
-
-
-def _read(path: Path, *, keep: int) -> bytes:
-    with os.fdopen(_open(path), "rb") as file:
-        return file.read(keep + 1)
-
-
-def _check(folder: Path, entry: FileEntry, manifest: Manifest) -> tuple[int, ...]:
-    """The file as the manifest lists it; if it holds a graph, what the graph may hold."""
-    path = folder / entry.path
-    graphs = [graph for graph in manifest.graphs.values() if graph.file == entry.path]
-    if graphs and entry.size > MAX_GRAPH_BYTES:
-        raise IntegrityError(f"{path} has {entry.size} bytes, more than the {MAX_GRAPH_BYTES} allowed for a graph")
-    kept = bytearray()
-    with os.fdopen(_open(path), "rb") as file:
-        status = os.fstat(file.fileno())
-        if status.st_size != entry.size:
-            raise IntegrityError(f"{path} has {status.st_size} bytes, the manifest says {entry.size}: copy the bundle again")
-        digest = hashlib.sha256()
-        while piece := file.read(_CHUNK):
+def _read(path: Path, entry: FileEntry, *, keep: bool = True) -> bytes:
+    """The content of a listed file, of the listed size and sha256; nothing of it with `keep` off."""
+    digest, kept, left = hashlib.sha256(), bytearray(), entry.size
+    with os.fdopen(open_regular(path), "rb") as file:
+        _check_size(path, os.fstat(file.fileno()).st_size, entry)
+        while left and (piece := file.read(min(left, _CHUNK))):
             digest.update(piece)
-            if graphs:
+            left -= len(piece)
+            if keep:
                 kept += piece
-    if digest.hexdigest() != entry.sha256:
+    _check_sum(path, digest.hexdigest(), entry)
+    return bytes(kept)
+
+
+def _hold(path: Path, entry: FileEntry) -> HeldFile:
+    held = HeldFile(path)
+    _check_size(path, held.size, entry)
+    _check_sum(path, held.sha256(), entry)
+    held.check()  # the state that it is compared with is one from before it was read
+    return held
+
+
+def _check_size(path: Path, found: int, entry: FileEntry) -> None:
+    if found != entry.size:
+        raise IntegrityError(f"{path} has {found} bytes, the manifest says {entry.size}: copy the bundle again")
+
+
+def _check_sum(path: Path, found: str, entry: FileEntry) -> None:
+    if found != entry.sha256:
         raise IntegrityError(f"{path} is damaged: its sha256 is not the manifest's. Copy or export the bundle again")
-    weights = {listed.path: listed.size for listed in manifest.files if listed.path.endswith(".safetensors")}
-    for graph in graphs:
-        GraphCheck(entry.path, weights).model(bytes(kept), graph)
-    return _state(status)

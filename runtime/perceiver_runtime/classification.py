@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.amounts import whole_number
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.errors import InputError, IntegrityError
 from perceiver_runtime.records import parse_json
@@ -41,14 +41,13 @@ class Labels:
     def of(cls, bundle: Bundle) -> Labels:
         """Read labels.json and the manifest's `problem`. Raises `IntegrityError`."""
         problem = bundle.manifest.processor.get("problem")
-        if FILE not in bundle.states or problem not in PROBLEMS:
+        if FILE not in bundle.present or problem not in PROBLEMS:
             raise IntegrityError(f"{bundle.folder} has no {FILE}, or a problem that is none of {', '.join(PROBLEMS)}")
-        return cls(read_labels(bundle.path(FILE)), problem)
+        return cls(read_labels(bundle.read(FILE, limit=MAX_BYTES)), problem)
 
     def scores(self, logits: NDArray[np.float32], top_k: int) -> list[LabelScore]:
         """logits (labels,) → the `top_k` best, best first."""
-        if top_k < 1:
-            raise InputError(f"top_k is {top_k}: give at least 1")
+        top_k = whole_number("top_k", top_k, InputError)
         values = self.probabilities(logits)
         best = np.argsort(-values, kind="stable")[:top_k]
         return [LabelScore(self.names[number], float(values[number])) for number in best]
@@ -67,11 +66,9 @@ def softmax(logits: NDArray[Any]) -> NDArray[np.float32]:
     return result
 
 
-def read_labels(path: Path) -> tuple[str, ...]:
+def read_labels(content: bytes) -> tuple[str, ...]:
     """labels.json: a JSON list of names. Raises `IntegrityError`."""
-    if path.stat().st_size > MAX_BYTES:
-        raise IntegrityError(f"{path} is larger than the {MAX_BYTES} bytes allowed: do not use this bundle")
-    names = parse_json(path.read_bytes(), str(path))
+    names = parse_json(content, FILE)
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise IntegrityError(f"{path} should hold a list of names: export the bundle again")
+        raise IntegrityError(f"{FILE} should hold a list of names: export the bundle again")
     return tuple(names)

@@ -206,7 +206,7 @@ def _candidates() -> Iterator[str]:
         yield from sorted({line.split()[-1] for line in maps.splitlines() if "libcudart" in line})
     except OSError:
         pass
-    for folder in sys.path:
+    for folder in filter(None, sys.path):  # an empty one is the current folder, whose libraries are nobody's
         for place in ("cu1[0-9]", "cuda_runtime"):
             yield from sorted(glob.glob(os.path.join(folder, "nvidia", place, "lib", "libcudart.so.1[0-9]*")), reverse=True)
     yield from ("libcudart.so.13", "libcudart.so.12", "libcudart.so")

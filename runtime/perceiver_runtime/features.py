@@ -26,8 +26,9 @@ class FeaturesPipeline(Pipeline):
     >>> latents = features("a text")        # float32 (N, D); of a list: (B, N, D)
 
     What it takes is what its checkpoint takes (`manifest.processor["input"]`): `text` a str or a pair, `image` an array,
-    `frames` a tuple of two images, `clip` a tuple (video, audio or None), `vectors` an array (M, channels). A list is a
-    batch; of texts and vectors, items may differ in length.
+    `frames` a tuple of two images, `clip` a tuple (video, audio or None) with the audio at the bundle's rate or a
+    `Sound` of `read_wav`, `vectors` an array (M, channels). A list is a batch; of texts and vectors, items may differ in
+    length.
     """
 
     graph_names = ("encode",)
@@ -94,7 +95,7 @@ def _clips(constants: dict[str, Any]) -> Callable[[list[Any], bool], Inputs]:
         pairs = [_pair(item, "video, audio (or None)") for item in items]
         return {
             "video": np.concatenate([processor.video(video) for video, _ in pairs]),
-            "audio": np.concatenate([processor.audio(audio, processor.sampling_rate) for _, audio in pairs]),
+            "audio": np.concatenate([processor.audio(audio) for _, audio in pairs]),
         }
 
     return read

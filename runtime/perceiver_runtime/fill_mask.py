@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import groupby
 from typing import overload
@@ -11,6 +11,7 @@ from typing import overload
 import numpy as np
 
 from perceiver_runtime import tokenizer
+from perceiver_runtime.amounts import whole_number
 from perceiver_runtime.arrays import Array
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.byte_search import search
@@ -87,14 +88,13 @@ class FillMaskPipeline(Pipeline):
         """
         single = isinstance(texts, str)
         batch = [texts] if isinstance(texts, str) else list(texts)
-        if top_k < 1:
-            raise InputError(f"top_k is {top_k}: give at least 1")
-        if beams is not None and beams < top_k:
+        top_k = whole_number("top_k", top_k, InputError)
+        if beams is not None and whole_number("beams", beams, InputError) < top_k:
             raise InputError(f"beams is {beams}, but {top_k} candidates are wanted: give at least {top_k}, or a smaller top_k")
         if spans is not None and not single:
             raise InputError("spans are of one text: call with one text at a time, or write [MASK*n] into the texts")
         with self.timing.stage("preprocess"):
-            rows = [self._masked(text, spans or (), truncate=truncate) for text in batch]
+            rows = [self._item(number, text, batch, spans or (), truncate=truncate) for number, text in enumerate(batch, 1)]
             if not rows:
                 raise InputError("the list of texts is empty: give at least one")
         positions = [[place for place, number in enumerate(ids) if number == tokenizer.MASK] for ids in rows]
@@ -126,6 +126,13 @@ class FillMaskPipeline(Pipeline):
 
     def _searched(self, ids: Sequence[int], places: Sequence[int], beams: int, top_k: int) -> MaskedSpan:
         return _span(places, search(ids, places, self._logits, beams=beams)[:top_k])
+
+    def _item(self, number: int, text: str, batch: Sized, spans: Sequence[tuple[int, int]], *, truncate: bool) -> list[int]:
+        """`_masked`, whose error says which text of several is wrong."""
+        try:
+            return self._masked(text, spans, truncate=truncate)
+        except InputError as error:
+            raise error if len(batch) == 1 else InputError(f"text {number} of {len(batch)}: {error}") from error
 
     def _masked(self, text: str, spans: Sequence[tuple[int, int]], *, truncate: bool) -> list[int]:
         """The text's ids, spans masked. Raises `InputError`."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.errors import InputError
+from perceiver_runtime.output_files import replacing
 
 _TAG = b"PIEH"  # 202021.25 as float32
 _MAX_PIXELS = 1 << 28
@@ -33,8 +34,9 @@ def read_flo(path: str | Path) -> NDArray[np.float32]:
 
 
 def write_flo(path: str | Path, flow: NDArray[Any]) -> None:
-    """Write flow (H, W, 2) in pixels as a `.flo` file."""
+    """Write flow (H, W, 2) in pixels as a `.flo` file. Raises `InputError`."""
     if flow.ndim != 3 or flow.shape[2] != 2:
         raise InputError(f"flow has shape {flow.shape}, expected (H, W, 2)")
     size = np.array([flow.shape[1], flow.shape[0]], "<i4")
-    Path(path).write_bytes(_TAG + size.tobytes() + np.ascontiguousarray(flow, "<f4").tobytes())
+    with replacing(path) as whole:
+        whole.write_bytes(_TAG + size.tobytes() + np.ascontiguousarray(flow, "<f4").tobytes())

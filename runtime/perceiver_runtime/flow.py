@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.amounts import whole_number
 from perceiver_runtime.arrays import Array, Tensor, take_rows
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.errors import InputError
@@ -126,8 +127,7 @@ class FlowPipeline(Pipeline):
     ) -> Floats:
         """Flow in pixels (K, 2) at `pixels` (K, 2) as (row, column) of a frame of `size`, chunk by chunk."""
         chunk = self.processor.query_chunk if query_chunk is None else query_chunk
-        if chunk < 1:
-            raise InputError(f"query_chunk is {chunk}: give at least 1")
+        chunk = whole_number("query_chunk", chunk, InputError)
         parts = math.ceil(len(pixels) / chunk)
         flows = [np.zeros((0, 2), np.float32)]
         for piece in np.array_split(pixels, max(1, parts)):

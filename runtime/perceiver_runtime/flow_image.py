@@ -27,6 +27,7 @@ _HUES = {
     "blue": (0, 0, 255),
     "magenta": (255, 0, 255),
 }
+UNKNOWN = 1e9  # pixels, from which on motion in a .flo file means that it is unknown
 
 
 def color_wheel() -> NDArray[np.float32]:
@@ -42,10 +43,12 @@ def flow_to_image(flow: NDArray[Any], *, max_motion: float | None = None) -> NDA
     """Flow (H, W, 2) as (dx, dy) in pixels → uint8 (H, W, 3): hue is direction, strength of colour is length.
 
     Motion of `max_motion` pixels (the longest in the field by default) has full colour, longer motion is darkened, none is
-    white. Not-finite motion is black.
+    white. Unknown motion is black and sets no scale: what is not finite, and as in Middlebury's files 1e9 pixels or more.
     """
     flow = _checked(flow)
-    known = np.isfinite(flow).all(axis=-1)
+    if max_motion is not None and not max_motion > 0:
+        raise InputError(f"max_motion is {max_motion}: give a positive number of pixels")
+    known = _known(flow)
     flow = np.where(known[..., None], flow, 0).astype(np.float32)
     length = np.hypot(flow[..., 0], flow[..., 1])
     scale = float(length.max()) if max_motion is None else float(max_motion)
@@ -66,9 +69,11 @@ def warp(image: NDArray[Any], flow: NDArray[Any]) -> NDArray[np.float32]:
     """The second frame moved back along the flow, to be compared with the first: ``warp(frame2, field) ≈ frame1``.
 
     image (H, W, C) or (H, W), flow (H, W, 2) in pixels → float32 of the image's shape and scale, sampled bilinearly at
-    (x + dx, y + dy); outside the image its border repeats.
+    (x + dx, y + dy); outside the image its border repeats. Where the motion is unknown the result is 0.
     """
     flow = _checked(flow)
+    known = _known(flow)
+    flow = np.where(known[..., None], flow, 0)
     if image.shape[:2] != flow.shape[:2]:
         raise InputError(f"the image is {image.shape[:2]}, the flow {flow.shape[:2]}: they must be of one size")
     height, width = image.shape[:2]
@@ -82,11 +87,20 @@ def warp(image: NDArray[Any], flow: NDArray[Any]) -> NDArray[np.float32]:
     pixels = image.astype(np.float32)
     upper = pixels[top, left] * (1 - across) + pixels[top, right] * across
     lower = pixels[bottom, left] * (1 - across) + pixels[bottom, right] * across
-    result: NDArray[np.float32] = (upper * (1 - down) + lower * down).astype(np.float32)
+    moved = (upper * (1 - down) + lower * down) * known.reshape(height, width, *extra)
+    result: NDArray[np.float32] = moved.astype(np.float32)
     return result
 
 
+def _known(flow: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where motion is known: (H, W)."""
+    known: NDArray[np.bool_] = (np.isfinite(flow) & (np.abs(flow) < UNKNOWN)).all(axis=-1)
+    return known
+
+
 def _checked(flow: NDArray[Any]) -> NDArray[Any]:
+    if not isinstance(flow, np.ndarray):
+        raise InputError(f"flow is a {type(flow).__name__}, expected a numpy array (H, W, 2)")
     if flow.ndim != 3 or flow.shape[2] != 2 or 0 in flow.shape:
         raise InputError(f"flow has shape {flow.shape}, expected (H, W, 2)")
     return flow

@@ -1,12 +1,11 @@
-"""Images to an image model's input: centre crop, antialiased bicubic resize, normalise. numpy alone.
+"""Images to an image model's input: centre crop, antialiased resize, rescale, normalise. numpy alone.
 
-The steps and their rounding are those of transformers' PerceiverImageProcessor; the resize is Pillow's: separable, with the
-cubic kernel (a = -0.5) stretched by the reduction, so that no source pixel is skipped.
+The steps and their rounding are those of transformers' image processors on Pillow (its torchvision ones round otherwise, by up
+to a level); the resize is in image_resize.py.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,44 +13,77 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.errors import InputError, IntegrityError
+from perceiver_runtime.image_resize import BICUBIC, FILTERS, NEAREST, resize
 
 Floats = NDArray[np.float32]
 MIN_SIDE, MAX_SIDE = 16, 4096  # of an input that is asked for; and whatever a manifest says, to bound memory
-_FIXED_POINT = float(1 << 22)  # Pillow's weights for bytes are whole multiples of 1 / this
-_GROUP = 16  # target pixels computed at once
+MAX_RESIZED = 1 << 14  # the longer side, where the shorter one is asked for
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's convert("L")
 
 
 @dataclass(frozen=True)
 class ImageProcessor:
-    """The constants of an image bundle's manifest, under `processor`."""
+    """The constants of an image bundle's manifest, under `processor`.
+
+    Two orders of steps. Without `resize`, PerceiverImageProcessor's: the middle of the image, size / crop of its shorter side,
+    is resized to `size`. With it, every other class's: the image is resized to `resize`, then cropped to `size`, with zeros
+    around it where it is smaller. Then follow `pixels * scale` and `(pixels - mean) / std`.
+    """
 
     size: tuple[int, int]  # height, width of the model's input
     crop: tuple[int, int]  # the centre crop is size / crop of the shorter side; (0, 0): no crop
-    mean: tuple[float, ...]  # per channel, of values in [0, 1]
+    mean: tuple[float, ...]  # per channel, of scaled values
     std: tuple[float, ...]
+    resize: tuple[int, ...] | None = None  # height and width, the shorter side alone, or () for no resize
+    resample: int = BICUBIC  # Pillow's number of the filter
+    scale: float = 1 / 255  # of values 0 to 255
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ImageProcessor:
-        """Raises `IntegrityError` where the manifest's values make no sense."""
+        """Raises `IntegrityError` where the manifest's values make no sense.
+
+        `share` is `crop` under another name, in bundles with `resize`, `resample` and `scale`: versions that do not know these
+        keys need `crop`, so they refuse the bundle.
+        """
         try:
             height, width = (int(side) for side in data["size"])
-            rows, columns = (int(side) for side in data["crop"])
+            rows, columns = (int(side) for side in data["share" if "share" in data else "crop"])
             mean, std = (tuple(float(value) for value in data[key]) for key in ("mean", "std"))
-        except (KeyError, TypeError, ValueError) as error:
+            resized = None if data.get("resize") is None else tuple(int(side) for side in data["resize"])
+            resample, scale = int(data.get("resample", BICUBIC)), float(data.get("scale", 1 / 255))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise IntegrityError(f"the manifest's processor constants are not those of an image bundle ({error!r})") from error
-        valid = min(height, width) >= 1 and max(height, width) <= MAX_SIDE and min(rows, columns) >= 0
-        finite = all(map(math.isfinite, (*mean, *std))) and all(std)
-        if not valid or not finite or len(mean) != len(std) or len(mean) not in (1, 3):
+        sides = [height, width, *(resized or ())]
+        valid = min(sides) >= 1 and max(sides) <= MAX_SIDE and min(rows, columns) >= 0 and len(resized or ()) <= 2
+        with np.errstate(over="ignore"):
+            numbers = np.array([*mean, *std, scale], np.float32)
+        finite = bool(np.isfinite(numbers).all()) and all(np.array(std, np.float32))
+        known = resample in (NEAREST, *FILTERS)
+        if not (valid and finite and known) or len(mean) != len(std) or len(mean) not in (1, 3):
             raise IntegrityError(f"the manifest's processor constants make no sense: {data}")
-        return cls((height, width), (rows, columns), mean, std)
+        return cls((height, width), (rows, columns), mean, std, resized, resample, scale)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads: as the first versions wrote it where that says everything."""
+        plain = {"size": list(self.size), "crop": list(self.crop), "mean": list(self.mean), "std": list(self.std)}
+        if (self.resize, self.resample, self.scale) == (None, BICUBIC, 1 / 255):
+            return plain
+        new = {"resize": None if self.resize is None else list(self.resize), "resample": self.resample, "scale": self.scale}
+        return {"share" if key == "crop" else key: value for key, value in plain.items()} | new
 
     def resized(self, size: tuple[int, int]) -> ImageProcessor:
         """The same for another input size (height, width): the same share of the image is cut out. Raises `InputError`."""
         if not (len(size) == 2 and all(type(side) is int and MIN_SIDE <= side <= MAX_SIDE for side in size)):
             raise InputError(f"the size is {size}: give height and width in whole pixels, {MIN_SIDE} to {MAX_SIDE} each")
-        height, width = (round(crop * side / own) for crop, side, own in zip(self.crop, size, self.size))
-        return replace(self, size=size, crop=(height, width))
+        ratios = [side / own for side, own in zip(size, self.size)]
+        height, width = (round(crop * ratio) for crop, ratio in zip(self.crop, ratios))
+        before = self.resize
+        if before is not None and len(before) == 1:
+            ratios = [max(ratios)]
+        grown = None if before is None else tuple(max(1, round(side * ratio)) for side, ratio in zip(before, ratios))
+        if grown and max(grown) > MAX_SIDE:
+            raise InputError(f"the size is {size}, before which images have {max(grown)} pixels, over {MAX_SIDE}: give less")
+        return replace(self, size=size, crop=(height, width), resize=grown)
 
     def __call__(self, image: NDArray[Any], name: str = "the image") -> Floats:
         """An image (H, W), (H, W, 1 to 4), uint8 or float in [0, 1] → float32 (channels, height, width), normalised.
@@ -60,12 +92,28 @@ class ImageProcessor:
         `InputError`.
         """
         pixels = with_channels(checked_image(image, name), len(self.mean))
-        if all(self.crop):
-            pixels = center_crop(pixels, (self.size[0] / self.crop[0], self.size[1] / self.crop[1]), name)
-        resized = resize(pixels, self.size)
-        scaled = resized.astype(np.float32) / np.float32(255) if resized.dtype == np.uint8 else resized
+        if self.resize is None:
+            if all(self.crop):
+                pixels = center_crop(pixels, (self.size[0] / self.crop[0], self.size[1] / self.crop[1]), name)
+            pixels = resize(pixels, self.size, self.resample)
+        else:
+            if self.resize:
+                pixels = resize(pixels, self._target(pixels.shape[:2], name), self.resample)
+            pixels = crop_or_pad(pixels, self.size)
+        scale = self.scale if pixels.dtype == np.uint8 else self.scale * 255
+        scaled = (pixels.astype(np.float64) * scale).astype(np.float32)
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         return np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1))
+
+    def _target(self, sides: tuple[int, ...], name: str) -> tuple[int, int]:
+        """The height and width that an image of these `sides` is resized to."""
+        if self.resize is not None and len(self.resize) == 2:
+            return self.resize[0], self.resize[1]
+        short = (self.resize or self.size)[0]
+        height, width = (short if side == min(sides) else int(short * side / min(sides)) for side in sides)
+        if max(height, width) > MAX_RESIZED:
+            raise InputError(f"{name} of {sides[1]}x{sides[0]} pixels is too long for its other side: crop it first")
+        return height, width
 
 
 def checked_image(image: NDArray[Any], name: str) -> NDArray[Any]:
@@ -102,46 +150,20 @@ def center_crop(image: NDArray[Any], share: tuple[float, float], name: str) -> N
     rows, columns = (int(part * min(height, width)) for part in share)
     if rows < 1 or columns < 1:
         raise InputError(f"{name} of {width}x{height} pixels is too small to crop: give at least 2x2")
-    top, left = (height - rows) // 2, (width - columns) // 2
-    return image[top : top + rows, left : left + columns]
+    if max(rows, columns) > MAX_RESIZED and (rows > height or columns > width):
+        raise InputError(f"{name} of {width}x{height} pixels is too large to put zeros around it: make it smaller first")
+    return crop_or_pad(image, (rows, columns))
 
 
-def resize(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """An image (H, W, C) to `size` (height, width), antialiased bicubic. uint8 stays uint8, rounded after each axis."""
-    across = _along_width(image.transpose(2, 0, 1), size[1])  # (C, H, width)
-    down = _along_width(across.transpose(0, 2, 1), size[0])  # (C, width, height)
-    resized: NDArray[Any] = down.transpose(2, 1, 0)
-    return resized
-
-
-def _along_width(planes: NDArray[Any], size: int) -> NDArray[Any]:
-    """planes (C, A, B) → (C, A, size)."""
-    if planes.shape[2] == size:
-        return planes
-    weights = _weights(planes.shape[2], size)
-    if planes.dtype == np.uint8:
-        weights = np.rint(weights * _FIXED_POINT)
-    flat = planes.reshape(-1, planes.shape[2])
-    resized = np.empty((len(flat), size))
-    for first in range(0, size, _GROUP):  # a target pixel needs its neighbourhood only
-        group = weights[first : first + _GROUP]
-        needed = np.flatnonzero(group.any(axis=0))
-        window = np.s_[needed[0] : needed[-1] + 1]
-        resized[:, first : first + _GROUP] = flat[:, window].astype(np.float64) @ group[:, window].T
-    shaped = resized.reshape(*planes.shape[:2], size)
-    if planes.dtype == np.uint8:
-        return np.clip(np.floor(shaped / _FIXED_POINT + 0.5), 0, 255).astype(np.uint8)
-    return shaped.astype(np.float32)
-
-
-def _weights(source: int, target: int) -> NDArray[np.float64]:
-    """How much each source pixel counts for each target pixel: (target, source)."""
-    scale = source / target
-    stretch = max(scale, 1.0)
-    centers = (np.arange(target) + 0.5) * scale
-    distance = np.abs((np.arange(source) + 0.5)[None] - centers[:, None]) / stretch
-    near = (1.5 * distance - 2.5) * distance**2 + 1
-    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-    kernel = np.where(distance < 1, near, np.where(distance < 2, far, 0.0))
-    normalised: NDArray[np.float64] = kernel / kernel.sum(axis=1, keepdims=True)
-    return normalised
+def crop_or_pad(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """The middle of an image (H, W, C), of `size` (height, width), with zeros around it where it is smaller."""
+    for axis, wanted in enumerate(size):
+        own = image.shape[axis]
+        room = wanted - own
+        if room > 0:
+            before = -(room // -2)
+            image = np.pad(image, [(before, room - before) if place == axis else (0, 0) for place in range(3)])
+        else:
+            start = (own - wanted) // 2
+            image = image[start : start + wanted] if axis == 0 else image[:, start : start + wanted]
+    return image

@@ -5,6 +5,7 @@ sample.npz holds arrays under `input.NAME` and `output.NAME`; which names, each 
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 from dataclasses import dataclass
@@ -31,16 +32,20 @@ class Sample:
     outputs: dict[str, Array]
 
     @classmethod
-    def read(cls, path: Path) -> Sample:
-        """Read `sample.npz`. Raises `IntegrityError`."""
+    def read(cls, source: Path | bytes) -> Sample:
+        """Read `sample.npz`, by its path or its content. Raises `IntegrityError`."""
+        path = source if isinstance(source, Path) else FILE
         inputs: dict[str, Array] = {}
         outputs: dict[str, Array] = {}
         try:
-            with zipfile.ZipFile(path) as archive:
-                unpacked = sum(entry.file_size for entry in archive.infolist())
+            with zipfile.ZipFile(source if isinstance(source, Path) else io.BytesIO(source)) as archive:
+                members = archive.infolist()
+            unpacked = sum(member.file_size for member in members)
+            if len({member.filename for member in members}) < len(members):
+                raise ValueError("it holds two members of one name")
             if unpacked > MAX_SAMPLE_BYTES:
                 raise ValueError(f"it unpacks to {unpacked} bytes, more than the {MAX_SAMPLE_BYTES} allowed")
-            with np.load(path, allow_pickle=False) as arrays:
+            with np.load(source if isinstance(source, Path) else io.BytesIO(source), allow_pickle=False) as arrays:
                 for key in arrays.files:
                     kind, name = key.split(".")
                     {"input": inputs, "output": outputs}[kind][name] = arrays[key]

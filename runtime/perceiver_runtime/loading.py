@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+from perceiver_runtime.amounts import memory_bytes, thread_count
 from perceiver_runtime.bundle import Bundle, open_bundle
 from perceiver_runtime.errors import UsageError
 from perceiver_runtime.features import FeaturesPipeline
@@ -32,20 +33,25 @@ def load(
     task: str | None = None,
     device: str = "auto",
     threads: int | None = None,
-    max_memory: int | None = None,
+    max_memory: int | str | None = None,
 ) -> Any:
     """Check a bundle and open it for use: the pipeline of its task, one of `PIPELINES`.
 
     `device` is one of `perceiver_runtime.backends.DEVICES`, whose rules are said there; with TensorRT the first use of a
     bundle builds its engines, which takes minutes. `threads` defaults to the cores this process may use. With `task`, a bundle
-    of another task is refused. `max_memory` bytes are what weights and intermediate values may take with ONNX Runtime on a CPU,
-    for one input of the usual size: queries and batches become smaller to fit. Raises `InputError`, also where that is too
-    little, `UsageError`, `IntegrityError`, `BackendError`.
+    of another task is refused. `max_memory`, bytes or a text such as "700MB", is what weights and intermediate values may take
+    with ONNX Runtime on a CPU, for one input of the usual size: queries and batches become smaller to fit. Raises `InputError`,
+    also where that is too little, `UsageError`, `IntegrityError`, `BackendError`.
 
     >>> with perceiver_runtime.load("flow") as flow:
     ...     field = flow(frame1, frame2)
     """
-    return open_pipeline(open_bundle(folder), Placement(device, threads, max_memory), task=task)
+    placement = Placement(
+        device,
+        None if threads is None else thread_count(threads),
+        None if max_memory is None else memory_bytes("max_memory", max_memory),
+    )
+    return open_pipeline(open_bundle(folder), placement, task=task)
 
 
 def open_pipeline(bundle: Bundle, placement: Placement, *, task: str | None = None) -> Pipeline:

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.amounts import old_megabytes
 from perceiver_runtime.arrays import Array, Tensor
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.classification import Labels, LabelScore
 from perceiver_runtime.errors import InputError
-from perceiver_runtime.multimodal_processing import MultimodalProcessor, output_positions
+from perceiver_runtime.multimodal_processing import Audio, MultimodalProcessor, output_positions
 from perceiver_runtime.pipeline import Floats, Pipeline, Placement, Progress, silent
 
 Frames = NDArray[Any] | Sequence[NDArray[Any]]
@@ -38,7 +39,7 @@ class MultimodalPipeline(Pipeline):
     """A clip to itself and to its label.
 
     >>> autoencode = perceiver_runtime.load("multimodal")
-    >>> result = autoencode(video, audio)              # frames (T, H, W, 3), samples (S,) at 48 kHz
+    >>> result = autoencode(video, audio)              # frames (T, H, W, 3), samples (S,) or read_wav(…)
     >>> two = autoencode.frames([3, 7])                # of the same clip, decoding only those
     >>> labels = autoencode.labels(video, audio)       # of another one, decoding nothing else
     """
@@ -55,23 +56,25 @@ class MultimodalPipeline(Pipeline):
     def __call__(
         self,
         video: Frames,
-        audio: Array | None = None,
+        audio: Audio | None = None,
         *,
-        sampling_rate: float = 48000,
+        sampling_rate: float | None = None,
         top_k: int = 5,
         query_chunk: int | None = None,
+        query_memory: int | str | None = None,
         memory_mb: float | None = None,
         progress: Progress | None = None,
     ) -> Reconstruction:
         """The whole clip, reconstructed, and its `top_k` labels.
 
         `video` is as many frames (H, W, 3) as the model takes, uint8 or float in [0, 1]; `audio` (S,) or (S, channels) at
-        `sampling_rate` Hz, no longer than the frames (48 kHz and 25 frames a second for the published model), or None for
-        silence. `query_chunk` queries are decoded at once, or as many as fit into `memory_mb` megabytes. `progress(done,
-        total)` counts queries. Raises `InputError`, `BackendError`.
+        `sampling_rate` Hz (default: the bundle's, `processor.sampling_rate`), or a `Sound` of `read_wav`, which has its own
+        rate; no longer than the frames; None is silence. `query_chunk` queries are decoded at once, or as many as fit into
+        `query_memory`, bytes or a text such as "200MB" (`memory_mb` is its old name, in megabytes). `progress(done, total)`
+        counts queries. Raises `InputError`, `UsageError`, `BackendError`.
         """
         clip, report = self.processor, progress or silent
-        chunk = clip.chunk(query_chunk, memory_mb)
+        chunk = clip.chunk(query_chunk, old_megabytes("query_memory", query_memory, "memory_mb", memory_mb))
         pixels, patches = np.arange(clip.frames * clip.frame_size[0] * clip.frame_size[1]), np.arange(clip.patches)
         total = len(pixels) + len(patches)
         report(0, total)
@@ -84,10 +87,11 @@ class MultimodalPipeline(Pipeline):
         self,
         numbers: Iterable[int],
         video: Frames | None = None,
-        audio: Array | None = None,
+        audio: Audio | None = None,
         *,
-        sampling_rate: float = 48000,
+        sampling_rate: float | None = None,
         query_chunk: int | None = None,
+        query_memory: int | str | None = None,
         memory_mb: float | None = None,
     ) -> Floats:
         """Some frames, reconstructed: float32 (numbers, height, width, 3). Only these are decoded.
@@ -98,14 +102,14 @@ class MultimodalPipeline(Pipeline):
         outside = [number for number in wanted if not 0 <= number < self.processor.frames]
         if outside or not wanted:
             raise InputError(f"frames {wanted} are asked for: give some of 0 to {self.processor.frames - 1}")
-        chunk = self.processor.chunk(query_chunk, memory_mb)
+        chunk = self.processor.chunk(query_chunk, old_megabytes("query_memory", query_memory, "memory_mb", memory_mb))
         height, width = self.processor.frame_size
         pixels = (np.array(wanted)[:, None] * (height * width) + np.arange(height * width)).reshape(-1)
         latents = self._latents(video, audio, sampling_rate)
         return self._decode(latents, "decode_video", pixels, chunk).reshape(len(wanted), height, width, 3)
 
     def labels(
-        self, video: Frames | None = None, audio: Array | None = None, *, sampling_rate: float = 48000, top_k: int = 5
+        self, video: Frames | None = None, audio: Audio | None = None, *, sampling_rate: float | None = None, top_k: int = 5
     ) -> list[LabelScore]:
         """The `top_k` labels, the most probable first, of a clip or of the one that this thread gave last."""
         return self._labels(self._latents(video, audio, sampling_rate), top_k)
@@ -120,7 +124,7 @@ class MultimodalPipeline(Pipeline):
             "logits": self._logits(latents),
         }
 
-    def _latents(self, video: Frames | None, audio: Array | None, rate: float) -> Tensor:
+    def _latents(self, video: Frames | None, audio: Audio | None, rate: float | None) -> Tensor:
         if video is not None:
             return self._encode(video, audio, rate)
         if not hasattr(self._last, "latents"):
@@ -128,7 +132,7 @@ class MultimodalPipeline(Pipeline):
         latents: Tensor = self._last.latents
         return latents
 
-    def _encode(self, video: Frames, audio: Array | None, rate: float) -> Tensor:
+    def _encode(self, video: Frames, audio: Audio | None, rate: float | None) -> Tensor:
         with self.timing.stage("preprocess"):
             inputs = {"video": self.processor.video(video), "audio": self.processor.audio(audio, rate)}
         latents = self._last.latents = self.encode(inputs, (1, None, None))[0]

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perceiver_runtime.audio_processing import fit_length, mono, resample
+from perceiver_runtime.amounts import memory_bytes, whole_number
+from perceiver_runtime.audio_processing import clip_audio
 from perceiver_runtime.errors import InputError, IntegrityError
-from perceiver_runtime.image_processing import MAX_SIDE, center_crop, checked_image, resize, with_channels
+from perceiver_runtime.image_processing import MAX_SIDE, center_crop, checked_image, with_channels
+from perceiver_runtime.image_resize import resize
+from perceiver_runtime.wav_files import Sound
 
 Floats = NDArray[np.float32]
+Audio = NDArray[Any] | Sound
 MAX_FRAMES, MAX_SAMPLES = 1024, 1 << 24
 
 
@@ -56,6 +60,9 @@ class MultimodalProcessor:
 
         The largest centre part of the model's proportions is resized to its size. Raises `InputError`.
         """
+        still = isinstance(frames, np.ndarray) and frames.ndim == 3 and frames.shape[2] in (1, 3, 4)
+        if still or (isinstance(frames, np.ndarray) and frames.ndim not in (3, 4)):
+            raise InputError(f"the clip has shape {np.shape(frames)}, expected (T, H, W, 3), or (T, H, W) for grey")
         if len(frames) != self.frames:
             raise InputError(f"the clip has {len(frames)} frames, the model takes exactly {self.frames}: choose {self.frames}")
         pictures = [self._frame(frame, f"frame {number}") for number, frame in enumerate(frames)]
@@ -68,21 +75,35 @@ class MultimodalProcessor:
         resized = resize(center_crop(image, (height * fraction, width * fraction), name), self.frame_size)
         return resized.astype(np.float32) / np.float32(255) if resized.dtype == np.uint8 else resized
 
-    def audio(self, audio: NDArray[Any] | None, rate: float) -> Floats:
-        """Samples (S,) or (S, channels) at `rate` Hz → (1, audio_samples, 1); None is silence. Raises `InputError`."""
+    def audio(self, audio: Audio | None, rate: float | None = None) -> Floats:
+        """Samples (S,) or (S, channels) at `rate` Hz, a `Sound`'s own or the model's → (1, audio_samples, 1); None is silence.
+
+        Raises `InputError`, also for a `Sound` of another rate than the one given.
+        """
         if audio is None:
             return np.zeros((1, self.audio_samples, 1), np.float32)
-        return fit_length(resample(mono(audio), rate, self.sampling_rate), self.audio_samples)[None, :, None]
+        if isinstance(audio, tuple):
+            samples, rate = _sound(audio, rate)
+        else:
+            samples = audio
+        given = self.sampling_rate if rate is None else rate
+        return clip_audio(samples, given, self.sampling_rate, self.audio_samples)[None, :, None]
 
-    def chunk(self, query_chunk: int | None, memory_mb: float | None) -> int:
-        """How many queries to decode at once: as said, or as many as fit into `memory_mb`, or the manifest's number."""
-        if query_chunk is not None and query_chunk < 1:
-            raise InputError(f"query_chunk is {query_chunk}: give at least 1")
-        if memory_mb is not None and not memory_mb > 0:
-            raise InputError(f"memory_mb is {memory_mb}: give a positive number")
+    def chunk(self, query_chunk: int | None, query_memory: int | str | None) -> int:
+        """How many queries to decode at once: as said, or as many as fit into `query_memory`, or the manifest's number."""
+        room = None if query_memory is None else memory_bytes("query_memory", query_memory)
         if query_chunk is not None:
-            return query_chunk
-        return self.query_chunk if memory_mb is None else max(1, int(memory_mb * 1e6 / self.query_bytes))
+            return whole_number("query_chunk", query_chunk, InputError)
+        return self.query_chunk if room is None else max(1, room // self.query_bytes)
+
+
+def _sound(audio: tuple[Any, ...], rate: float | None) -> tuple[Any, Any]:
+    """The samples and the rate of a `Sound`, or of another pair like it. Raises `InputError`."""
+    if len(audio) != 2 or np.ndim(audio[1]) != 0:
+        raise InputError("the audio is a tuple: give samples, or a pair of samples and their rate such as read_wav's")
+    if rate is not None and rate != audio[1]:
+        raise InputError(f"the audio has {audio[1]} Hz, sampling_rate says {rate}: leave out sampling_rate")
+    return audio
 
 
 def output_positions(places: NDArray[np.int64], size: tuple[int, ...]) -> Floats:

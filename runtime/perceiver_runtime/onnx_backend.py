@@ -1,16 +1,19 @@
 """Running a bundle's graphs on ONNX Runtime: the only module that imports it.
 
-Sessions are opened by path after the bundle was verified. Memory goes back after each run, so that the peak stays near what one
-run needs: the CPU memory arena and the memory pattern are off. A graph that may keep the little it needs has the arena, for
-speed. On a GPU, what one graph gives another stays there.
+Sessions are given the bytes that graph_check.py wrote, and the weights by a name that leads through the descriptor that was
+hashed: ONNX Runtime maps them and lets go of what it packs, so loading takes little more memory than the weights. Memory goes
+back after each run, so that the peak stays near what one run needs: the CPU memory arena and the memory pattern are off. A
+graph that may keep the little it needs has the arena, for speed. On a GPU, what one graph gives another stays there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.arrays import Array, Tensor
-from perceiver_runtime.errors import BackendError, ProviderFallbackWarning
+from perceiver_runtime.errors import BackendError, IntegrityError, ProviderFallbackWarning
+from perceiver_runtime.graph_check import CheckedGraph
+from perceiver_runtime.held_file import HeldFile
 from perceiver_runtime.manifest import GraphEntry
 from perceiver_runtime.telemetry import import_onnxruntime
 
@@ -29,6 +34,7 @@ _PROVIDERS = {
     "ort-tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
 _OLDEST = (1, 20)  # that was tried
+_FOLDER_OF_WEIGHTS = (1, 21)  # takes one for a graph that is given as bytes
 _LOG_ERRORS_ONLY = 3  # a severity of ONNX Runtime
 
 
@@ -58,7 +64,8 @@ class OnnxGraph:
 
     def __init__(
         self,
-        path: Path,
+        graph: CheckedGraph,
+        weights: HeldFile | None,
         entry: GraphEntry,
         *,
         device: str = "auto",
@@ -82,11 +89,15 @@ class OnnxGraph:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             again = int(len(providers) > 1)  # else it would say on stdout that it tries the same once more
-            self._session: Any = library.InferenceSession(str(path), options, providers=list(providers), enable_fallback=again)
+            with _given(graph, weights, options) as model:
+                self._session: Any = library.InferenceSession(model, options, providers=list(providers), enable_fallback=again)
+        except IntegrityError:
+            raise
         except Exception as error:  # ONNX Runtime raises a dozen kinds, all of its own
-            raise BackendError(f"ONNX Runtime {library.__version__} cannot load {path}: {error}") from error
-        self.name = path.name
+            raise BackendError(f"ONNX Runtime {library.__version__} cannot load {graph.name}: {error}") from error
+        self.name = graph.name
         self.entry = entry
+        self._weights = weights if graph.weights else None
         self._keeping = keeping
         self._give_back: Any = library.RunOptions()
         self._give_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -95,7 +106,7 @@ class OnnxGraph:
         self._memory = "cuda" if self._bound else "cpu"
         if self.provider != providers[0]:
             message = (
-                f"{path.name} runs on {self.provider}: ONNX Runtime could not start {providers[0]} "
+                f"{self.name} runs on {self.provider}: ONNX Runtime could not start {providers[0]} "
                 "(its libraries do not load; check the CUDA, cuDNN and TensorRT versions it needs)"
             )
             if device != "auto":
@@ -104,6 +115,7 @@ class OnnxGraph:
 
     def run(self, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
         """The graph's outputs in order, for inputs by name. Raises `BackendError` if it fails or gives NaN or infinity."""
+        self._check_weights()
         if not self._bound:
             how = None if self._keeping is None or self._keeping(inputs) else self._give_back
             outputs: list[NDArray[np.float32]] = self._checked(lambda: self._session.run(None, dict(inputs), how))
@@ -118,7 +130,12 @@ class OnnxGraph:
         """The outputs, which stay in the GPU's memory if they are computed there. Raises `BackendError`."""
         if not self._bound:
             return list(self.run(inputs))
+        self._check_weights()
         return [OrtArray(value, self._memory) for value in self._run_bound(inputs, self._memory)]
+
+    def _check_weights(self) -> None:
+        if self._weights is not None:
+            self._weights.check()
 
     def _run_bound(self, inputs: Mapping[str, Tensor], where: str) -> list[Any]:
         """OrtValues of the outputs, in the memory `where`."""
@@ -143,7 +160,7 @@ class OnnxGraph:
 
     def close(self) -> None:
         """Release the session and its memory."""
-        self._session = _Closed()
+        self._session, self._weights = _Closed(), None
 
 
 class OrtArray:
@@ -177,6 +194,27 @@ class _Closed:
         raise RuntimeError("this pipeline was closed: load the bundle again")
 
     io_binding = run
+
+
+@contextlib.contextmanager
+def _given(graph: CheckedGraph, weights: HeldFile | None, options: Any) -> Iterator[bytes | str]:
+    """What a session is made of meanwhile: the graph's bytes, with `options` that lead to the weights; or a private file."""
+    if graph.weights is None or weights is None:
+        yield graph.content
+    elif _version() >= _FOLDER_OF_WEIGHTS:
+        with weights.named() as (folder, name):
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+            yield graph.located(name)
+    else:
+        with tempfile.TemporaryDirectory(prefix="perceiver-") as folder:
+            (Path(folder) / "weights").symlink_to(weights.address)
+            path = Path(folder) / "graph.onnx"
+            path.write_bytes(graph.located("weights"))
+            yield str(path)
+
+
+def _version() -> tuple[int, ...]:
+    return tuple(int(part) for part in onnxruntime().__version__.split(".")[:2])
 
 
 def onnxruntime() -> Any:

@@ -81,8 +81,6 @@ class Pipeline(Opened, ABC):
             if placement.opener is None
             else dict(placement.opener(bundle, self.graph_names))
         )
-        for name in bundle.states:  # nothing that was hashed may have changed while sessions opened
-            bundle.path(name)
         self.opened_here()
 
     @property

@@ -24,10 +24,10 @@ import numpy as np
 from perceiver_runtime.arrays import Array
 from perceiver_runtime.errors import PerceiverError, UsageError
 from perceiver_runtime.flo import write_flo
-from perceiver_runtime.image_files import read_image
+from perceiver_runtime.image_files import read_image, read_images
 from perceiver_runtime.loading import load
 from perceiver_runtime.video_files import read_video
-from perceiver_runtime.wav_files import read_wav
+from perceiver_runtime.wav_files import Sound, read_wav
 
 Row = dict[str, Any]
 ERROR = "error"
@@ -38,9 +38,10 @@ class BundleRows:
 
     Columns read, by task: `flow` frame1, frame2; `fill-mask` and `text-classification` text; `image-classification` image;
     `multimodal` video, and audio if it is there; `features` whichever of these its checkpoint takes. Frames, images, videos
-    and audio are names of files, or arrays. Columns added: `flow` mean_dx, mean_dy, mean_length, max_length in pixels, and
-    with a folder `flo` the name of a .flo file, after the row's `id`; `fill-mask` filled; classifiers label and probability;
-    `features` latents (N, D); all `error`, empty where there is none.
+    and audio are names of files, or arrays; a sound file has its own sampling rate, arrays have that of a column sampling_rate,
+    or the bundle's. Columns added: `flow` mean_dx, mean_dy, mean_length, max_length in pixels, and with a folder `flo` the name
+    of a .flo file, after the row's `id`; `fill-mask` filled; classifiers label and probability; `features` latents (N, D); all
+    `error`, empty where there is none.
     """
 
     def __init__(self, bundle: str | Path, *, device: str = "cpu", threads: int = 1, flo: str | Path | None = None) -> None:
@@ -93,7 +94,7 @@ class BundleRows:
         try:
             self._flo.mkdir(parents=True, exist_ok=True)
             write_flo(path, field)
-        except OSError as error:
+        except (OSError, PerceiverError) as error:
             rows[place][ERROR] = _reason(error)
             return None
         return str(path)
@@ -118,15 +119,12 @@ class BundleRows:
 
     def _multimodal(self, items: list[Any]) -> list[Row]:
         found = []
-        for video, audio, rate in items:
-            sound = {} if audio is None else {"audio": audio, "sampling_rate": rate}
-            (best,) = self._pipeline.labels(video, **sound, top_k=1)
+        for video, audio in items:
+            (best,) = self._pipeline.labels(video, audio, top_k=1)
             found.append({"label": best.label, "probability": best.probability})
         return found
 
     def _features(self, items: list[Any]) -> list[Row]:
-        if self._pipeline.input == "clip":
-            items = [(video, audio) for video, audio, _ in items]
         return [{"latents": latents} for latents in self._pipeline(items)]
 
 
@@ -135,16 +133,23 @@ def _image(value: Any) -> Array:
 
 
 def _pair(row: Row) -> tuple[Array, Array]:
-    return _image(row["frame1"]), _image(row["frame2"])
+    first, second = row["frame1"], row["frame2"]
+    if isinstance(first, np.ndarray) or isinstance(second, np.ndarray):
+        return _image(first), _image(second)
+    found = read_images([str(first), str(second)])
+    return found[0], found[1]
 
 
-def _clip(row: Row) -> tuple[Any, Any, float]:
+def _clip(row: Row) -> tuple[Any, Any]:
+    """Frames and sound; a file's sampling rate goes with its samples, an array's is in `sampling_rate`, or the bundle's."""
     video, audio = row["video"], row.get("audio")
     frames = video if isinstance(video, np.ndarray) else read_video(str(video))
-    if audio is None or isinstance(audio, np.ndarray):
-        return frames, audio, 48000
-    samples, rate = read_wav(str(audio))
-    return frames, samples, rate
+    if audio is None:
+        return frames, None
+    if not isinstance(audio, np.ndarray):
+        return frames, read_wav(str(audio))
+    rate = row.get("sampling_rate")
+    return frames, audio if rate is None else Sound(audio, rate)
 
 
 # kinds of input: the columns that must be there, and how a row is read

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import unicodedata
 from collections.abc import Mapping
 from typing import Any, NoReturn, TextIO
@@ -51,6 +52,16 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """The usage and the message, and exit code 2."""
         super().error(one_line(message))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Help and errors, on a terminal of any encoding."""
+        if message:
+            write_lines(message.removesuffix("\n"), file or sys.stderr)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody may be watching; a stream that was closed before the program began is None."""
+    return stream is not None and stream.isatty()
 
 
 def write_lines(text: str, stream: TextIO) -> None:

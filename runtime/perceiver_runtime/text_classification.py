@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
+from perceiver_runtime import tokenizer
 from perceiver_runtime.arrays import Array
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.classification import Labels, LabelScore
@@ -29,35 +30,45 @@ class TextClassificationPipeline(Pipeline):
         super().__init__(bundle, placement)
 
     @overload
-    def __call__(self, texts: Text, *, top_k: int = 5, truncate: bool = False) -> list[LabelScore]: ...
+    def __call__(
+        self, texts: str, *, pair: str | None = None, top_k: int = 5, truncate: bool = False, plain: bool = False
+    ) -> list[LabelScore]: ...
 
     @overload
-    def __call__(self, texts: list[Text], *, top_k: int = 5, truncate: bool = False) -> list[list[LabelScore]]: ...
+    def __call__(
+        self, texts: list[Text], *, pair: None = None, top_k: int = 5, truncate: bool = False, plain: bool = False
+    ) -> list[list[LabelScore]]: ...
 
     def __call__(
-        self, texts: Text | list[Text], *, top_k: int = 5, truncate: bool = False
+        self, texts: str | list[Text], *, pair: str | None = None, top_k: int = 5, truncate: bool = False, plain: bool = False
     ) -> list[LabelScore] | list[list[LabelScore]]:
-        """The `top_k` best labels of a text, or of each of a list, best first; a tuple of two texts is a pair.
+        """The `top_k` best labels of a text (with a second one, `pair`), or of each of a list of texts and pairs, best first.
 
-        A text longer than the model's positions raises `InputError`, or with `truncate` loses its end.
+        A text longer than the model's positions raises `InputError`, or with `truncate` loses its end. `[MASK]` and the other
+        special tokens are read as such, as transformers does, but not in `plain` texts: take that for texts of strangers.
         """
+        if isinstance(texts, tuple):
+            raise InputError("a tuple may be a pair or two texts: give a list of texts, or a text and pair=")
         single = not isinstance(texts, list)
-        logits = self._logits([texts] if single else texts, truncate=truncate)  # type: ignore[list-item]
+        if pair is not None and not single:
+            raise InputError("pair= goes with one text: in a list, give tuples of two texts")
+        items: list[Any] = [texts if pair is None else (texts, pair)] if single else list(texts)
+        logits = self._logits(items, truncate=truncate, plain=plain)
         with self.timing.stage("postprocess"):
             results = [self.labels.scores(row, top_k) for row in logits]
         return results[0] if single else results
 
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Inputs `text`; output `logits` (labels,)."""
-        return {"logits": self._logits([from_bytes(inputs["text"])], truncate=False)[0]}
+        return {"logits": self._logits([from_bytes(inputs["text"])], truncate=False, plain=False)[0]}
 
-    def _logits(self, texts: Sequence[Text], *, truncate: bool) -> Floats:
-        if not texts:
-            raise InputError("the list of texts is empty: give at least one")
-        return np.concatenate([self._batch_logits(part, truncate=truncate) for part in self.batches(texts)])
-
-    def _batch_logits(self, texts: Sequence[Text], *, truncate: bool) -> Floats:
+    def _logits(self, texts: Sequence[Text], *, truncate: bool, plain: bool) -> Floats:
         with self.timing.stage("preprocess"):
-            input_ids, attention_mask = self.processor.batch(texts, truncate=truncate)
-        latents = self.encode({"input_ids": input_ids, "attention_mask": attention_mask}, (len(texts), None, None))[0]
-        return self.run("decode", {"latents": latents}, shape=(len(texts), len(self.labels.names)))
+            rows = self.processor.encode_all(texts, truncate=truncate, plain=plain)
+        return np.concatenate([self._batch_logits(part) for part in self.batches(rows)])
+
+    def _batch_logits(self, rows: Sequence[Sequence[int]]) -> Floats:
+        with self.timing.stage("preprocess"):
+            input_ids, attention_mask = tokenizer.pad(rows)
+        latents = self.encode({"input_ids": input_ids, "attention_mask": attention_mask}, (len(rows), None, None))[0]
+        return self.run("decode", {"latents": latents}, shape=(len(rows), len(self.labels.names)))

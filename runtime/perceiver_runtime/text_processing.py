@@ -30,20 +30,30 @@ class TextProcessor:
             raise IntegrityError(f"the manifest's max_length is {length!r}: export the bundle again")
         return cls(length)
 
-    def encode(self, text: Text, *, truncate: bool) -> list[int]:
-        """The ids of a text or a pair. Raises `InputError`."""
+    def encode(self, text: Text, *, truncate: bool, plain: bool = False) -> list[int]:
+        """The ids of a text or a pair, see `tokenizer.tokenize` for `plain`. Raises `InputError`."""
         first, second = text if isinstance(text, tuple) and len(text) == 2 else (text, None)
-        ids = tokenizer.tokenize(first)
+        ids = tokenizer.tokenize(first, plain=plain)
         if not ids:
             raise InputError("the text is empty: give at least one character")
-        pair = None if second is None else tokenizer.tokenize(second)
+        pair = None if second is None else tokenizer.tokenize(second, plain=plain)
         return tokenizer.add_special_tokens(ids, pair, max_length=self.max_length, truncate=truncate)
+
+    def encode_all(self, texts: Sequence[Text], *, truncate: bool, plain: bool = False) -> list[list[int]]:
+        """The ids of each. Raises `InputError` that says which one is wrong, counted from 1."""
+        if not texts:
+            raise InputError("the list of texts is empty: give at least one")
+        rows = []
+        for number, text in enumerate(texts, 1):
+            try:
+                rows.append(self.encode(text, truncate=truncate, plain=plain))
+            except InputError as error:
+                raise error if len(texts) == 1 else InputError(f"text {number} of {len(texts)}: {error}") from error
+        return rows
 
     def batch(self, texts: Sequence[Text], *, truncate: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """input_ids and attention_mask, int64 (B, L). Raises `InputError`."""
-        if not texts:
-            raise InputError("the list of texts is empty: give at least one")
-        return tokenizer.pad([self.encode(text, truncate=truncate) for text in texts])
+        return tokenizer.pad(self.encode_all(texts, truncate=truncate))
 
 
 def to_bytes(text: str) -> NDArray[np.uint8]:

@@ -19,16 +19,22 @@ PAD, MASK, CLS, SEP = 0, 3, 4, 5
 FIRST_BYTE = len(SPECIAL_TOKENS)
 VOCABULARY = FIRST_BYTE + 256
 _SPECIAL = re.compile(r"\[MASK\*(\d+)\]|" + "|".join(map(re.escape, SPECIAL_TOKENS)))
-MAX_MASKS = 1 << 16  # of one `[MASK*n]`: bounds memory before the model's own limit applies
+MAX_MASKS = 1 << 16  # of one `[MASK*n]`; and tokens of a text: both bound memory before the model's own limit applies
+MAX_TOKENS = 1 << 20
 
 
-def tokenize(text: str) -> list[int]:
-    """A text's ids, without `[CLS]` and `[SEP]`. Raises `InputError` for what UTF-8 cannot hold."""
+def tokenize(text: str, *, plain: bool = False) -> list[int]:
+    """A text's ids, without `[CLS]` and `[SEP]`. In a `plain` text the names of special tokens are bytes like any others.
+
+    Raises `InputError` for what UTF-8 cannot hold, and for more than `MAX_TOKENS`.
+    """
     if not isinstance(text, str):
         raise InputError(f"a text should be a str, found {type(text).__name__}: decode bytes first")
+    if len(text) > MAX_TOKENS:
+        raise InputError(f"a text has {len(text)} characters, more than the {MAX_TOKENS} allowed: shorten it")
     ids: list[int] = []
     end = 0
-    for match in _SPECIAL.finditer(text):
+    for match in () if plain else _SPECIAL.finditer(text):
         ids += _bytes(text[end : match.start()])
         if match[1] is None:
             ids.append(SPECIAL_TOKENS.index(match[0]))
@@ -36,6 +42,8 @@ def tokenize(text: str) -> list[int]:
             count = int(match[1][:9])
             if not 1 <= count <= MAX_MASKS:
                 raise InputError(f"{match[0][:40]} asks for {count} masks: give 1 to {MAX_MASKS}")
+            if len(ids) + count > MAX_TOKENS:
+                raise InputError(f"a text asks for more than {MAX_TOKENS} tokens: give fewer masks")
             ids += [MASK] * count
         end = match.end()
     return ids + _bytes(text[end:])

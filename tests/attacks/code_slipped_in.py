@@ -1,9 +1,10 @@
-"""Python beside the graphs."""
+"""Python beside the graphs: it is ignored."""
 
 from pathlib import Path
 
-MESSAGE = r"holds \['model.py'\], which its manifest does not list"
+MESSAGE = None  # it opens, and computes what it should
 
 
 def attack(bundle: Path) -> None:
-    (bundle / "model.py").write_text("import os")
+    (bundle / "model.py").write_text(f"open({str(bundle.parent / 'was-run')!r}, 'w')")
+    (bundle / "onnxruntime.py").write_text(f"open({str(bundle.parent / 'was-run')!r}, 'w')")

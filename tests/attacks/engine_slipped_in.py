@@ -1,8 +1,8 @@
-"""An engine beside the graphs."""
+"""An engine beside the graphs: it is ignored."""
 
 from pathlib import Path
 
-MESSAGE = r"holds \['encode.engine'\], which its manifest does not list"
+MESSAGE = None  # it opens, and computes what it should
 
 
 def attack(bundle: Path) -> None:

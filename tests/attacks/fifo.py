@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-MESSAGE = r"encode.onnx is not a plain file with one name"
+MESSAGE = r"encode.onnx is not a regular file"
 
 
 def attack(bundle: Path) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-MESSAGE = r"encode.onnx is missing, unreadable or a link"
+MESSAGE = r"encode.onnx is missing or cannot be read"
 
 
 def attack(bundle: Path) -> None:

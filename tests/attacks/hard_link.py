@@ -1,9 +1,9 @@
-"""A listed file with a second name outside, through which it can be changed."""
+"""A listed file with a second name outside: its bytes are what counts."""
 
 import os
 from pathlib import Path
 
-MESSAGE = r"is not a plain file with one name"
+MESSAGE = None  # it opens, and computes what it should
 
 
 def attack(bundle: Path) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-MESSAGE = r"manifest.json is missing, unreadable or a link"
+MESSAGE = None  # it opens, and computes what it should
 
 
 def attack(bundle: Path) -> None:

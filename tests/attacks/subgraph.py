@@ -4,7 +4,7 @@ from pathlib import Path
 
 from forgery import constant, external, forge, subgraph
 
-MESSAGE = r"has the field 6 in a attribute"
+MESSAGE = r"has the field 6 in an attribute"
 
 
 def attack(bundle: Path) -> None:

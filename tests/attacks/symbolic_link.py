@@ -1,11 +1,11 @@
-"""A listed file that is a link to one outside."""
+"""Listed files that are links to ones outside, as in a hub's cache: their bytes are what counts."""
 
 from pathlib import Path
 
-MESSAGE = r"encode.onnx is missing, unreadable or a link"
+MESSAGE = None  # it opens, and computes what it should
 
 
 def attack(bundle: Path) -> None:
-    outside = bundle.parent / "outside.onnx"
-    (bundle / "encode.onnx").rename(outside)
-    (bundle / "encode.onnx").symlink_to(outside)
+    for name in ("encode.onnx", "weights.safetensors"):
+        (bundle / name).rename(bundle.parent / f"blob-{name}")
+        (bundle / name).symlink_to(bundle.parent / f"blob-{name}")

@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import differential
 import numpy as np
 
 from perceiver_runtime import PerceiverError, tokenizer
@@ -71,6 +72,9 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     return bytes(out)
 
 
+MUTATIONS = {"differential": differential.mutate}  # of targets that want their own
+
+
 def from_file(read: Callable[[Path], object], suffix: str) -> Callable[[bytes], None]:
     """What is given bytes, for a reader of files."""
     folder = Path(tempfile.mkdtemp())
@@ -107,13 +111,14 @@ def targets(bundle: Path) -> dict[str, tuple[Callable[[bytes], object], bytes]]:
     found: dict[str, tuple[Callable[[bytes], object], bytes]] = {
         "manifest": (Manifest.from_json, (bundle / "manifest.json").read_bytes()),
         "graph": (lambda data: check.model(data, entry), (bundle / "decode.onnx").read_bytes()),
+        "differential": (differential.against_onnx(check, entry), (bundle / "decode.onnx").read_bytes()),
         "bundle": (whole_bundle(bundle), (bundle / "decode.onnx").read_bytes()),
         "tokenizer": (
             lambda data: tokenizer.decode(tokenizer.tokenize(data.decode("utf-8", "replace"))),
             "aß東[MASK]".encode(),
         ),
         "sample": (from_file(Sample.read, ".npz"), (bundle / "sample.npz").read_bytes()),
-        "labels": (from_file(read_labels, ".json"), b'["one", "two", "drei"]'),
+        "labels": (read_labels, b'["one", "two", "drei"]'),
         "flo": (from_file(read_flo, ".flo"), b"PIEH" + struct.pack("<ii", 3, 2) + np.zeros(12, np.float32).tobytes()),
         "wav": (from_file(read_wav, ".wav"), wav()),
         "npy": (from_file(read_image, ".npy"), npy()),
@@ -201,9 +206,10 @@ def main() -> int:
     for name in chosen:
         run, seed = every[name]
         run(seed)  # the valid one is taken
+        change = MUTATIONS.get(name, mutate)
         count, end = 0, time.monotonic() + options.seconds / len(chosen)
         while time.monotonic() < end:
-            good &= attempt(name, run, mutate(seed, rng))
+            good &= attempt(name, run, change(seed, rng))
             count += 1
         print(f"{name}: {count} inputs")
     return 0 if good else 1

@@ -8,6 +8,7 @@ Targets are those of fuzz.py, and so is what counts as a find; the input is kept
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import tempfile
 import warnings
@@ -42,7 +43,16 @@ def main() -> None:
     fuzz.limit_memory()  # libFuzzer's own limit would count what the process had that started this one
     limits = ["-rss_limit_mb=0", "-timeout=20", f"-max_len={4 * len(seed) + 4096}"]
     found = f"-artifact_prefix={fuzz.CORPUS / arguments.target}-"
-    atheris.Setup([sys.argv[0], str(seeds), *limits, found, f"-max_total_time={arguments.seconds}"], one)
+    own = fuzz.MUTATIONS.get(arguments.target)
+
+    def change(data: bytes, max_size: int, seed: int) -> bytes:
+        """Our own mutation of an input, or libFuzzer's."""
+        assert own is not None
+        changed = own(data, random.Random(seed)) if seed % 4 else atheris.Mutate(data, max_size)
+        return changed if len(changed) <= max_size else data
+
+    more = {} if own is None else {"custom_mutator": change}
+    atheris.Setup([sys.argv[0], str(seeds), *limits, found, f"-max_total_time={arguments.seconds}"], one, **more)
     atheris.Fuzz()
 
 

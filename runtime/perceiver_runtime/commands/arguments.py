@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 from typing import Any
 
+from perceiver_runtime.amounts import memory_argument, thread_count
 from perceiver_runtime.backends import DEVICES
 from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.errors import UsageError
 from perceiver_runtime.image_processing import MAX_SIDE, MIN_SIDE
 from perceiver_runtime.loading import open_pipeline
 from perceiver_runtime.pipeline import Placement
@@ -18,6 +22,32 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError("give at least 1")
     return value
+
+
+def threads(text: str) -> int:
+    """An argument that is a number of threads."""
+    try:
+        return thread_count(positive(text))
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def memory(text: str) -> int:
+    """An argument that is an amount of memory, 700MB or 700, in bytes."""
+    try:
+        return memory_argument(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def old_memory(old: str, new: str) -> Callable[[str], int]:
+    """`memory` under a name that an option had; using it says the new one on stderr."""
+
+    def read(text: str) -> int:
+        print(f"{old} is now {new}", file=sys.stderr)
+        return memory(text)
+
+    return read
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -42,15 +72,14 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         choices=DEVICES,
         help="auto: TensorRT for a bundle made for it, else CUDA, else the CPU, whichever is here",
     )
-    parser.add_argument("--threads", type=positive, help="default: the cores this process may use")
-    help_text = "what weights and values may take, on ONNX Runtime and a CPU; smaller chunks and batches then (default: none)"
-    parser.add_argument("--max-memory", type=positive, metavar="MB", help=help_text)
+    parser.add_argument("--threads", type=threads, metavar="N", help="default: the cores this process may use")
+    help_text = "what weights and values may take, such as 700MB, on ONNX Runtime and a CPU; smaller chunks and batches then"
+    parser.add_argument("--max-memory", type=memory, metavar="MEMORY", help=f"{help_text} (default: no limit)")
 
 
 def placement(arguments: argparse.Namespace) -> Placement:
     """What `add_device` asked for."""
-    limit = arguments.max_memory
-    return Placement(arguments.device, arguments.threads, None if limit is None else limit * 1_000_000)
+    return Placement(arguments.device, arguments.threads, arguments.max_memory)
 
 
 def load_for(arguments: argparse.Namespace, task: str | None = None) -> Any:

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     """Load, warm up, measure."""
     bundle = open_bundle(arguments.bundle)
     check_task(bundle, None)
-    inputs = Sample.read(bundle.path(FILE)).inputs
+    inputs = Sample.read(bundle.read(FILE)).inputs
     start = time.perf_counter()
     with open_pipeline(bundle, placement(arguments)) as pipeline:
         loaded = time.perf_counter() - start
@@ -73,8 +73,7 @@ def caller(task: str, pipeline: Any, inputs: dict[str, Any], batch: int) -> Call
     if task == "flow":
         return lambda: pipeline(inputs["frame1"], inputs["frame2"])
     if task == "multimodal":
-        rate = pipeline.processor.sampling_rate
-        return lambda: pipeline(inputs["video"], inputs["audio"], sampling_rate=rate)
+        return lambda: pipeline(inputs["video"], inputs["audio"])
     item: Any
     if "text" in inputs:
         item = from_bytes(inputs["text"])

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from perceiver_runtime.bundle import Bundle, open_bundle
-from perceiver_runtime.commands.arguments import positive
-from perceiver_runtime.commands.outputs import progress_line
+from perceiver_runtime.commands.arguments import memory
+from perceiver_runtime.commands.outputs import check_outside_bundles, progress_line
 from perceiver_runtime.cuda import cuda
 from perceiver_runtime.errors import BackendError, InputError, UsageError
 from perceiver_runtime.tensorrt.backend import Engines, check_target
@@ -42,8 +42,8 @@ def add_parser(commands: Any) -> None:
         metavar="NAME=MIN:OPT:MAX",
         help="sizes of an engine, such as H=240:368:368 (default: the manifest's, fastest at the largest)",
     )
-    help_text = "memory for what is computed on the way (default: all there is; cap it on a Jetson)"
-    parser.add_argument("--workspace", type=positive, metavar="MB", help=help_text)
+    help_text = "memory for what is computed on the way, such as 1GB (default: all there is; cap it on a Jetson)"
+    parser.add_argument("--workspace", type=memory, metavar="MEMORY", help=help_text)
     parser.add_argument("--optimization-level", type=int, choices=range(6), help="TensorRT's, 0 to 5")
     parser.add_argument("--gpu", nargs="+", default=[], metavar="SM86", help="for TensorRT for RTX, with -o: models")
     parser.add_argument("--list", action="store_true", help="list the engines in the cache")
@@ -89,13 +89,14 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
 
 def _to_folder(bundle: Bundle, sizes: Sizes, options: BuildOptions, folder: Path) -> dict[str, object]:
     trt = tensorrt()
+    check_outside_bundles(folder / "engine")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder")
     folder.mkdir(parents=True, exist_ok=True)
 
     def to_file(name: str, report: Callable[[str], None]) -> tuple[Path, int]:
         entry, path = bundle.manifest.graphs[name], folder / f"{name}.engine"
-        plan = build(trt, bundle.path(entry.file), entry, sizes, options, report)
+        plan = build(trt, bundle.graph(name), bundle.weights, entry, sizes, options, report)
         write_whole(path, plan)
         return path, len(plan)
 

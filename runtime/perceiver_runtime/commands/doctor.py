@@ -85,7 +85,7 @@ def examine(folder: str) -> dict[str, Any]:
     try:
         with _fallbacks() as said, open_pipeline(bundle, Placement()) as pipeline:
             found |= {"provider": pipeline.provider, "fallback": "; ".join(said())}
-            check_known_answer(pipeline, Sample.read(bundle.path(FILE)), tolerances(manifest))
+            check_known_answer(pipeline, Sample.read(bundle.read(FILE)), tolerances(manifest))
             found["known_answer"] = ""
     except PerceiverError as error:
         found["known_answer"] = str(error)
@@ -131,7 +131,8 @@ def memory() -> tuple[int, int]:
 
 def power_mode() -> str:
     """A Jetson's, by nvpmodel."""
-    tool = shutil.which("nvpmodel", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    folders = [folder for folder in (*os.get_exec_path(), "/usr/sbin") if os.path.isabs(folder)]  # never the current one
+    tool = shutil.which("nvpmodel", path=os.pathsep.join(folders))
     if tool is None:
         return "no nvpmodel here"
     try:

@@ -21,7 +21,7 @@ def add_parser(commands: Any) -> None:
 
 
 def inspect_bundle(arguments: argparse.Namespace) -> dict[str, object]:
-    """The manifest as a dictionary, with its own sha256."""
+    """The manifest as a dictionary, with its own sha256, and what is in the folder but not listed (the first hundred names)."""
     bundle = open_bundle(arguments.bundle)
     if arguments.precision:
         return {
@@ -29,7 +29,8 @@ def inspect_bundle(arguments: argparse.Namespace) -> dict[str, object]:
             "precision": bundle.manifest.precision,
             "islands": Choices.of(bundle.manifest).islands,
         }
-    return {"bundle": str(bundle.folder), "manifest_sha256": bundle.manifest_sha256, **dataclasses.asdict(bundle.manifest)}
+    found = {"bundle": str(bundle.folder), "manifest_sha256": bundle.manifest_sha256, "unlisted": list(bundle.unlisted)}
+    return found | dataclasses.asdict(bundle.manifest)
 
 
 def render(result: dict[str, Any]) -> str:
@@ -44,6 +45,7 @@ def render(result: dict[str, Any]) -> str:
         f"source weights sha256 {source['sha256']}",
         "files",
         *(f"  {entry['path']:24} {entry['size'] / 1e6:10.3f} MB" for entry in result["files"]),
+        *(f"  '{name}' is not listed, and ignored" for name in result["unlisted"]),
         "graphs",
     ]
     for name, graph in result["graphs"].items():

@@ -57,8 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         write_lines(json_text(result) if parsed.json else parsed.render(shown(result)), sys.stdout)
     except BrokenPipeError:  # whoever read it has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
+    except OSError as error:
+        discard_output()
+        return _failed(argv, f"standard output: {error.strerror or error}", 1)
     return 0
+
+
+def discard_output() -> None:
+    """Drop what could not be written to standard output: Python would try again at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

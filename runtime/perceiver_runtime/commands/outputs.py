@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from perceiver_runtime.bundle import is_bundle
 from perceiver_runtime.errors import InputError
-from perceiver_runtime.terminal import printable
+from perceiver_runtime.terminal import is_terminal, printable
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:
@@ -18,9 +19,14 @@ def add_force(parser: argparse.ArgumentParser) -> None:
 
 
 def check_outputs(names: list[str | None], *, force: bool) -> list[Path]:
-    """The outputs asked for. Raises `InputError` for one that is there already, or has no folder to go to."""
+    """The outputs asked for. Raises `InputError` for one that is there already, or has no folder to go to, or
+    would go into a bundle.
+    """
     paths = [Path(name) for name in names if name]
+    if len({path.absolute() for path in paths}) < len(paths):
+        raise InputError(f"two outputs are to be {paths[0]}: give each its own name")
     for path in paths:
+        check_outside_bundles(path)
         if path.exists() and not force:
             raise InputError(f"{path} is already there: give another name, or --force to overwrite it")
         if not path.parent.is_dir():
@@ -28,11 +34,20 @@ def check_outputs(names: list[str | None], *, force: bool) -> list[Path]:
     return paths
 
 
+def check_outside_bundles(path: Path) -> None:
+    """Raise `InputError` for a path in a bundle's folder: nothing is written there."""
+    folder = next((folder for folder in path.absolute().resolve().parents if is_bundle(folder)), None)
+    if folder is not None:
+        raise InputError(
+            f"{path} would go into the bundle {folder}: write it beside, for example to {folder.parent / path.name}"
+        )
+
+
 def progress(what: str) -> Callable[[int, int], None]:
     """Progress on stderr, where that is a terminal."""
 
     def report(done: int, total: int) -> None:
-        if sys.stderr.isatty():
+        if is_terminal(sys.stderr):
             print(f"\r{done} of {total} {what}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     return report
@@ -41,7 +56,7 @@ def progress(what: str) -> Callable[[int, int], None]:
 @contextlib.contextmanager
 def progress_line() -> Iterator[Callable[[str], None]]:
     """A line on stderr that says what is being done, where that is a terminal; it is gone at the end."""
-    shown = sys.stderr.isatty()
+    shown = is_terminal(sys.stderr)
 
     def report(text: str) -> None:
         if shown:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from perceiver_runtime.audio_processing import resample
 from perceiver_runtime.commands.arguments import load_for
 from perceiver_runtime.commands.outputs import add_force, check_outputs
 from perceiver_runtime.commands.run_multimodal import add_clip_arguments, read_clip
 from perceiver_runtime.commands.run_text import seconds
-from perceiver_runtime.image_files import read_image
+from perceiver_runtime.image_files import read_image, read_images
 from perceiver_runtime.manifest import Manifest
 from perceiver_runtime.multimodal_processing import MultimodalProcessor
+from perceiver_runtime.output_files import check_ending, replacing
 
 _INPUTS = {"text": "a text", "image": "an image file", "vectors": "a .npy file of vectors (M, channels)"}
 
@@ -39,13 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
 def run(arguments: argparse.Namespace) -> dict[str, object]:
     """Latents of the inputs."""
     check_outputs([arguments.output], force=arguments.force)
+    if arguments.output:
+        check_ending(arguments.output, (".npy",), "an array")
     items = _items(arguments)
     start = time.perf_counter()
     with load_for(arguments, "features") as features:
         loaded = time.perf_counter() - start
         latents = features(items if len(items) > 1 else items[0])
         if arguments.output:
-            with Path(arguments.output).open("wb") as file:
+            with replacing(arguments.output) as whole, whole.open("wb") as file:
                 np.save(file, latents)
         return {
             "provider": features.provider,
@@ -61,9 +62,10 @@ def _items(arguments: argparse.Namespace) -> list[Any]:
     if arguments.kind == "clip":
         clip = MultimodalProcessor.from_json(arguments.clip_processor)
         frames, sound = read_clip(arguments, clip)
-        return [(frames, resample(sound.samples.mean(axis=1), sound.rate, clip.sampling_rate) if sound else None)]
+        return [(frames, sound)]
     if arguments.kind == "frames":
-        return [(read_image(arguments.inputs[0]), read_image(arguments.inputs[1]))]
+        first, second = read_images(arguments.inputs)
+        return [(first, second)]
     if arguments.kind == "text":
         return list(arguments.inputs)
     return [read_image(name) for name in arguments.inputs]  # pictures, or arrays as they are

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,9 @@ from perceiver_runtime.errors import UsageError
 from perceiver_runtime.flo import write_flo
 from perceiver_runtime.flow import FlowPipeline
 from perceiver_runtime.flow_image import flow_to_image, warp
-from perceiver_runtime.image_files import read_image, require_pillow, write_image
+from perceiver_runtime.image_files import check_picture_ending, read_images, write_image
 from perceiver_runtime.manifest import Manifest
+from perceiver_runtime.output_files import check_ending
 
 
 def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
@@ -36,9 +36,11 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         raise UsageError("--at prints the motion of some pixels: leave out -o and --flo, or --at")
     check_outputs([arguments.output, arguments.flo], force=arguments.force)
     if arguments.output:
-        require_pillow(Path(arguments.output))
+        check_picture_ending(arguments.output)
+    if arguments.flo:
+        check_ending(arguments.flo, (".flo",), "a flow field")
     points = _points(arguments.at) if arguments.at else None
-    frame1, frame2 = read_image(arguments.frame1), read_image(arguments.frame2)
+    frame1, frame2 = read_images([arguments.frame1, arguments.frame2])
     start = time.perf_counter()
     with load_for(arguments, "flow") as flow:
         loaded = time.perf_counter() - start

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perceiver_runtime.commands.arguments import load_for, positive
+from perceiver_runtime.commands.arguments import load_for, memory, old_memory, positive
 from perceiver_runtime.commands.outputs import add_force, check_outputs, progress
 from perceiver_runtime.commands.run_text import seconds
-from perceiver_runtime.errors import InputError, UsageError
+from perceiver_runtime.errors import UsageError
 from perceiver_runtime.image_files import require_pillow
 from perceiver_runtime.manifest import Manifest
 from perceiver_runtime.multimodal import MultimodalPipeline
 from perceiver_runtime.multimodal_processing import MultimodalProcessor
-from perceiver_runtime.video_files import read_video, write_video
-from perceiver_runtime.wav_files import Sound, read_wav, write_wav
+from perceiver_runtime.output_files import check_ending
+from perceiver_runtime.video_files import check_clip_ending, read_video, write_video
+from perceiver_runtime.wav_files import SOUNDS, Sound, read_wav, write_wav
 
 
 def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
@@ -31,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     parser.add_argument("--frames", type=_numbers, metavar="N,N", help="reconstruct only these frames (with -o)")
     parser.add_argument("--top-k", type=positive, default=5, metavar="N", help="how many labels to print (default: 5)")
     parser.add_argument("--query-chunk", type=positive, help="pixels decoded at once; fewer need less memory")
-    parser.add_argument("--memory-mb", type=float, help="decode as many at once as fit into this")
+    parser.add_argument("--query-memory", type=memory, metavar="MEMORY", help="decode as many at once as fit into this: 200MB")
+    parser.add_argument(
+        "--memory-mb", type=old_memory("--memory-mb", "--query-memory"), dest="query_memory", help=argparse.SUPPRESS
+    )
     add_force(parser)
 
 
@@ -52,11 +56,8 @@ def _numbers(text: str) -> list[int]:
 
 def read_clip(arguments: argparse.Namespace, clip: MultimodalProcessor) -> tuple[NDArray[Any], Sound | None]:
     """The frames and the sound that the arguments ask for. Raises `InputError`."""
-    frames = read_video(arguments.clip)
-    if arguments.start is not None:
-        if not 0 <= arguments.start <= len(frames) - clip.frames:
-            raise InputError(f"the clip has {len(frames)} frames: --start can be 0 to {len(frames) - clip.frames}")
-        frames = frames[arguments.start : arguments.start + clip.frames]
+    taken = {} if arguments.start is None else {"start": arguments.start, "frames": clip.frames}
+    frames = read_video(arguments.clip, **taken)
     if not arguments.audio:
         return frames, None
     return frames, read_wav(arguments.audio, start=arguments.audio_start, seconds=clip.audio_samples / clip.sampling_rate)
@@ -68,24 +69,26 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         raise UsageError("--frames goes with -o, and without --audio-output")
     check_outputs([arguments.output, arguments.audio_output], force=arguments.force)
     if arguments.output:
+        check_clip_ending(arguments.output)
         require_pillow(Path(arguments.output))
+    if arguments.audio_output:
+        check_ending(arguments.audio_output, SOUNDS, "a sound")
     start = time.perf_counter()
     with load_for(arguments, "multimodal") as autoencode:
         loaded = time.perf_counter() - start
         frames, sound = read_clip(arguments, autoencode.processor)
-        audio, rate = (sound.samples, sound.rate) if sound else (None, autoencode.processor.sampling_rate)
         result: dict[str, object] = {"provider": autoencode.provider}
-        chunks = {"query_chunk": arguments.query_chunk, "memory_mb": arguments.memory_mb}
+        chunks = {"query_chunk": arguments.query_chunk, "query_memory": arguments.query_memory}
         if arguments.frames:
-            video = autoencode.frames(arguments.frames, frames, audio, sampling_rate=rate, **chunks)
+            video = autoencode.frames(arguments.frames, frames, sound, **chunks)
             write_video(arguments.output, _pixels(video), frames_per_second=_rate(autoencode))
             labels, written = autoencode.labels(top_k=arguments.top_k), [arguments.output]
         elif arguments.output or arguments.audio_output:
-            found = autoencode(frames, audio, sampling_rate=rate, top_k=arguments.top_k, progress=progress("queries"), **chunks)
+            found = autoencode(frames, sound, top_k=arguments.top_k, progress=progress("queries"), **chunks)
             labels, written = found.labels, _write(arguments, autoencode, found)
             result["psnr_db"] = _psnr(autoencode.processor.video(frames)[0].transpose(0, 2, 3, 1), found.video)
         else:
-            labels, written = autoencode.labels(frames, audio, sampling_rate=rate, top_k=arguments.top_k), []
+            labels, written = autoencode.labels(frames, sound, top_k=arguments.top_k), []
         result["labels"] = [dataclasses.asdict(label) for label in labels]
         return {**result, "written": written, "seconds": {"load": loaded, **autoencode.timing.seconds()}}
 

@@ -6,10 +6,10 @@ import argparse
 import dataclasses
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 from perceiver_runtime.commands.arguments import load_for, positive
-from perceiver_runtime.errors import UsageError
+from perceiver_runtime.errors import InputError, UsageError
 from perceiver_runtime.manifest import Manifest
 
 
@@ -31,6 +31,8 @@ def add_pair_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> N
     """The same, and a second text."""
     add_arguments(parser, manifest)
     parser.add_argument("--pair", metavar="TEXT", help="a second text, for models trained on pairs")
+    help_text = "read [MASK], [SEP] and the like as ordinary text; lines from stdin always are"
+    parser.add_argument("--plain", action="store_true", help=help_text)
 
 
 def fill_mask(arguments: argparse.Namespace) -> dict[str, object]:
@@ -53,15 +55,39 @@ def classify(arguments: argparse.Namespace) -> dict[str, object]:
     start = time.perf_counter()
     with load_for(arguments, "text-classification") as classifier:
         loaded = time.perf_counter() - start
-        found = classifier(items, top_k=arguments.top_k, truncate=arguments.truncate)
+        plain = arguments.plain or _from_stdin(arguments)
+        found = classifier(items, top_k=arguments.top_k, truncate=arguments.truncate, plain=plain)
         results = [
             {"input": text, "labels": [dataclasses.asdict(label) for label in labels]} for text, labels in zip(texts, found)
         ]
         return {"provider": classifier.provider, "results": results, "seconds": {"load": loaded, **classifier.timing.seconds()}}
 
 
+def _from_stdin(arguments: argparse.Namespace) -> bool:
+    return arguments.texts == ["-"] and not arguments.sample
+
+
 def _texts(arguments: argparse.Namespace) -> list[str]:
-    return sys.stdin.read().splitlines() if arguments.texts == ["-"] and not arguments.sample else list(arguments.texts)
+    return read_lines(sys.stdin) if _from_stdin(arguments) else list(arguments.texts)
+
+
+def read_lines(stream: TextIO | None) -> list[str]:
+    r"""The lines of standard input, UTF-8 whatever the locale, ended by ``\n`` or ``\r\n`` alone. Raises `InputError`."""
+    if stream is None or stream.closed:
+        raise InputError("standard input is closed: give texts, or lines on standard input")
+    content = stream.buffer.read() if hasattr(stream, "buffer") else stream.read().encode("utf-8")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(f"line {line} of standard input is not UTF-8: convert it, as iconv does") from error
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    if not lines[-1]:
+        lines.pop()
+    if not lines or "" in lines:
+        where = f"line {lines.index('') + 1} of standard input" if lines else "standard input"
+        raise InputError(f"{where} is empty: give a text a line")
+    return lines
 
 
 def render_spans(result: dict[str, Any]) -> str:

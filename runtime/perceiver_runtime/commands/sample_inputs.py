@@ -22,7 +22,7 @@ from perceiver_runtime.wav_files import write_wav
 def sample_inputs(bundle_folder: str) -> Iterator[list[str]]:
     """The arguments that name the inputs; their files are there until the end. Raises `IntegrityError`."""
     bundle = open_bundle(bundle_folder)
-    sample = Sample.read(bundle.path(FILE))
+    sample = Sample.read(bundle.read(FILE))
     with tempfile.TemporaryDirectory(prefix="perceiver-sample-") as folder:
         yield _arguments(sample.inputs, Path(folder), bundle.manifest)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.commands.arguments import add_bundle, positive
+from perceiver_runtime.commands.arguments import add_bundle, positive, threads
+from perceiver_runtime.commands.outputs import check_outside_bundles
 from perceiver_runtime.loading import check_task
 from perceiver_runtime.serving.repository import DEVICES, RepositoryOptions, write_repository
 
@@ -24,11 +25,13 @@ def add_parser(commands: Any) -> None:
     add_bundle(parser)
     parser.add_argument("-o", "--output", required=True, metavar="REPO", help="the repository, made if it is not there")
     parser.add_argument("--name", help="begins the models' names (default: the bundle folder's name)")
-    parser.add_argument("--copy", action="store_true", help="copy files, for object stores (default: link to the bundle)")
+    parser.add_argument(
+        "--copy", action="store_true", help="copy files, for object stores (default: hard links to the weights)"
+    )
     parser.add_argument("--instances", type=positive, default=1, metavar="N", help="of each model (default: 1)")
     parser.add_argument("--max-batch", type=positive, default=8, metavar="N", help="inputs in a dynamic batch (default: 8)")
     parser.add_argument(
-        "--threads", type=positive, metavar="N", help="of an instance on a CPU (default: all the server's cores)"
+        "--threads", type=threads, metavar="N", help="of an instance on a CPU (default: all the server's cores)"
     )
     parser.add_argument("--device", choices=DEVICES, default="cpu", help="what instances run on (default: cpu)")
     help_text = "onnxruntime: Triton's own; python: this package in Triton's Python backend, for servers without the other"
@@ -50,6 +53,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         threads=arguments.threads,
         version=arguments.version,
     )
+    check_outside_bundles(Path(arguments.output) / "model")
     name = arguments.name or bundle.folder.absolute().name
     return {"name": name, **write_repository(bundle, Path(arguments.output), name, options)}
 

@@ -23,7 +23,7 @@ def verify_bundle(arguments: argparse.Namespace) -> dict[str, object]:
     """Run the known answer. Raises `VerificationError`."""
     bundle = open_bundle(arguments.bundle)
     check_task(bundle, None)
-    allowed, sample = tolerances(bundle.manifest), Sample.read(bundle.path(FILE))
+    allowed, sample = tolerances(bundle.manifest), Sample.read(bundle.read(FILE))
     with open_pipeline(bundle, placement(arguments)) as pipeline:
         return {"bundle": str(bundle.folder), **check_known_answer(pipeline, sample, allowed)}
 

@@ -1,15 +1,15 @@
 """A bundle as models in a repository of Triton Inference Server: NAME_encode, NAME_decode…, and NAME where one call is enough.
 
-Only a bundle that was verified is written. A version's folder is a link to the bundle, or holds copies; with the Python backend
-it holds model.py and the bundle. Another version of the same models is added beside the first: nothing that is there is changed
-until the new version is complete, and the config that names it comes last.
+Only a bundle that was verified is written. A version's folder holds the graph, as graph_check.py wrote it, and the weights:
+another name for the bundle's own file (a hard link) where the file system allows it, else a copy. With the Python backend it
+holds model.py and a link to the bundle, or a copy. Another version of the same models is added beside the first: nothing that
+is there is changed until the new version is complete, and the config that names it comes last.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from typing import Any, Literal
 from perceiver_runtime.arrays import Array, Tensor, on_host
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.classification import FILE as LABELS_FILE
+from perceiver_runtime.classification import MAX_BYTES as MAX_LABELS_BYTES
 from perceiver_runtime.classification import read_labels
 from perceiver_runtime.errors import InputError, UsageError
 from perceiver_runtime.known_answer import FILE as SAMPLE_FILE
@@ -41,6 +42,12 @@ ENSEMBLES = ("fill-mask", "text-classification", "image-classification")  # one 
 MODEL_FILE = "model.py"
 BUNDLE_FOLDER = "bundle"
 _MODEL = '''"""Runs a graph of the bundle beside this file; written by `perceiver triton`."""
+
+import os
+import sys
+
+# Triton's worker has the folder that the server was started in on its module path: what lies there is not to be run
+sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
 
 from perceiver_runtime.serving.python_model import TritonPythonModel
 
@@ -101,7 +108,7 @@ def _sample_inputs(bundle: Bundle) -> dict[str, dict[str, Array]]:
     with open_pipeline(bundle, Placement("cpu")) as pipeline:
         for graph in pipeline.graphs:
             pipeline.graphs[graph] = _Recorder(pipeline, graph, seen)
-        check_known_answer(pipeline, Sample.read(bundle.path(SAMPLE_FILE)), tolerances(bundle.manifest))
+        check_known_answer(pipeline, Sample.read(bundle.read(SAMPLE_FILE)), tolerances(bundle.manifest))
     return seen
 
 
@@ -132,7 +139,7 @@ def _models(
     """Every model by its name."""
     manifest = bundle.manifest
     largest = min(manifest.ranges["B"].max if "B" in manifest.ranges else 1, options.max_batch)
-    labels = {"logits": "labels.txt"} if LABELS_FILE in bundle.states else {}
+    labels = {"logits": "labels.txt"} if LABELS_FILE in bundle.present else {}
     models = {}
     for graph, entry in manifest.graphs.items():
         if graph == "model":
@@ -196,7 +203,7 @@ def _write_model(bundle: Bundle, folder: Path, config: ModelConfig, version: int
         new = Path(staging) / "version"
         _write_version(bundle, new, config, options)
         if config.labels:
-            lines = [name.replace("\n", " ") for name in read_labels(bundle.path(LABELS_FILE))]
+            lines = [name.replace("\n", " ") for name in read_labels(bundle.read(LABELS_FILE, limit=MAX_LABELS_BYTES))]
             _put(folder / "labels.txt", "\n".join(lines).encode() + b"\n", Path(staging))
         if config.warm_up:
             (folder / "warmup").mkdir(exist_ok=True)
@@ -214,16 +221,26 @@ def _write_version(bundle: Bundle, folder: Path, config: ModelConfig, options: R
         folder.mkdir()
         (folder / MODEL_FILE).write_text(_MODEL, encoding="utf-8")
         if options.copy:
-            shutil.copytree(source, folder / BUNDLE_FOLDER)
+            _copy(bundle, folder / BUNDLE_FOLDER)
         else:
             (folder / BUNDLE_FOLDER).symlink_to(source)
-    elif options.copy:
-        folder.mkdir()
-        weights = [entry.path for entry in bundle.manifest.files if entry.path.endswith(".safetensors")]
-        for name in (config.file, *weights):
-            shutil.copyfile(bundle.path(name), folder / name)
     else:
-        folder.symlink_to(source)
+        folder.mkdir()
+        graph = next(graph for graph in bundle.graphs.values() if graph.name == config.file)
+        (folder / config.file).write_bytes(graph.content)
+        if graph.weights is not None and bundle.weights is not None:
+            bundle.weights.put(folder / graph.weights, link=not options.copy)
+
+
+def _copy(bundle: Bundle, folder: Path) -> None:
+    """What the manifest lists, and the manifest."""
+    folder.mkdir()
+    (folder / "manifest.json").write_text(bundle.manifest.to_json(), encoding="utf-8")
+    for name in bundle.present:
+        if bundle.weights is not None and name == bundle.weights.path.name:
+            bundle.weights.put(folder / name, link=False)
+        else:
+            (folder / name).write_bytes(bundle.read(name))
 
 
 def _put(path: Path, content: bytes, staging: Path) -> None:

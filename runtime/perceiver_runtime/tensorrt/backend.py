@@ -72,8 +72,8 @@ class Engines:
                 wanted.graph,
                 self.machine.gpu or "this GPU",
             )
-            onnx, timings = self.bundle.path(entry.file), self.cache.timing_cache(self.machine)
-            return build(self.trt, onnx, entry, wanted.sizes, wanted.options, progress, timings)
+            graph, timings = self.bundle.graph(wanted.graph), self.cache.timing_cache(self.machine)
+            return build(self.trt, graph, self.bundle.weights, entry, wanted.sizes, wanted.options, progress, timings)
 
         plan, lost = self.cache.get_or_build(wanted, str(self.bundle.folder), make, _logger.warning)
         if lost:

@@ -11,10 +11,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from perceiver_runtime.errors import BackendError, UsageError
+from perceiver_runtime.graph_check import CheckedGraph
+from perceiver_runtime.held_file import HeldFile
 from perceiver_runtime.manifest import GraphEntry, Range
 from perceiver_runtime.tensorrt.library import for_rtx
 from perceiver_runtime.tensorrt.log import new_log
@@ -33,12 +34,12 @@ class Span:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """`workspace_mb` caps the memory of what is computed on the way, on a Jetson shared with all else; None: all there is.
+    """`workspace` bytes cap the memory of what is computed on the way, on a Jetson shared with all else; None: all there is.
 
     `optimization_level` is 0 to 5, None TensorRT's own. `models` are GPUs such as SM86, for TensorRT for RTX alone.
     """
 
-    workspace_mb: int | None = None
+    workspace: int | None = None
     optimization_level: int | None = None
     models: tuple[str, ...] = ()
 
@@ -68,7 +69,8 @@ class TimingCache(Protocol):
 
 def build(
     trt: Any,
-    onnx: Path,
+    graph: CheckedGraph,
+    weights: HeldFile | None,
     entry: GraphEntry,
     sizes: Mapping[str, Span],
     options: BuildOptions,
@@ -83,10 +85,15 @@ def build(
         raise BackendError(f"TensorRT {trt.__version__} finds no usable GPU or driver: build on the device") from error
     network = builder.create_network(_strongly_typed(trt))
     parser = trt.OnnxParser(network, log)
-    if not parser.parse_from_file(str(onnx)):
+    if weights is None:
+        parsed = parser.parse(graph.content)
+    else:
+        with weights.named() as (folder, name):
+            parsed = parser.parse(graph.located(name), f"{folder}/{graph.name}")  # weights are looked for beside this path
+    if not parsed:
         errors = [parser.get_error(number) for number in range(parser.num_errors)]
         reasons = [f"node {error.node_name()} ({error.node_operator()}): {error.desc()}" for error in errors]
-        raise BackendError(f"TensorRT {trt.__version__} cannot read {onnx.name}: {'; '.join(reasons) or log.last()}")
+        raise BackendError(f"TensorRT {trt.__version__} cannot read {graph.name}: {'; '.join(reasons) or log.last()}")
     config = builder.create_builder_config()
     _configure(trt, config, options)
     profile = builder.create_optimization_profile()
@@ -94,7 +101,7 @@ def build(
         least, best, most = shapes(spec.shape, sizes)
         profile.set_shape(spec.name, least, best, most)
     if config.add_optimization_profile(profile) < 0:
-        raise BackendError(f"TensorRT {trt.__version__} refuses the sizes for {onnx.name}: {log.last()}")
+        raise BackendError(f"TensorRT {trt.__version__} refuses the sizes for {graph.name}: {log.last()}")
     timings = config.create_timing_cache(timing_cache.read()) if timing_cache else None
     if timings is not None:
         config.set_timing_cache(timings, False)
@@ -104,7 +111,7 @@ def build(
         if interrupted.is_set():
             raise KeyboardInterrupt
     if plan is None:
-        raise BackendError(f"TensorRT {trt.__version__} cannot build {onnx.name}: {log.last()}")
+        raise BackendError(f"TensorRT {trt.__version__} cannot build {graph.name}: {log.last()}")
     if timing_cache and (timings := config.get_timing_cache()) is not None:
         timing_cache.write(bytes(memoryview(timings.serialize())))
     return bytes(memoryview(plan))
@@ -123,8 +130,8 @@ def _strongly_typed(trt: Any) -> int:
 
 
 def _configure(trt: Any, config: Any, options: BuildOptions) -> None:
-    if options.workspace_mb is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
+    if options.workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace)
     if options.optimization_level is not None:
         config.builder_optimization_level = options.optimization_level
     if "TF32" in trt.BuilderFlag.__members__:

@@ -1,0 +1,15 @@
+"""Another file takes the weights' name between hashing and opening."""
+
+from pathlib import Path
+
+from forgery import WEIGHTS, other_weights
+
+MESSAGE = None  # it opens, and computes what it should
+WHEN = "opened"
+
+
+def attack(bundle: Path) -> None:
+    content = (bundle / WEIGHTS).read_bytes()
+    (bundle / WEIGHTS).rename(bundle / "aside")
+    (bundle / WEIGHTS).write_bytes(content)
+    other_weights(bundle)
