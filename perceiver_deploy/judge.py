@@ -47,6 +47,7 @@ class Pair:
     found: Array
     inputs: int  # that the rows are of, each as many
     noise: Noise
+    own: bool = False  # of the user's own inputs
 
 
 class Judge:
@@ -136,7 +137,7 @@ class Judge:
                 "add --samples FOLDER with inputs that it answers differently, or train it further"
             )
         row = {"case": pair.case, "output": pair.output, **dataclasses.asdict(comparison), "negative_control": control}
-        row |= {"varies": control > comparison.allowed, "allowed_for_rounding": extra}
+        row |= {"varies": control > comparison.allowed, "allowed_for_rounding": extra, "own": pair.own}
         self.rows.append(row)
         return row
 

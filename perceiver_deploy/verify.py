@@ -53,14 +53,15 @@ def verify(recipe: Recipe, model: Any, graphs: dict[str, OnnxGraph]) -> dict[str
         found = _together([recipe.answer(graphs, inputs) for inputs in case.runs])
         noise = Noise(model, partial(_reference, recipe, model, case))
         inputs = sum(len(next(iter(run.values()))) for run in case.runs)
-        rows = [judge.row(Pair(case.name, name, reference[name], found[name], inputs, noise)) for name in reference]
+        own = case.own > 0
+        rows = [judge.row(Pair(case.name, name, reference[name], found[name], inputs, noise, own)) for name in reference]
         if case.own > 1:
             own_figures.append(recipe.figures(reference, found))
         figures.append(recipe.figures(reference, found))
         if FUSED in graphs:
             fused = _together([recipe.fused_answer(graphs[FUSED], run) for run in case.runs])
             for name, answer in fused.items():
-                judge.row(Pair(f"{case.name}, fused", name, reference[name], answer, inputs, noise))
+                judge.row(Pair(f"{case.name}, fused", name, reference[name], answer, inputs, noise, own))
         worst = max((row for row in rows if row is not None), key=share, default=None)
         if worst is not None:
             print(
@@ -118,11 +119,16 @@ def _worst(name: str, values: list[float]) -> float:
 
 
 def _allowed(name: str, answer: Array, rows: list[dict[str, Any]], tolerance: Tolerance) -> float:
-    """The error allowed of a known answer: by its own spread; of a single row, which has none, as in the cases."""
-    own = [row for row in rows if row["output"] == name]
+    """The error allowed of a known answer: by its own spread; of a single row, which has none, as in the general cases.
+
+    The user's own inputs count only where nothing else was judged: one of them beside a general input has a spread that would
+    allow a device more than the graphs need.
+    """
+    judged = [row for row in rows if row["output"] == name]
+    general = [row for row in judged if not row["own"]] or judged
     if answer.ndim > 1 and len(answer) > 1:
-        return Comparison.of(answer, answer, tolerance).allowed + float(max(row["allowed_for_rounding"] for row in own))
-    return float(max(row["allowed"] for row in own))
+        return Comparison.of(answer, answer, tolerance).allowed + float(max(row["allowed_for_rounding"] for row in general))
+    return float(max(row["allowed"] for row in general))
 
 
 def run(request_file: Path) -> None:

@@ -16,6 +16,7 @@ from perceiver_deploy.judge import Judge, Noise, Pair
 from perceiver_deploy.recipe import ExportOptions
 from perceiver_deploy.rounding import UNIT, rounding_noise
 from perceiver_deploy.tasks import RECIPES
+from perceiver_deploy.verify import _allowed as known_answer_allowed
 from perceiver_runtime import InputError, VerificationError
 
 
@@ -59,6 +60,17 @@ def test_the_noise_measured_grows_with_amplification() -> None:
     usual = noise(1.0)
     assert 0 < usual < 20 * UNIT
     assert noise(1000.0) > 100 * usual
+
+
+def test_own_inputs_do_not_loosen_the_known_answer() -> None:
+    """What `perceiver verify` allows on a device comes from the general cases."""
+    general, own = (
+        {"output": "logits", "allowed": allowed, "allowed_for_rounding": 0.0, "own": is_own}
+        for allowed, is_own in ((0.01, False), (0.5, True))
+    )
+    answer = np.zeros(3)
+    assert known_answer_allowed("logits", answer, [general, own], TOLERANCES["fp32"]) == 0.01
+    assert known_answer_allowed("logits", answer, [own], TOLERANCES["fp32"]) == 0.5
 
 
 SATURATED = {
