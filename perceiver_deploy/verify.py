@@ -53,15 +53,15 @@ def verify(recipe: Recipe, model: Any, graphs: dict[str, OnnxGraph]) -> dict[str
         found = _together([recipe.answer(graphs, inputs) for inputs in case.runs])
         noise = Noise(model, partial(_reference, recipe, model, case))
         inputs = sum(len(next(iter(run.values()))) for run in case.runs)
-        own = case.own > 0
-        rows = [judge.row(Pair(case.name, name, reference[name], found[name], inputs, noise, own)) for name in reference]
+        users = case.own > 0
+        rows = [judge.row(Pair(case.name, name, reference[name], found[name], inputs, noise, users)) for name in reference]
         if case.own > 1:
             own_figures.append(recipe.figures(reference, found))
         figures.append(recipe.figures(reference, found))
         if FUSED in graphs:
             fused = _together([recipe.fused_answer(graphs[FUSED], run) for run in case.runs])
             for name, answer in fused.items():
-                judge.row(Pair(f"{case.name}, fused", name, reference[name], answer, inputs, noise, own))
+                judge.row(Pair(f"{case.name}, fused", name, reference[name], answer, inputs, noise, users))
         worst = max((row for row in rows if row is not None), key=share, default=None)
         if worst is not None:
             print(
