@@ -10,6 +10,8 @@ the first is read.
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -109,18 +111,27 @@ def opened(path: Path, formats: Sequence[str], what: str) -> Iterator[Any]:
         raise InputError(f"there is no file {path}")
     pillow = require_pillow(path)
     try:
-        with _one_at_a_time, warnings.catch_warnings():
-            warnings.simplefilter("ignore", pillow.DecompressionBombWarning)  # the size is checked here
-            unread = pillow.open(path, formats=formats)
-        with unread as image:
-            _check_pixels(path, image)
-            yield image
+        with _BoundedReader(io.FileIO(path)) as file:
+            with _one_at_a_time, warnings.catch_warnings():
+                warnings.simplefilter("ignore", pillow.DecompressionBombWarning)  # the size is checked here
+                unread = pillow.open(file, formats=formats)
+            with unread as image:
+                _check_pixels(path, image)
+                yield image
     except (InputError, MemoryError):
         raise
     except pillow.DecompressionBombError as error:
         raise InputError(f"{path} has more pixels than the {MAX_PIXELS} allowed ({error}): make it smaller") from error
     except Exception as error:  # Pillow's decoders raise many kinds for a broken file
         raise InputError(f"{path} is not {what} that can be read ({error}): expected one of {', '.join(formats)}") from error
+
+
+class _BoundedReader(io.BufferedReader):
+    """Reads at most what the file holds: Python sets memory aside for all that a decoder asks, as a damaged length says."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def _check_pixels(path: Path, image: Any) -> None:

@@ -1,6 +1,7 @@
 """Mutated files into every reader of the runtime: it takes them or raises a `PerceiverError`, nothing else, and ends.
 
     python tests/fuzz/fuzz.py all --bundle BUNDLE --seconds 600 [--seed N]      # any target by name, or all
+    python tests/fuzz/fuzz.py all --bundle BUNDLE --inputs 3000                 # the same inputs on any machine
 
 Each input is a real file with bytes changed, cut, repeated or swapped. A find prints the exception and keeps the input in
 tests/fuzz/corpus; `--replay` runs what is there. Memory is capped at 4 GB of address space where the system can.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import random
 import shutil
 import struct
@@ -169,7 +171,7 @@ def attempt(name: str, run: Callable[[bytes], object], data: bytes) -> bool:
         return True
     except Exception:
         CORPUS.mkdir(exist_ok=True)
-        kept = CORPUS / f"{name}-{abs(hash(data)) % 10**8:08}"
+        kept = CORPUS / f"{name}-{hashlib.sha256(data).hexdigest()[:8]}"
         kept.write_bytes(data)
         print(f"{name}: {kept}\n{traceback.format_exc()}")
         return False
@@ -189,7 +191,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target")
     parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=60, help="of all targets together")
+    parser.add_argument("--inputs", type=int, default=sys.maxsize, help="at most, for each target")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--replay", action="store_true")
     options = parser.parse_args()
@@ -208,7 +211,7 @@ def main() -> int:
         run(seed)  # the valid one is taken
         change = MUTATIONS.get(name, mutate)
         count, end = 0, time.monotonic() + options.seconds / len(chosen)
-        while time.monotonic() < end:
+        while time.monotonic() < end and count < options.inputs:
             good &= attempt(name, run, change(seed, rng))
             count += 1
         print(f"{name}: {count} inputs")
