@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perceiver_runtime.arrays import take_rows
-from perceiver_runtime.bundle import Bundle
-from perceiver_runtime.flow_processing import pixel_grid, query_positions
-from perceiver_runtime.loading import open_pipeline
-from perceiver_runtime.multimodal_processing import output_positions
-from perceiver_runtime.pipeline import Placement
+from perceiver_runtime.bundle.reader import Bundle
+from perceiver_runtime.common.arrays import gather_rows
+from perceiver_runtime.processing.flow import pixel_grid, query_positions
+from perceiver_runtime.processing.multimodal import output_positions
+from perceiver_runtime.tasks.loading import open_pipeline
+from perceiver_runtime.tasks.pipeline import RuntimeOptions
 
 Arrays = dict[str, NDArray[Any]]
 FRAMES = 1  # of a clip, decoded
@@ -24,7 +24,7 @@ class BundleRun:
     """The same work on a bundle's graphs, latents and features staying where they are computed."""
 
     def __init__(self, bundle: Bundle, *, device: str, opener: Any = None) -> None:
-        self.pipeline: Any = open_pipeline(bundle, Placement(device, opener=opener))
+        self.pipeline: Any = open_pipeline(bundle, RuntimeOptions(device, opener=opener))
         self.task = bundle.manifest.task
 
     def __call__(self, inputs: Arrays) -> NDArray[np.float32]:
@@ -44,7 +44,7 @@ class BundleRun:
             pixels = pixel_grid(*size)
             for start in range(0, len(pixels), chunk):
                 rows = np.arange(start, min(start + chunk, len(pixels)))
-                given = {"latents": latents, "query_features": take_rows(features[0], rows)}
+                given = {"latents": latents, "query_features": gather_rows(features[0], rows)}
                 given["query_positions"] = query_positions(pixels[rows], size)[None]
                 parts.append(graphs["decode"].run(given)[0][0])
             return np.concatenate(parts)

@@ -12,7 +12,7 @@ import json
 import statistics
 import subprocess
 
-from perceiver_runtime.children import python_code
+from perceiver_runtime.common.children import python_code
 
 PROGRAM = """
 import json, sys, time
@@ -21,7 +21,7 @@ import perceiver_runtime as pr
 imported = time.perf_counter()
 pipeline = pr.load(sys.argv[1], device=sys.argv[2])
 loaded = time.perf_counter()
-from perceiver_runtime.known_answer import FILE, Sample
+from perceiver_runtime.tasks.known_answer import FILE, Sample
 from pathlib import Path
 inputs = Sample.read(Path(sys.argv[1]) / FILE).inputs
 read = time.perf_counter()

@@ -120,11 +120,11 @@ def plain_call(task: str, graph: Path, side: str) -> Callable[[], Any]:
 
         given = {"inputs": patches(torch.from_numpy(given["frames"])).numpy()}
     if side == "plain ONNX":
-        from perceiver_runtime.onnx_backend import onnxruntime
+        from perceiver_runtime.backends.onnxruntime import onnxruntime
 
         session: Any = onnxruntime().InferenceSession(str(graph))
         return lambda: session.run(None, given)[0]
-    from perceiver_runtime.openvino_backend import openvino
+    from perceiver_runtime.backends.openvino import openvino
 
     model = openvino().Core().compile_model(str(graph), "CPU", {"INFERENCE_PRECISION_HINT": PLAIN_OPENVINO[side]})
     return lambda: model(given)[0]
@@ -134,7 +134,7 @@ def ours_call(task: str, bundle: Path, device: str) -> Callable[[], Any]:
     """A bundle's graphs: encode, and all outputs decoded."""
     from bundle_run import BundleRun
 
-    from perceiver_runtime.bundle import open_bundle
+    from perceiver_runtime.bundle.reader import open_bundle
 
     run = BundleRun(open_bundle(bundle), device=device)
     if task == "multimodal":
@@ -196,12 +196,12 @@ def export_ours(task: str, checkpoint: Path, output: Path) -> None:
 
 def export_int8(task: str, checkpoint: Path, verified: Path, output: Path) -> None:
     """A bundle with the int8 graphs of a checkpoint, in the place of a verified one's."""
-    from perceiver_deploy.recipe import ExportOptions
-    from perceiver_deploy.tasks import RECIPES
+    from perceiver_deploy.tasks.recipe import ExportOptions
+    from perceiver_deploy.tasks.registry import RECIPES
     from perceiver_export import export_graphs
-    from perceiver_io.checkpoint import find_checkpoint, load_files
-    from perceiver_runtime.bundle import file_sha256
-    from perceiver_runtime.manifest import FileEntry, Manifest
+    from perceiver_io.loading.checkpoint import find_checkpoint, load_files
+    from perceiver_runtime.bundle.manifest import FileEntry, Manifest
+    from perceiver_runtime.bundle.reader import file_sha256
 
     shutil.copytree(verified, output)
     files = find_checkpoint(checkpoint, allow_pickle=False, revision=None)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from perceiver_runtime.children import python_code, python_module
+from perceiver_runtime.common.children import python_code, python_module
 
 TESTS = Path(__file__).parent.parent / "tests"
 PROLOGUE = """

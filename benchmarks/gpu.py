@@ -27,10 +27,10 @@ from cases import CHECKPOINTS, SHIPPED, make_inputs, save_random, torch_answer
 
 import perceiver_io as pio
 from perceiver_deploy import export_bundle
-from perceiver_io.tasks import task_of
-from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.errors import PerceiverError
-from perceiver_runtime.tensorrt.backend import missing
+from perceiver_io.tasks.registry import task_of
+from perceiver_runtime.backends.tensorrt.backend import missing
+from perceiver_runtime.bundle.reader import open_bundle
+from perceiver_runtime.common.errors import PerceiverError
 
 LIMITS = {"fp32": 1e-2, "fp16": 1e-1, "bf16": 1.0}  # largest error, in spreads of the answer
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

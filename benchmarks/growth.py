@@ -27,10 +27,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from bundle_run import measure
 
-from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.bench import peak_memory
-from perceiver_runtime.loading import open_pipeline
-from perceiver_runtime.pipeline import Placement
+from perceiver_runtime.tasks.loading import open_pipeline
+from perceiver_runtime.tasks.pipeline import RuntimeOptions
 
 SIZES = (10_000, 31_623, 100_000, 316_228, 1_000_000)
 FIXED = 100
@@ -57,7 +57,7 @@ def export_bundles(folder: Path) -> dict[str, Path]:
 
 def call_on(kind: str, bundle: Path, size: int) -> Callable[[], None]:
     """The work on `size` inputs or queries."""
-    pipeline: Any = open_pipeline(open_bundle(bundle), Placement("cpu"))
+    pipeline: Any = open_pipeline(open_bundle(bundle), RuntimeOptions("cpu"))
     rng = np.random.default_rng(0)
     if kind == "inputs":
         given = {"inputs": rng.standard_normal((1, size, CHANNELS), np.float32), "attention_mask": np.ones((1, size), np.int64)}

@@ -22,11 +22,11 @@ from typing import Any
 from bundle_run import BundleRun
 from cpu_sides import TASKS, inputs_of
 
-from perceiver_runtime import openvino_backend
-from perceiver_runtime.bundle import Bundle, open_bundle
+from perceiver_runtime.backends import openvino as openvino_backend
+from perceiver_runtime.backends.onnxruntime import available_cores, onnxruntime
+from perceiver_runtime.bundle.memory_plan import ArenaPolicy
+from perceiver_runtime.bundle.reader import Bundle, open_bundle
 from perceiver_runtime.commands.bench import matrix_peak
-from perceiver_runtime.memory_plan import Keeping
-from perceiver_runtime.onnx_backend import available_cores, onnxruntime
 
 PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "DynamicQuantizeMatMul")
 
@@ -48,7 +48,7 @@ class OrtProfile:
         self.name, self.provider = name, "CPUExecutionProvider"
         options = onnxruntime().SessionOptions()
         options.intra_op_num_threads = available_cores()
-        options.enable_cpu_mem_arena = Keeping.of(bundle.manifest, name) is not None
+        options.enable_cpu_mem_arena = ArenaPolicy.of(bundle.manifest, name) is not None
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.enable_profiling = True
@@ -60,7 +60,7 @@ class OrtProfile:
         """The outputs in order."""
         return list(self._session.run(None, dict(inputs)))
 
-    run_kept = run
+    run_on_device = run
 
     def close(self) -> None:
         """Nothing: the session goes with the process."""

@@ -13,7 +13,7 @@ import numpy as np
 from skimage import data
 
 import perceiver_runtime as pr
-from perceiver_runtime.image_files import write_image
+from perceiver_runtime.files.images import write_image
 
 TABLE, CAT = np.array([-4, 1]), np.array([6, -3])  # motion as (dx, dy) in pixels
 HEIGHT, WIDTH = 240, 320

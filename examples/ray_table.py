@@ -27,7 +27,7 @@ import ray
 from ray.data.checkpoint import CheckpointConfig
 
 from perceiver_runtime import PerceiverError
-from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.ray import BundleRows
 
 SUFFIXES = {

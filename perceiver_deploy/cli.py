@@ -14,16 +14,16 @@ from types import FrameType
 from perceiver_deploy import __version__
 from perceiver_deploy.export import export_bundle, locate
 from perceiver_deploy.staging import check_destination
-from perceiver_deploy.tasks import ABOUT, RECIPES, SHIPPED_FOR, other_names, published_for, task_name
+from perceiver_deploy.tasks.registry import ABOUT, RECIPES, SHIPPED_FOR, other_names, published_for, task_name
 from perceiver_export.export import ALL_PASSES
 from perceiver_runtime import PerceiverError, UsageError
-from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.backends.tensorrt.backend import Engines, unavailable_reason
+from perceiver_runtime.backends.tensorrt.builder import BuildOptions, spans
+from perceiver_runtime.bundle.manifest import Manifest
+from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.arguments import image_size, memory
 from perceiver_runtime.commands.main import discard_output
-from perceiver_runtime.manifest import Manifest
-from perceiver_runtime.tensorrt.backend import Engines, missing
-from perceiver_runtime.tensorrt.builder import BuildOptions, spans
-from perceiver_runtime.terminal import CommandParser, is_terminal, json_text, one_line, printable, write_lines
+from perceiver_runtime.common.terminal import CommandParser, is_terminal, json_text, one_line, printable, write_lines
 
 RUNS_ON = {"ort": "ONNX Runtime", "tensorrt": "TensorRT"}
 
@@ -75,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     help_text = "tensors to leave out, by name or pattern, such as 'loss.*'"
     parser.add_argument("--ignore-tensors", nargs="+", default=[], metavar="NAME", help=help_text)
     parser.add_argument("--samples", metavar="FOLDER", help="your own inputs, to verify the graphs on as well")
-    help_text = "accept a checkpoint that amplifies rounding beyond the usual cap; the receipt says by how much"
+    help_text = "accept a checkpoint that amplifies rounding beyond the usual cap; the parity report says by how much"
     parser.add_argument("--allow-rounding", action="store_true", help=help_text)
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
@@ -201,7 +201,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 def build_engines(bundle: Path) -> str:
     """Build a bundle's engines where there are TensorRT and a GPU; what was done, or what to do on the device."""
-    if missing():
+    if unavailable_reason():
         return f"its engines are built where they run, on the device: perceiver build {bundle}"
     try:
         engines = Engines(open_bundle(bundle))

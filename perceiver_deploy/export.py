@@ -18,29 +18,29 @@ import onnx
 import torch
 
 from perceiver_deploy.child import python_command
-from perceiver_deploy.recipe import BUDGETS, ExportOptions, Precision, Recipe, Target
 from perceiver_deploy.staging import check_destination, clean_up, staged_folder
-from perceiver_deploy.tasks import RECIPES, SHIPPED_FOR, task_name
-from perceiver_deploy.verify import RECEIPT_FILE
+from perceiver_deploy.tasks.recipe import BUDGETS, ExportOptions, Precision, Recipe, Target
+from perceiver_deploy.tasks.registry import RECIPES, SHIPPED_FOR, task_name
+from perceiver_deploy.verification.verify import REPORT_FILE
 from perceiver_export import export_graphs
 from perceiver_export.export import ALL_PASSES
 from perceiver_export.graph_spec import GraphSpec
-from perceiver_export.passes.lower_precision import OverflowingWeights
+from perceiver_export.passes.precision.lower_precision import OverflowingWeights
 from perceiver_io import CheckpointError, to_json
-from perceiver_io.checkpoint import CheckpointFiles, find_checkpoint, load_files
+from perceiver_io.loading.checkpoint import CheckpointFiles, find_checkpoint, load_files
 from perceiver_runtime import InputError, UsageError, VerificationError
-from perceiver_runtime.amounts import memory_bytes, old_megabytes
-from perceiver_runtime.bundle import file_sha256, open_bundle
-from perceiver_runtime.classification import FILE as LABELS_FILE
+from perceiver_runtime.backends.onnxruntime import onnxruntime
+from perceiver_runtime.bundle.manifest import SCHEMA_VERSION, FileEntry, GraphEntry, Manifest, Source, TensorSpec
+from perceiver_runtime.bundle.reader import file_sha256, open_bundle
 from perceiver_runtime.commands.outputs import check_outside_bundles
-from perceiver_runtime.known_answer import FILE as SAMPLE_FILE
-from perceiver_runtime.known_answer import Sample, check_known_answer, tolerances
-from perceiver_runtime.loading import open_pipeline
-from perceiver_runtime.manifest import SCHEMA_VERSION, FileEntry, GraphEntry, Manifest, Source, TensorSpec
-from perceiver_runtime.onnx_backend import onnxruntime
-from perceiver_runtime.pipeline import Placement
+from perceiver_runtime.common.amounts import memory_bytes, old_megabytes
+from perceiver_runtime.tasks.known_answer import FILE as SAMPLE_FILE
+from perceiver_runtime.tasks.known_answer import Sample, check_known_answer, tolerances
+from perceiver_runtime.tasks.labels import FILE as LABELS_FILE
+from perceiver_runtime.tasks.loading import open_pipeline
+from perceiver_runtime.tasks.pipeline import RuntimeOptions
 
-VERIFY = "perceiver_deploy.verify"  # what runs as a process of its own
+VERIFY = "perceiver_deploy.verification.verify"  # what runs as a process of its own
 _DTYPES = {torch.float32: "float32", torch.int64: "int64"}
 
 
@@ -142,8 +142,8 @@ def export_bundle(
             raise InputError(f"{name} does not fit into {precision}: {error}. Export it in fp32") from error
         progress("verifying against torch in a child process")
         _verify(files, task, options, staging, progress)
-        receipt_file = staging / RECEIPT_FILE
-        receipt = json.loads(receipt_file.read_text(encoding="utf-8"))
+        receipt_file = staging / REPORT_FILE
+        report = json.loads(receipt_file.read_text(encoding="utf-8"))
         receipt_file.unlink()
         if recipe.labels is not None:
             labels = json.dumps(list(recipe.labels), indent=0, ensure_ascii=False)
@@ -162,7 +162,7 @@ def export_bundle(
             choices=graphs.choices,
             source=source,
             tools=_tools(),
-            parity=receipt,
+            parity=report,
             files=tuple(FileEntry(path.name, *file_sha256(path)) for path in sorted(staging.iterdir())),
         )
         (staging / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
@@ -214,7 +214,7 @@ def _check_finished(folder: Path) -> None:
     bundle = open_bundle(folder)
     if bundle.manifest.precision == "bf16":
         return
-    with open_pipeline(bundle, Placement("cpu")) as pipeline:
+    with open_pipeline(bundle, RuntimeOptions("cpu")) as pipeline:
         check_known_answer(pipeline, Sample.read(bundle.read(SAMPLE_FILE)), tolerances(bundle.manifest))
 
 

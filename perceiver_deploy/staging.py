@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from perceiver_runtime import InputError, IntegrityError
-from perceiver_runtime.manifest import MAX_MANIFEST_BYTES, Manifest
+from perceiver_runtime.bundle.manifest import MAX_MANIFEST_BYTES, Manifest
 
 try:
     import fcntl

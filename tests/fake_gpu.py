@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from perceiver_runtime.cuda import _SIGNATURES, Cuda
+from perceiver_runtime.backends.cuda import _SIGNATURES, Cuda
 
 OUT_OF_MEMORY, CAPTURE_FAILED = 2, 900
 MAGIC = b"fake engine "

@@ -11,8 +11,8 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from perceiver_runtime.bundle import file_sha256
-from perceiver_runtime.manifest import FileEntry, Manifest
+from perceiver_runtime.bundle.manifest import FileEntry, Manifest
+from perceiver_runtime.bundle.reader import file_sha256
 
 WEIGHTS = "weights.safetensors"
 

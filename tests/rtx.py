@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from perceiver_runtime.bundle import own_graph
-from perceiver_runtime.manifest import Manifest
-from perceiver_runtime.tensorrt.builder import BuildOptions, build, spans
+from perceiver_runtime.backends.tensorrt.builder import BuildOptions, build, spans
+from perceiver_runtime.bundle.manifest import Manifest
+from perceiver_runtime.bundle.reader import own_graph
 
 MODELS = ("SM80", "SM86", "SM89", "SM120")  # A100, Orin-class desktop Ampere, Ada, Blackwell
 _KERNEL = re.compile(rb'name=_gemm_mha_v2 .*?layers="([^"]*)"', re.DOTALL)

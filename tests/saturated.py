@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import PerceiverTokenizer
 
-from perceiver_deploy.recipe import ExportOptions
-from perceiver_deploy.tasks import RECIPES
+from perceiver_deploy.tasks.recipe import ExportOptions
+from perceiver_deploy.tasks.registry import RECIPES
 from perceiver_io import load_checkpoint
 
 TEXTS = ["I loved every minute of it.", "A waste of time, and dull.", "Superb, and very funny!", "An awful film, do not go."]

@@ -22,13 +22,13 @@ from forgery import WEIGHTS, forge, other_weights, reseal
 from numpy.typing import NDArray
 
 from perceiver_runtime import IntegrityError
-from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.children import python_module
-from perceiver_runtime.graph_check import GraphCheck
-from perceiver_runtime.held_file import HeldFile
-from perceiver_runtime.known_answer import Sample
-from perceiver_runtime.loading import open_pipeline
-from perceiver_runtime.pipeline import Placement
+from perceiver_runtime.bundle.graph_check import GraphCheck
+from perceiver_runtime.bundle.held_file import HeldFile
+from perceiver_runtime.bundle.reader import open_bundle
+from perceiver_runtime.common.children import python_module
+from perceiver_runtime.tasks.known_answer import Sample
+from perceiver_runtime.tasks.loading import open_pipeline
+from perceiver_runtime.tasks.pipeline import RuntimeOptions
 
 ATTACKS = sorted((Path(__file__).parent / "attacks").glob("*.py"))
 
@@ -56,7 +56,7 @@ def answer(bundle: Path, module: Any) -> NDArray[np.float32]:
     opened = open_bundle(bundle)
     if when == "opened":
         module.attack(bundle)
-    with open_pipeline(opened, Placement("cpu", threads=1)) as pipeline:
+    with open_pipeline(opened, RuntimeOptions("cpu", threads=1)) as pipeline:
         if when == "loaded":
             module.attack(bundle)
         return np.array(pipeline.known_answer(inputs)["flow"])
@@ -67,7 +67,7 @@ def test_refused(path: Path, bundle: Path, tiny_bundle: Path) -> None:
     module = loaded(path)
     if module.MESSAGE is None:
         found = answer(bundle, module)
-        with open_pipeline(open_bundle(tiny_bundle), Placement("cpu", threads=1)) as pipeline:
+        with open_pipeline(open_bundle(tiny_bundle), RuntimeOptions("cpu", threads=1)) as pipeline:
             expected = pipeline.known_answer(Sample.read(tiny_bundle / "sample.npz").inputs)["flow"]
         np.testing.assert_array_equal(found, expected)
         assert not (bundle.parent / "was-run").exists()
@@ -83,7 +83,7 @@ def test_other_weights_would_show(bundle: Path) -> None:
     """The negative control of attacks on weights: with a manifest that fits, other weights give another answer."""
     inputs, answers = Sample.read(bundle / "sample.npz").inputs, []
     for _ in range(2):
-        with open_pipeline(open_bundle(bundle), Placement("cpu", threads=1)) as pipeline:
+        with open_pipeline(open_bundle(bundle), RuntimeOptions("cpu", threads=1)) as pipeline:
             answers.append(pipeline.known_answer(inputs)["flow"])
         other_weights(bundle)
         reseal(bundle, WEIGHTS, (bundle / WEIGHTS).read_bytes())
@@ -107,7 +107,7 @@ def test_a_user_sees_one_line(bundle: Path) -> None:
 
 def test_touched_weights_are_fine(bundle: Path) -> None:
     """Another time, another name, another mode: the same bytes, and no file is hashed for every run."""
-    with open_pipeline(open_bundle(bundle), Placement("cpu", threads=1)) as pipeline:
+    with open_pipeline(open_bundle(bundle), RuntimeOptions("cpu", threads=1)) as pipeline:
         weights = pipeline.graphs["encode"]._weights  # type: ignore[attr-defined]
         digests = []
         digest = weights._digest
@@ -150,12 +150,12 @@ def test_no_descriptor_stays_open(bundle: Path) -> None:
 
     before = count()
     for _ in range(3):
-        open_pipeline(open_bundle(bundle), Placement("cpu", threads=1)).close()
+        open_pipeline(open_bundle(bundle), RuntimeOptions("cpu", threads=1)).close()
     assert count() == before
 
 
 def test_a_surplus_of_bytes_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perceiver_runtime.bundle.MAX_GRAPH_BYTES", 1000)
+    monkeypatch.setattr("perceiver_runtime.bundle.reader.MAX_GRAPH_BYTES", 1000)
     with pytest.raises(IntegrityError, match="more than the 1000 allowed for a graph"):
         open_bundle(bundle)
 

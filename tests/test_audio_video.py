@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.signal import resample_poly
 from skimage import data
 
-from perceiver_io.multimodal import output_positions as torch_positions
+from perceiver_io.tasks.multimodal import output_positions as torch_positions
 from perceiver_runtime import (
     InputError,
     IntegrityError,
@@ -23,9 +23,9 @@ from perceiver_runtime import (
     write_video,
     write_wav,
 )
-from perceiver_runtime.audio_processing import clip_audio, mono, resample
-from perceiver_runtime.multimodal_processing import MultimodalProcessor, output_positions
-from perceiver_runtime.wav_files import Sound
+from perceiver_runtime.files.wav import Sound
+from perceiver_runtime.processing.multimodal import MultimodalProcessor, output_positions
+from perceiver_runtime.processing.sound import clip_audio, mono, resample
 
 CONSTANTS: dict[str, Any] = {
     "frames": 4,

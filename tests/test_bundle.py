@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import perceiver_runtime as pr
-from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.bundle.reader import open_bundle
 
 
 @pytest.fixture

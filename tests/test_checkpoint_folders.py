@@ -17,7 +17,7 @@ from test_heads_reference import answer_of_ours, answer_of_transformers
 
 from perceiver_deploy.cli import main
 from perceiver_io import CheckpointError, find_checkpoint, load_checkpoint
-from perceiver_io.unpickle import UnpickleError, read_arrays
+from perceiver_io.loading.unpickle import UnpickleError, read_arrays
 
 CLASSIFIER = next(head for head in HEADS if head.name == "PerceiverForSequenceClassification")
 NAMES = [head.name.removeprefix("PerceiverFor") for head in HEADS]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from published import real_frames
 
-from perceiver_runtime.children import python_code, python_module
+from perceiver_runtime.common.children import python_code, python_module
 
 ROOT = Path(__file__).parent.parent
 ROOMS = {  # by Python: the lowest that is supported, and the newest

@@ -16,19 +16,19 @@ import torch
 from conftest import HuggingFace
 from transformers import PerceiverConfig, PerceiverForMaskedLM
 
-from perceiver_deploy import verify
 from perceiver_deploy.cli import main
-from perceiver_deploy.comparison import TOLERANCES, Comparison
 from perceiver_deploy.export import export_bundle
-from perceiver_deploy.flow import FlowRecipe
-from perceiver_deploy.recipe import ExportOptions
 from perceiver_deploy.staging import clean_up, staged_folder
+from perceiver_deploy.tasks.flow import FlowRecipe
+from perceiver_deploy.tasks.recipe import ExportOptions
+from perceiver_deploy.verification import verify
+from perceiver_deploy.verification.comparison import TOLERANCES, Comparison
 from perceiver_io import TASKS, OpticalFlow, load_checkpoint
 from perceiver_runtime import InputError, UsageError, VerificationError
-from perceiver_runtime.bundle import own_graph
-from perceiver_runtime.children import python_code
-from perceiver_runtime.manifest import GraphEntry
-from perceiver_runtime.onnx_backend import OnnxGraph
+from perceiver_runtime.backends.onnxruntime import OnnxGraph
+from perceiver_runtime.bundle.manifest import GraphEntry
+from perceiver_runtime.bundle.reader import own_graph
+from perceiver_runtime.common.children import python_code
 
 
 def test_export_by_command(tiny: HuggingFace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,9 +248,9 @@ def test_a_crash_of_the_child_is_a_failed_verification(
         ({"task": "flwo"}, "unknown task 'flwo'; did you mean 'flow'"),
         (
             {"task": "optical-flow", "passes": ("absorb_kyes",)},
-            r"unknown passes in \('absorb_kyes',\); a tuple of some of: absorb_keys",
+            r"unknown passes in \('absorb_kyes',\); a tuple of some of: fold_kv_projections",
         ),
-        ({"task": "flow", "passes": "absorb_keys"}, "unknown passes in 'absorb_keys'; a tuple of some of"),
+        ({"task": "flow", "passes": "fold_kv_projections"}, "unknown passes in 'fold_kv_projections'; a tuple of some of"),
         ({"task": "flow", "precision": "fp61"}, "unknown precision 'fp61'; available: fp32, fp16, bf16, int8"),
         ({"task": "flow", "target": "onnx"}, "unknown target 'onnx'; available: ort, tensorrt"),
     ],

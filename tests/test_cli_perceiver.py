@@ -11,10 +11,10 @@ from PIL import Image
 from published import real_frames
 
 import perceiver_runtime as pr
-from perceiver_runtime import image_files
-from perceiver_runtime.bundle import file_sha256
+from perceiver_runtime.bundle.manifest import FileEntry, Manifest
+from perceiver_runtime.bundle.reader import file_sha256
 from perceiver_runtime.commands.main import main
-from perceiver_runtime.manifest import FileEntry, Manifest
+from perceiver_runtime.files import images as image_files
 
 
 @pytest.fixture(scope="module")

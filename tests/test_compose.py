@@ -11,10 +11,10 @@ from transformers import PerceiverModel as TransformersPerceiverModel
 from transformers.models.perceiver import modeling_perceiver as theirs
 
 import perceiver_io as pio
-from perceiver_io.fill_mask import IGNORED
-from perceiver_io.huggingface_names import tensor_name
-from perceiver_io.image_preprocessor import grid_size, space_to_depth
-from perceiver_io.multimodal import output_positions
+from perceiver_io.loading.huggingface_names import tensor_name
+from perceiver_io.parts.image_preprocessor import grid_size, space_to_depth
+from perceiver_io.tasks.fill_mask import IGNORED
+from perceiver_io.tasks.multimodal import output_positions
 
 ENCODER = pio.EncoderConfig(num_latents=6, latent_channels=16, num_blocks=3, layers_per_block=2, self_attention_heads=4)
 
@@ -159,7 +159,7 @@ def test_repeated_cross_attention() -> None:
 def test_activations() -> None:
     """transformers' gelu_pytorch_tanh, as DeepMind's own models have it."""
     head = HEADS[1]
-    from perceiver_io.huggingface import model_config
+    from perceiver_io.loading.huggingface import model_config
 
     config = PerceiverConfig(**head.tiny, hidden_act="gelu_pytorch_tanh")
     assert model_config(config.to_dict() | {"architectures": [head.name]}, ()).encoder.activation == "gelu_tanh"

@@ -18,9 +18,9 @@ from transformers import PerceiverConfig
 
 from perceiver_io import CheckpointError, load_checkpoint, save_checkpoint
 from perceiver_io.deepmind import as_deepmind_has_it, convert, main
-from perceiver_io.huggingface import model_config
-from perceiver_io.image_preprocessor import ConvDownsample
-from perceiver_io.tasks import TASKS
+from perceiver_io.loading.huggingface import model_config
+from perceiver_io.parts.image_preprocessor import ConvDownsample
+from perceiver_io.tasks.registry import TASKS
 
 LAYER = {
     "query_norm": "layer_norm",
@@ -176,7 +176,7 @@ def test_haiku_mappings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     for name in ("haiku", "haiku._src"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    from perceiver_io.unpickle import read_arrays
+    from perceiver_io.loading.unpickle import read_arrays
 
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     (tmp_path / "file").write_bytes(pickle.dumps(FlatMapping({"a/b": {"w": array, "f": np.asfortranarray(array)}})))

@@ -11,7 +11,7 @@ from conftest import HuggingFace
 from published import model_frames, real_frames, transformers_flow
 from test_runtime_flow import check_against, tiled_transformers
 
-from perceiver_runtime.children import python_code
+from perceiver_runtime.common.children import python_code
 
 # Runs on the device: load, whole field, field at points, peak memory; only what is printed comes back.
 PROGRAM = """

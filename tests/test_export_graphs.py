@@ -12,18 +12,18 @@ from published import model_frames, random_flow, real_frames
 from safetensors.numpy import load_file
 
 from perceiver_export import export_graphs
-from perceiver_export.flow import flow_graphs
 from perceiver_export.graph_spec import GraphSpec
 from perceiver_export.grid_positions import linear_positions
-from perceiver_export.passes.lower_attention_ort import lower_attention_ort
+from perceiver_export.passes.attention.lower_attention_ort import lower_attention_ort
 from perceiver_export.patch_convolution import PatchConvolutionStem
 from perceiver_export.shared_weights import FILE, save_graphs
+from perceiver_export.tasks.flow import flow_graphs
 from perceiver_export.trace import trace
 from perceiver_io import FlowConfig, OpticalFlow
-from perceiver_io.attention import scaled_dot_product
 from perceiver_io.config import DecoderConfig, EncoderConfig, FlowStemConfig
-from perceiver_io.flow_stem import PatchStem
-from perceiver_io.positions import grid_positions
+from perceiver_io.parts.attention import scaled_dot_product
+from perceiver_io.parts.flow_stem import PatchStem
+from perceiver_io.parts.positions import grid_positions
 
 PATCHES = FlowConfig(
     encoder=EncoderConfig(num_latents=24, latent_channels=48, layers_per_block=2, self_attention_heads=4), train_size=(64, 64)

@@ -12,9 +12,11 @@ from conftest import HuggingFace
 
 import perceiver_runtime as pr
 from perceiver_deploy import export_bundle
-from perceiver_runtime import backends, onnx_backend, pipeline
-from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.backends import onnxruntime as onnx_backend
+from perceiver_runtime.backends import selection as backends
+from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.main import main
+from perceiver_runtime.tasks import pipeline
 
 WHY = r"TensorRT cannot run here: TensorRT is not here: .* pip install tensorrt"
 GPU = ("CUDAExecutionProvider", "CPUExecutionProvider")
@@ -31,7 +33,7 @@ def trt_bundle(tiny: HuggingFace, tmp_path_factory: pytest.TempPathFactory) -> P
 def no_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setattr("perceiver_runtime.tensorrt.library.NAMES", ("tensorrt_of_nobody",))
+    monkeypatch.setattr("perceiver_runtime.backends.tensorrt.library.NAMES", ("tensorrt_of_nobody",))
 
 
 def said(action: Any) -> list[str]:

@@ -16,10 +16,10 @@ from conftest import HuggingFace
 
 import perceiver_runtime as pr
 from perceiver_deploy.staging import clean_up
-from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.children import python_code, python_module
+from perceiver_runtime.backends.tensorrt import cache
+from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.main import main
-from perceiver_runtime.tensorrt import cache
+from perceiver_runtime.common.children import python_code, python_module
 
 EXPORT = python_module("perceiver_deploy.cli")
 PERCEIVER = python_module("perceiver_runtime")
@@ -126,7 +126,7 @@ def test_a_build_that_is_killed_leaves_no_engine(tmp_path: Path) -> None:
     os.chmod(tmp_path, 0o700)
     program = (
         "import os, sys, types, pathlib, time\n"
-        "from perceiver_runtime.tensorrt import cache\n"
+        "from perceiver_runtime.backends.tensorrt import cache\n"
         "cache.os.fsync = lambda descriptor: (print('writing', flush=True), time.sleep(60))\n"
         "wanted = types.SimpleNamespace(key='k', to_json=dict)\n"
         "cache.EngineCache(pathlib.Path(sys.argv[1])).get_or_build(wanted, 'bundle', lambda: b'engine')\n"

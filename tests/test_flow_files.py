@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage import data
 
 import perceiver_runtime as pr
-from perceiver_runtime.flow_image import color_wheel
+from perceiver_runtime.processing.flow_image import color_wheel
 
 
 def test_flo_round_trip_and_exact_bytes(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from published import model_frames, random_flow, real_frames, spread, transforme
 
 from perceiver_io import FlowConfig, OpticalFlow, load_checkpoint
 from perceiver_io.config import EncoderConfig, FlowStemConfig
-from perceiver_io.flow import flow_loss
-from perceiver_io.positions import grid_positions
+from perceiver_io.parts.positions import grid_positions
+from perceiver_io.tasks.flow import flow_loss
 
 MINI = FlowConfig(
     encoder=EncoderConfig(num_latents=8, latent_channels=16, layers_per_block=1, self_attention_heads=2),

@@ -16,7 +16,7 @@ import pytest
 from published import real_frames
 
 import perceiver_runtime as pr
-from perceiver_runtime.children import python_code
+from perceiver_runtime.common.children import python_code
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork"),

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from perceiver_runtime import IntegrityError, graph_check
-from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.children import python_code
-from perceiver_runtime.graph_check import GraphCheck
+from perceiver_runtime import IntegrityError
+from perceiver_runtime.bundle import graph_check
+from perceiver_runtime.bundle.graph_check import GraphCheck
+from perceiver_runtime.bundle.reader import open_bundle
+from perceiver_runtime.common.children import python_code
 
 SCRIPT = Path(__file__).parent / "fuzz" / "fuzz.py"
 SOAK = os.environ.get("PERCEIVER_FUZZ_SECONDS")  # `make soak`: by time; else by count, so that every machine tries the same

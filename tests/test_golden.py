@@ -11,10 +11,10 @@ from forgery import edit_manifest
 from published import spread
 
 import perceiver_runtime
-from perceiver_runtime.bundle import file_sha256, open_bundle
+from perceiver_runtime.bundle.manifest import FileEntry, Manifest
+from perceiver_runtime.bundle.reader import file_sha256, open_bundle
 from perceiver_runtime.commands.main import main
-from perceiver_runtime.known_answer import FILE, Sample
-from perceiver_runtime.manifest import FileEntry, Manifest
+from perceiver_runtime.tasks.known_answer import FILE, Sample
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = DATA / "golden-1.0"

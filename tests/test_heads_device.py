@@ -21,7 +21,7 @@ from transformers.models.perceiver.image_processing_pil_perceiver import Perceiv
 import perceiver_runtime as pr
 from perceiver_deploy import export_bundle
 from perceiver_io import PUBLISHED, load_checkpoint
-from perceiver_runtime.children import python_code
+from perceiver_runtime.common.children import python_code
 
 LIMIT = 1e-3  # of the logits' scale
 TEXTS = ["Where is[MASK] it?", "A somewhat longer sentence with[MASK][MASK] in it, to be padded to.", "[MASK]é東"]
@@ -33,7 +33,7 @@ PROGRAM = """
 import json, sys
 import numpy as np
 import perceiver_runtime as pr
-from perceiver_runtime.onnx_backend import OnnxGraph
+from perceiver_runtime.backends.onnxruntime import OnnxGraph
 
 bundle, given, out = sys.argv[1:]
 runs = []

@@ -11,7 +11,7 @@ from transformers import PerceiverConfig, PerceiverModel
 from transformers.models.perceiver import modeling_perceiver as theirs
 
 from perceiver_io import TASKS, load_checkpoint, record
-from perceiver_io.checkpoint import find_checkpoint
+from perceiver_io.loading.checkpoint import find_checkpoint
 
 LIMIT = 1e-4  # of the answer's own spread
 PIXELS, PATCHES = torch.tensor([0, 17, 1000, 3000]), torch.tensor([0, 3, 15])

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perceiver_runtime.manifest import TensorSpec
+from perceiver_runtime.bundle.manifest import TensorSpec
 from perceiver_runtime.serving.client import _float32
 
 grpc = pytest.importorskip("tritonclient.grpc", reason="tritonclient is not here")

@@ -21,8 +21,8 @@ from perceiver_io import (
     load_checkpoint,
     save_checkpoint,
 )
-from perceiver_io.huggingface import model_config
-from perceiver_io.huggingface_save import huggingface_config
+from perceiver_io.loading.huggingface import model_config
+from perceiver_io.loading.huggingface_save import huggingface_config
 
 
 @pytest.mark.parametrize("head", HEADS, ids=[head.name.removeprefix("PerceiverFor") for head in HEADS])

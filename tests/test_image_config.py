@@ -12,9 +12,9 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.perceiver.image_processing_pil_perceiver import PerceiverImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from perceiver_deploy.image import ImageRecipe
-from perceiver_deploy.image_config import read_processor
-from perceiver_deploy.recipe import ExportOptions
+from perceiver_deploy.tasks.image import ImageRecipe
+from perceiver_deploy.tasks.image_config import read_processor
+from perceiver_deploy.tasks.recipe import ExportOptions
 from perceiver_runtime import InputError
 
 KINDS = {"Perceiver": PerceiverImageProcessorPil, "ViT": ViTImageProcessorPil, "CLIP": CLIPImageProcessorPil}

@@ -10,10 +10,11 @@ from PIL import Image, ImageOps
 from skimage import data
 
 import perceiver_runtime as pr
-from perceiver_runtime import array_files, image_files
-from perceiver_runtime.array_files import read_array
-from perceiver_runtime.children import python_code
-from perceiver_runtime.image_files import read_image, read_images
+from perceiver_runtime.common.children import python_code
+from perceiver_runtime.files import arrays as array_files
+from perceiver_runtime.files import images as image_files
+from perceiver_runtime.files.arrays import read_array
+from perceiver_runtime.files.images import read_image, read_images
 
 GREY = data.camera()[100:140, 200:260]
 COLOUR = data.chelsea()[100:140, 200:260]

@@ -10,9 +10,9 @@ from skimage import data
 from transformers.models.perceiver.image_processing_pil_perceiver import PerceiverImageProcessorPil
 
 from perceiver_runtime import InputError, IntegrityError
-from perceiver_runtime.image_files import read_image
-from perceiver_runtime.image_processing import ImageProcessor
-from perceiver_runtime.image_resize import resize
+from perceiver_runtime.files.images import read_image
+from perceiver_runtime.processing.image import ImageProcessor
+from perceiver_runtime.processing.resize import resize
 
 CONSTANTS: dict[str, Any] = {
     "size": [224, 224],

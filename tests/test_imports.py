@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perceiver_runtime.children import python_code
+from perceiver_runtime.common.children import python_code
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {
@@ -31,6 +31,21 @@ FORBIDDEN = {
 }
 
 
+FLOORS = [
+    "common",
+    "files",
+    "bundle",
+    "backends",
+    "processing",
+    "tasks",
+    "serving",
+    "ray",
+    "commands",
+]  # each may use those before
+MOST_MODULES = 17  # in a folder
+MOST_ENTRIES = 12  # at the top of the runtime
+
+
 def imported(path: Path) -> set[str]:
     """Top-level names of every import statement in a file, wherever it stands."""
     names = set()
@@ -51,6 +66,49 @@ def test_imports_go_one_way(package: str) -> None:
         names = imported(path)
         assert names & set(PACKAGES) <= MAY_IMPORT[package], path
         assert not names & FORBIDDEN[package], path
+
+
+def floors_used(path: Path) -> set[str]:
+    """The floors of the runtime that a file imports from."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "perceiver_runtime":
+            names |= {f"perceiver_runtime.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return {name.split(".")[1] for name in names if name.startswith("perceiver_runtime.")} & set(FLOORS)
+
+
+def floor(path: Path) -> int | None:
+    name = path.relative_to(PACKAGES["perceiver_runtime"]).parts[0].removesuffix(".py")
+    return FLOORS.index(name) if name in FLOORS else None
+
+
+def test_floors_of_the_runtime() -> None:
+    """A file imports from its own floor and those below; every file but the package's own two stands on one."""
+    files = sorted(PACKAGES["perceiver_runtime"].rglob("*.py"))
+    assert {path.name for path in files if floor(path) is None} == {"__init__.py", "__main__.py"}
+    for path in files:
+        own = floor(path)
+        if own is not None:
+            assert floors_used(path) <= set(FLOORS[: own + 1]), path
+
+
+def test_the_check_sees_a_way_up(tmp_path: Path) -> None:
+    code = "from perceiver_runtime import errors, ray\ndef f():\n    from perceiver_runtime.tasks.loading import load\n"
+    (tmp_path / "a.py").write_text(code)
+    assert floors_used(tmp_path / "a.py") == {"ray", "tasks"}
+
+
+def test_no_folder_grows_flat() -> None:
+    runtime = PACKAGES["perceiver_runtime"]
+    assert len([path for path in runtime.iterdir() if path.name != "__pycache__"]) <= MOST_ENTRIES
+    for package in PACKAGES.values():
+        for folder in {path.parent for path in package.rglob("*.py")}:
+            modules = [path.name for path in folder.glob("*.py")]
+            assert len(modules) <= MOST_MODULES, (folder, len(modules))
 
 
 def test_the_runtime_names_only_numpy_and_the_standard_library() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import perceiver_runtime as pr
-from perceiver_runtime.known_answer import MAX_SAMPLE_BYTES, Sample
+from perceiver_runtime.tasks.known_answer import MAX_SAMPLE_BYTES, Sample
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from published import real_frames
 
 import perceiver_runtime as pr
-from perceiver_runtime.children import python_code
+from perceiver_runtime.common.children import python_code
 
 CALLS = os.environ.get("PERCEIVER_LOAD_CALLS", "800")
 

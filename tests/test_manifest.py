@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from perceiver_runtime import IntegrityError
-from perceiver_runtime.manifest import Manifest
+from perceiver_runtime.bundle.manifest import Manifest
 
 GRAPH = {
     "file": "encode.onnx",

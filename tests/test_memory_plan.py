@@ -16,10 +16,10 @@ from skimage import data
 import perceiver_runtime
 from perceiver_deploy import export_bundle
 from perceiver_runtime import InputError, IntegrityError, UsageError
-from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.children import python_code
+from perceiver_runtime.bundle.memory_plan import KEPT, ArenaPolicy, MemoryPlan
+from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.main import main
-from perceiver_runtime.memory_plan import KEPT, Keeping, MemoryPlan
+from perceiver_runtime.common.children import python_code
 
 MEASURE = """
 import sys, numpy as np, perceiver_runtime
@@ -83,8 +83,8 @@ def test_a_limit_where_nothing_is_planned(device: str, flow_bundle: Path) -> Non
 def test_what_takes_little_keeps_its_memory(flow_bundle: Path, shipped: Callable[..., Path]) -> None:
     flow, digits = open_bundle(flow_bundle).manifest, open_bundle(shipped("image-classification")).manifest
     assert MemoryPlan.of(flow).encode > KEPT
-    assert Keeping.of(flow, "encode") is None
-    decode, encode = Keeping.of(flow, "decode"), Keeping.of(digits, "encode")
+    assert ArenaPolicy.of(flow, "encode") is None
+    decode, encode = ArenaPolicy.of(flow, "decode"), ArenaPolicy.of(digits, "encode")
     assert decode is not None
     assert encode is not None
     fixed, each = MemoryPlan.of(flow).decoders["decode"]
@@ -101,23 +101,23 @@ def test_what_takes_little_keeps_its_memory(flow_bundle: Path, shipped: Callable
 @pytest.mark.parametrize("choices", [{}, {"memory": []}, {"cost": {"sizes": []}}, {"cost": {"sizes": {"B": 1}}}])
 def test_nothing_is_kept_by_a_plan_that_is_none(choices: dict[str, object], shipped: Callable[..., Path]) -> None:
     manifest = open_bundle(shipped("image-classification")).manifest
-    assert Keeping.of(manifest, "encode") is not None
+    assert ArenaPolicy.of(manifest, "encode") is not None
     choices = {"memory": manifest.choices["memory"]} | choices
-    assert Keeping.of(dataclasses.replace(manifest, choices=choices), "encode") is None
+    assert ArenaPolicy.of(dataclasses.replace(manifest, choices=choices), "encode") is None
 
 
 def test_memory_kept_or_not_changes_no_answer(shipped: Callable[..., Path]) -> None:
     """Batches that give it back between runs that keep it."""
     image = data.camera()[:64, :64]
     with (
-        perceiver_runtime.load(shipped("image-classification"), device="cpu") as keeping,
+        perceiver_runtime.load(shipped("image-classification"), device="cpu") as arena_policy,
         perceiver_runtime.load(shipped("image-classification"), device="cpu", max_memory=10**9) as giving,
     ):
-        assert keeping.graphs["encode"]._keeping is not None
+        assert arena_policy.graphs["encode"]._keeping is not None
         assert giving.graphs["encode"]._keeping is None
-        keeping.graphs["encode"]._keeping = lambda inputs: len(inputs["pixel_values"]) == 1
+        arena_policy.graphs["encode"]._keeping = lambda inputs: len(inputs["pixel_values"]) == 1
         for images in (image, [image] * 3, image):
-            assert keeping(images) == giving(images)
+            assert arena_policy(images) == giving(images)
 
 
 @pytest.mark.parametrize("damage", [{}, {"weights": -1, "encode": 1, "kept": 1, "decoders": {}}, [], {"weights": "many"}])
@@ -134,8 +134,8 @@ def test_long_lists_are_run_in_parts(shipped: Callable[..., Path]) -> None:
     images = [np.roll(data.camera()[:64, :64], shift, axis=1) for shift in range(manifest.ranges["B"].max + 3)]
     sizes: list[int] = []
     with perceiver_runtime.load(bundle, max_memory=plan.peak(1)) as classify:
-        usual = classify.graphs["encode"].run_kept
-        classify.graphs["encode"].run_kept = lambda inputs: sizes.append(len(inputs["pixel_values"])) or usual(inputs)
+        usual = classify.graphs["encode"].run_on_device
+        classify.graphs["encode"].run_on_device = lambda inputs: sizes.append(len(inputs["pixel_values"])) or usual(inputs)
         one_by_one = classify(images)
         assert set(sizes) == {1}
     with perceiver_runtime.load(bundle) as classify:
@@ -157,13 +157,13 @@ def test_inspect_says_what_was_saved(flow_bundle: Path, capsys: pytest.CaptureFi
 
 
 HEAP = """
-from perceiver_runtime.heap import give_back
+from perceiver_runtime.common.heap import release
 def resident():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS"))
 blocks = [b"x" * 100_000 for _ in range(3000)]  # of a size that glibc keeps for the next time
 del blocks[:-1]  # what stays is at the end, so that the heap does not shrink on its own
 before = resident()
-assert give_back()
+assert release()
 print(before - resident())
 """
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from perceiver_runtime import cuda
-from perceiver_runtime.children import python_code, python_module
+from perceiver_runtime.backends import cuda
 from perceiver_runtime.commands import doctor
 from perceiver_runtime.commands.main import main
+from perceiver_runtime.common.children import python_code, python_module
 
 ROOT = Path(__file__).parent.parent
 NAMES = ["queue", "random", "types", "numpy", "json", "enum", "runpy", "tempfile", "perceiver_runtime", "ray"]
@@ -130,8 +130,8 @@ def lines(*patterns: str) -> list[tuple[Path, str]]:
 
 
 def test_nobody_starts_python_otherwise() -> None:
-    """-m and -c are for perceiver_runtime.children alone; the emulator's launcher reads them."""
-    own = {Path(__file__), ROOT / "runtime/perceiver_runtime/children.py", ROOT / "tests/aarch64/launcher.py"}
+    """-m and -c are for perceiver_runtime.common.children alone; the emulator's launcher reads them."""
+    own = {Path(__file__), ROOT / "runtime/perceiver_runtime/common/children.py", ROOT / "tests/aarch64/launcher.py"}
     found = lines(
         "runtime/perceiver_runtime/**/*.py",
         "benchmarks/*.py",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_telemetry import written
 
-from perceiver_runtime.children import python_code, python_module
+from perceiver_runtime.common.children import python_code, python_module
 
 pytestmark = pytest.mark.long
 

@@ -10,13 +10,13 @@ import pytest
 from published import real_frames
 
 import perceiver_runtime as pr
-from perceiver_runtime import openvino_backend
-from perceiver_runtime.backends import OPENVINO
-from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.backends import openvino as openvino_backend
+from perceiver_runtime.backends.selection import OPENVINO
+from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.main import main
-from perceiver_runtime.known_answer import FILE, Sample, check_known_answer, tolerances
-from perceiver_runtime.loading import open_pipeline
-from perceiver_runtime.pipeline import Placement
+from perceiver_runtime.tasks.known_answer import FILE, Sample, check_known_answer, tolerances
+from perceiver_runtime.tasks.loading import open_pipeline
+from perceiver_runtime.tasks.pipeline import RuntimeOptions
 
 try:
     openvino_backend.openvino()
@@ -33,7 +33,7 @@ def has_bfloat16() -> bool:
 def error(folder: Path, device: str) -> float:
     """The known answer's largest error, as a share of what is allowed for it."""
     bundle = open_bundle(folder)
-    with open_pipeline(bundle, Placement(device)) as pipeline:
+    with open_pipeline(bundle, RuntimeOptions(device)) as pipeline:
         found = check_known_answer(pipeline, Sample.read(bundle.read(FILE)), tolerances(bundle.manifest))
         assert pipeline.provider.startswith("OpenVINO")
     return max(each["max_error"] / each["tolerance"] for each in found["outputs"].values())
@@ -65,14 +65,14 @@ def test_positions_stay_float32(small_bundle: Path, monkeypatch: pytest.MonkeyPa
     if not has_bfloat16():
         pytest.skip("this processor has no bfloat16")
     exact = error(small_bundle, "openvino-bf16")
-    monkeypatch.setattr(openvino_backend, "_waves", lambda *_: None)
+    monkeypatch.setattr(openvino_backend, "_sinusoids", lambda *_: None)
     assert error(small_bundle, "openvino-bf16") > 5 * exact
 
 
 def test_grids_are_computed_as_torch_does(shipped: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """With large frequencies the order of multiplications shows."""
     exact = error(shipped("multimodal"), "openvino")
-    monkeypatch.setattr(openvino_backend, "_waves", lambda *_: None)
+    monkeypatch.setattr(openvino_backend, "_sinusoids", lambda *_: None)
     assert error(shipped("multimodal"), "openvino") > 2 * exact
 
 

@@ -11,12 +11,12 @@ import saturated
 import torch
 
 from perceiver_deploy import export_bundle
-from perceiver_deploy.comparison import TOLERANCES
-from perceiver_deploy.judge import Judge, Noise, Pair
-from perceiver_deploy.recipe import ExportOptions
-from perceiver_deploy.rounding import UNIT, rounding_noise
-from perceiver_deploy.tasks import RECIPES
-from perceiver_deploy.verify import _allowed as known_answer_allowed
+from perceiver_deploy.tasks.recipe import ExportOptions
+from perceiver_deploy.tasks.registry import RECIPES
+from perceiver_deploy.verification.comparison import TOLERANCES
+from perceiver_deploy.verification.judge import Judge, Noise, Pair
+from perceiver_deploy.verification.rounding import UNIT, rounding_noise
+from perceiver_deploy.verification.verify import _allowed as known_answer_allowed
 from perceiver_runtime import InputError, VerificationError
 
 
@@ -95,7 +95,7 @@ SATURATED = {
     ],
 )
 def test_saturated_classifiers_export(task: str, precision: Any, tmp_path: Path) -> None:
-    """With and without the user's own inputs; the receipt says which outputs did not vary."""
+    """With and without the user's own inputs; the parity report says which outputs did not vary."""
     make, save = SATURATED[task]
     make(tmp_path / "checkpoint")
     options: dict[str, Any] = {"task": task, "checkpoint": tmp_path / "checkpoint", "precision": precision}

@@ -11,13 +11,13 @@ from torch import nn
 from torch.export import Dim
 
 from perceiver_export.graph_spec import GraphSpec, traceable
-from perceiver_export.passes.fold_transposes import fold_transposes
-from perceiver_export.passes.lower_attention_ort import lower_attention_ort
-from perceiver_export.passes.lower_attention_primitive import lower_attention_primitive
-from perceiver_export.passes.share_initializers import share_initializers
+from perceiver_export.passes.attention.decompose_attention import decompose_attention
+from perceiver_export.passes.attention.lower_attention_ort import lower_attention_ort
+from perceiver_export.passes.exact.fold_transposes import fold_transposes
+from perceiver_export.passes.exact.share_initializers import share_initializers
 from perceiver_export.trace import trace
 from perceiver_io import EncoderConfig, PerceiverModel
-from perceiver_io.attention import scaled_dot_product
+from perceiver_io.parts.attention import scaled_dot_product
 
 
 def run(model: ir.Model, path: Path, **inputs: np.ndarray) -> np.ndarray:
@@ -115,8 +115,8 @@ def test_primitive_lowering_equals_attention(heads: int, qk: int, v: int, masked
     output.name, output.shape, output.type = "out", ir.Shape(["B", "Q", v]), ir.TensorType(ir.DataType.FLOAT)
     made = ir.Graph(inputs, [output], nodes=[node], opset_imports={"": 18}, name="g")
     model = ir.Model(made, ir_version=10)
-    assert lower_attention_primitive(model, [], flat=flat) == 0
-    assert lower_attention_primitive(model, flat=flat) == 1
+    assert decompose_attention(model, [], flat=flat) == 0
+    assert decompose_attention(model, flat=flat) == 1
     values = {"q": torch.randn(2, 11, qk), "k": torch.randn(2, 13, qk), "v": torch.randn(2, 13, v)}
     mask = torch.ones(2, 13, dtype=torch.int64)
     mask[0, 5:] = 0

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from perceiver_export.attention_shapes import attention_shapes
+from perceiver_export.analysis.attention_shapes import attention_shapes
 from perceiver_export.graph_spec import GraphSpec, traceable
-from perceiver_export.passes.group_queries import group_queries
-from perceiver_export.passes.lower_attention_primitive import attention_nodes, lower_attention_primitive
-from perceiver_export.passes.pad_heads import pad_heads
+from perceiver_export.passes.attention.decompose_attention import attention_nodes, decompose_attention
+from perceiver_export.passes.attention.group_queries import group_queries
+from perceiver_export.passes.attention.pad_heads import pad_heads
 from perceiver_export.trace import trace
 from perceiver_io import EncoderConfig, PerceiverModel
 
@@ -59,7 +59,7 @@ def encoder(*, qk: int, v: int, heads: int = 2, latents: int = 7) -> tuple[Perce
 
 
 def answer(graph: ir.Model, path: Path, inputs: Tensor) -> Tensor:
-    lower_attention_primitive(graph)
+    decompose_attention(graph)
     graph.opset_imports.pop("perceiver", None)
     ir.save(graph, path)
     found: np.ndarray = onnxruntime.InferenceSession(path).run(None, {"inputs": inputs.numpy()})[0]
@@ -115,7 +115,7 @@ def test_groups_in_another_order_are_wrong(tmp_path: Path) -> None:
     model, spec = encoder(qk=32, v=32, latents=8)
     graph = trace(spec)
     group_queries(graph, attention_shapes(spec, {"B": 2, "M": 11}), budget=4 * 2 * 2 * 11 * 4)
-    lower_attention_primitive(graph)
+    decompose_attention(graph)
     together = next(node for node in graph.graph if node.op_type == "Concat" and len(node.inputs) == 2)
     first, second = together.inputs
     together.replace_input_with(0, second)

@@ -15,11 +15,11 @@ from skimage import data
 
 import perceiver_runtime as pr
 from perceiver_deploy import export_bundle
-from perceiver_runtime.bundle import file_sha256
-from perceiver_runtime.classification import Labels, softmax
+from perceiver_runtime.bundle.manifest import FileEntry, Manifest
+from perceiver_runtime.bundle.reader import file_sha256
 from perceiver_runtime.commands.main import main
-from perceiver_runtime.fill_mask import best_sequences
-from perceiver_runtime.manifest import FileEntry, Manifest
+from perceiver_runtime.tasks.fill_mask import best_sequences
+from perceiver_runtime.tasks.labels import Labels, softmax
 
 
 @pytest.fixture(scope="session")

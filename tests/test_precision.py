@@ -11,14 +11,14 @@ import pytest
 
 import perceiver_runtime as pr
 from perceiver_deploy import export_bundle
-from perceiver_deploy.comparison import TOLERANCES, Comparison
 from perceiver_deploy.demo.digits import held_out
 from perceiver_deploy.demo.flow import stereo_pair
-from perceiver_export.passes.emulate_bfloat16 import emulate_bfloat16
-from perceiver_export.passes.lower_precision import OverflowingWeights, lower_precision
-from perceiver_export.passes.quantize import stored_integers
+from perceiver_deploy.verification.comparison import TOLERANCES, Comparison
+from perceiver_export.passes.precision.emulate_bfloat16 import emulate_bfloat16
+from perceiver_export.passes.precision.lower_precision import OverflowingWeights, lower_precision
+from perceiver_export.passes.precision.quantize import stored_integers
 from perceiver_io import OpticalFlow, load_checkpoint, save_checkpoint
-from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.bundle.reader import open_bundle
 
 HALF = ir.DataType.FLOAT16
 

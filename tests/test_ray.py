@@ -11,9 +11,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import perceiver_runtime as pr
-from perceiver_runtime.children import python_module
-from perceiver_runtime.known_answer import FILE, Sample
+from perceiver_runtime.common.children import python_module
 from perceiver_runtime.ray import BundleRows
+from perceiver_runtime.tasks.known_answer import FILE, Sample
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ["ray[data]==2.60.0", f"{ROOT / 'runtime'}[cpu,images]"]

@@ -19,7 +19,7 @@ from PIL import Image
 import perceiver_runtime as pr
 from perceiver_deploy import export_bundle
 from perceiver_io import load_checkpoint
-from perceiver_runtime import tokenizer
+from perceiver_runtime.processing import tokenizer
 
 TOLERANCE = 1e-4  # relative and absolute
 TEXT = "This is an incomplete sentence where some words are missing."

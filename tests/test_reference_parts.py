@@ -9,12 +9,12 @@ from torch.nn import functional as F
 from transformers import PerceiverConfig
 from transformers.models.perceiver import modeling_perceiver as theirs
 
-from perceiver_io.attention import CrossAttentionLayer, MultiHeadAttention, SelfAttentionLayer, scaled_dot_product
 from perceiver_io.config import EncoderConfig, FlowStemConfig
-from perceiver_io.encoder import PerceiverEncoder
-from perceiver_io.flow_stem import ConvStem, local_attention
-from perceiver_io.huggingface_names import tensor_name
-from perceiver_io.positions import TrainablePositions, fourier_features, fourier_frequencies, grid_positions
+from perceiver_io.loading.huggingface_names import tensor_name
+from perceiver_io.parts.attention import CrossAttentionLayer, MultiHeadAttention, SelfAttentionLayer, scaled_dot_product
+from perceiver_io.parts.encoder import PerceiverEncoder
+from perceiver_io.parts.flow_stem import ConvStem, local_attention
+from perceiver_io.parts.positions import TrainablePositions, fourier_features, fourier_frequencies, grid_positions
 
 
 def copy_weights(ours: nn.Module, other: nn.Module, *, ours_prefix: str, other_prefix: str) -> None:

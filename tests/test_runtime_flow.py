@@ -13,10 +13,10 @@ from conftest import HuggingFace
 from published import PIXELS_PER_UNIT, model_frames, real_frames, spread, transformers_flow
 
 import perceiver_runtime as pr
-from perceiver_runtime import onnx_backend
-from perceiver_runtime.flow import FlowPipeline
-from perceiver_runtime.flow_processing import FlowProcessor, linear_positions
-from perceiver_runtime.tiling import blend_weights, tile_grid
+from perceiver_runtime.backends import onnxruntime as onnx_backend
+from perceiver_runtime.processing.flow import FlowProcessor, linear_positions
+from perceiver_runtime.processing.tiling import blend_weights, tile_grid
+from perceiver_runtime.tasks.flow import FlowPipeline
 
 TILE = (40, 56)
 
@@ -216,7 +216,7 @@ def test_features_stay_where_they_are(tiny_bundle: Path, monkeypatch: pytest.Mon
         dense, tracks = flow(GOOD, OTHER, query_chunk=700), flow.at(GOOD, OTHER, points)
         for graph in flow.graphs.values():
             monkeypatch.setattr(graph, "_bound", True)
-        kept = flow.graphs["encode"].run_kept({"frames": np.zeros((1, 2, 3, 40, 56), np.float32)})
+        kept = flow.graphs["encode"].run_on_device({"frames": np.zeros((1, 2, 3, 40, 56), np.float32)})
         assert [type(each) for each in kept] == [onnx_backend.OrtArray] * 2
         np.testing.assert_array_equal(flow(GOOD, OTHER, query_chunk=700), dense)
         np.testing.assert_array_equal(flow.at(GOOD, OTHER, points), tracks)

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 import perceiver_runtime as pr
-from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.main import main
 from perceiver_runtime.serving.client import connect
 

@@ -12,7 +12,7 @@ import pytest
 from perceiver_deploy import staging
 from perceiver_deploy.staging import check_destination, clean_up, staged_folder
 from perceiver_runtime import InputError
-from perceiver_runtime.children import python_code
+from perceiver_runtime.common.children import python_code
 
 EXTENSION = '{"manifest_version": 3, "name": "somebody\'s browser extension", "version": "1.0"}'
 HOLD = """

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from perceiver_runtime.children import python_code, python_module
-from perceiver_runtime.telemetry import _as_if_missing
+from perceiver_runtime.common.children import python_code, python_module
+from perceiver_runtime.common.telemetry import _as_if_missing
 
 SWITCHES = ("ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "CI", "TF_BUILD", "GITHUB_ACTIONS")  # each would hide the fault
 PERCEIVER = python_module("perceiver_runtime")

@@ -13,11 +13,11 @@ from rtx import tensorrt_rtx
 
 import perceiver_runtime as pr
 from perceiver_deploy import export_bundle
-from perceiver_runtime.bundle import own_graph
+from perceiver_runtime.backends.tensorrt import library
+from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange, build, spans
+from perceiver_runtime.bundle.manifest import Range
+from perceiver_runtime.bundle.reader import own_graph
 from perceiver_runtime.commands.main import main
-from perceiver_runtime.manifest import Range
-from perceiver_runtime.tensorrt import library
-from perceiver_runtime.tensorrt.builder import BuildOptions, Span, build, spans
 
 SOURCES = sorted((Path(pr.__file__).parent / "tensorrt").glob("*.py"))
 API = {path.stem: json.loads(path.read_text()) for path in sorted((Path(__file__).parent / "data/tensorrt_api").glob("*.json"))}
@@ -207,7 +207,7 @@ def test_builds_in_a_thread(digits: Path) -> None:
     trt = tensorrt_rtx()
     manifest = pr.load(digits, device="cpu").manifest
     entry, plans = manifest.graphs["decode"], []
-    sizes = spans(manifest.ranges, {"B": Span(1, 1, 1)})
+    sizes = spans(manifest.ranges, {"B": ProfileRange(1, 1, 1)})
 
     def work() -> None:
         plans.append(
@@ -222,4 +222,4 @@ def test_builds_in_a_thread(digits: Path) -> None:
 
 def test_spans() -> None:
     ranges = {"H": Range(16, 368), "B": Range(1, 8)}
-    assert spans(ranges, {"H": Span(16, 100, 200)}) == {"H": Span(16, 100, 200), "B": Span(1, 8, 8)}
+    assert spans(ranges, {"H": ProfileRange(16, 100, 200)}) == {"H": ProfileRange(16, 100, 200), "B": ProfileRange(1, 8, 8)}

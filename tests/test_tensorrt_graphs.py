@@ -12,8 +12,8 @@ from heads import HEADS, Head, save_random_head
 from rtx import build_all, fused
 
 from perceiver_deploy import export_bundle
-from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.manifest import Manifest
+from perceiver_runtime.bundle.manifest import Manifest
+from perceiver_runtime.bundle.reader import open_bundle
 
 NAMED = {head.name: head for head in HEADS}
 ALIKE = {  # the graphs of others, with another input or output

@@ -16,12 +16,12 @@ from heads import HEADS, save_random_head
 
 import perceiver_runtime as pr
 from perceiver_deploy import export_bundle
+from perceiver_runtime.backends.tensorrt import backend, cache
+from perceiver_runtime.backends.tensorrt.builder import BuildOptions
+from perceiver_runtime.backends.tensorrt.machine import Machine
 from perceiver_runtime.commands import build as build_command
 from perceiver_runtime.commands.main import main
-from perceiver_runtime.known_answer import Sample
-from perceiver_runtime.tensorrt import backend, cache
-from perceiver_runtime.tensorrt.builder import BuildOptions
-from perceiver_runtime.tensorrt.machine import Machine
+from perceiver_runtime.tasks.known_answer import Sample
 
 NAMED = {head.name: head for head in HEADS}
 FRAMES = np.random.default_rng(0).integers(0, 255, (2, 40, 56, 3), np.uint8)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from forgery import edit_manifest, reseal
 
-from perceiver_runtime.children import python_module
+from perceiver_runtime.bundle.manifest import Manifest, Source
 from perceiver_runtime.commands.main import main
 from perceiver_runtime.commands.sample_inputs import sample_inputs
-from perceiver_runtime.manifest import Manifest, Source
-from perceiver_runtime.terminal import is_terminal, json_text, one_line, printable, shown, write_lines
+from perceiver_runtime.common.children import python_module
+from perceiver_runtime.common.terminal import is_terminal, json_text, one_line, printable, shown, write_lines
 
 EVIL = "mit\x1b[1A\x1b[2Ksource weights sha256 " + "0" * 64 + "\n\x1b]52;c;aGk=\x07\u202egnp.exe\x9b2J\u2028"
 

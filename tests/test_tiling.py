@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from perceiver_runtime.tiling import blend_weights, tile_grid, tile_origins
+from perceiver_runtime.processing.tiling import blend_weights, tile_grid, tile_origins
 
 
 @pytest.mark.parametrize("tile", [40, 368, 496])

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PerceiverTokenizer
 
-from perceiver_runtime import InputError, tokenizer
-from perceiver_runtime.text_processing import TextProcessor
+from perceiver_runtime import InputError
+from perceiver_runtime.processing import tokenizer
+from perceiver_runtime.processing.text import TextProcessor
 
 THEIRS = PerceiverTokenizer()
 PROCESSOR = TextProcessor(2048)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from transformers import PerceiverTokenizer
 
-from perceiver_deploy.tokenizer_config import check_tokenizer
+from perceiver_deploy.tasks.tokenizer_config import check_tokenizer
 from perceiver_runtime import InputError
 
 

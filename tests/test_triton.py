@@ -13,9 +13,9 @@ import pytest
 from triton_server import Triton, make_environment, serve
 
 import perceiver_runtime as pr
-from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.known_answer import FILE, Sample
+from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.serving.repository import RepositoryOptions, write_repository
+from perceiver_runtime.tasks.known_answer import FILE, Sample
 
 pytest.importorskip("tritonclient.grpc", reason="tritonclient is not here")
 TASKS = ["flow", "fill-mask", "text-classification", "image-classification", "multimodal", "features"]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from perceiver_runtime.children import python_code, python_module
+from perceiver_runtime.common.children import python_code, python_module
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ["nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime==1.31.1"]  # its stub needs numpy 1

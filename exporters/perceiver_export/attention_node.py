@@ -10,13 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from perceiver_io.attention import MultiHeadAttention
+from perceiver_io.parts.attention import MultiHeadAttention
 
 DOMAIN, OP_TYPE = "perceiver", "Attention"
 
 
 def symbolic_attention(q: Tensor, k: Tensor, v: Tensor, *, heads: int, mask: Tensor | None, dropout: float) -> Tensor:
-    """Stands in for `perceiver_io.attention.scaled_dot_product` while a model is traced."""
+    """Stands in for `perceiver_io.parts.attention.scaled_dot_product` while a model is traced."""
     node: Tensor = torch.onnx.ops.symbolic(
         f"{DOMAIN}::{OP_TYPE}",
         (q, k, v) if mask is None else (q, k, v, mask),

@@ -10,29 +10,29 @@ from typing import Any, Literal, NamedTuple
 import onnx_ir as ir
 from torch import nn
 
-from perceiver_export.attention_shapes import attention_shapes
-from perceiver_export.cost import UnknownCost, graph_cost
-from perceiver_export.features import features_graphs
-from perceiver_export.flow import flow_graphs
+from perceiver_export.analysis.attention_shapes import attention_shapes
+from perceiver_export.analysis.cost import UnknownCost, graph_cost
+from perceiver_export.analysis.memory_plan import memory_plan
 from perceiver_export.graph_spec import GraphSpec
-from perceiver_export.image import image_classification_graphs
-from perceiver_export.memory_plan import memory_plan
-from perceiver_export.multimodal import multimodal_graphs
-from perceiver_export.passes.absorb_keys import absorb_keys
-from perceiver_export.passes.absorb_last import absorb_last
-from perceiver_export.passes.absorb_queries import absorb_queries
-from perceiver_export.passes.fold_expanded import fold_expanded
-from perceiver_export.passes.fold_transposes import fold_transposes
-from perceiver_export.passes.fuse_biases import fuse_biases
-from perceiver_export.passes.fuse_gelu import fuse_gelu
-from perceiver_export.passes.lower_attention_ort import lower_attention_ort
-from perceiver_export.passes.lower_attention_tensorrt import lower_attention_tensorrt
-from perceiver_export.passes.lower_precision import LOWER, lower_precision
-from perceiver_export.passes.name_by_module import name_by_module
-from perceiver_export.passes.quantize import quantize
-from perceiver_export.passes.share_initializers import share_initializers
+from perceiver_export.passes.attention.lower_attention_ort import lower_attention_ort
+from perceiver_export.passes.attention.lower_attention_tensorrt import lower_attention_tensorrt
+from perceiver_export.passes.exact.fold_expanded import fold_expanded
+from perceiver_export.passes.exact.fold_kv_projections import fold_kv_projections
+from perceiver_export.passes.exact.fold_mlp_output import fold_mlp_output
+from perceiver_export.passes.exact.fold_query_projections import fold_query_projections
+from perceiver_export.passes.exact.fold_transposes import fold_transposes
+from perceiver_export.passes.exact.fuse_biases import fuse_biases
+from perceiver_export.passes.exact.fuse_gelu import fuse_gelu
+from perceiver_export.passes.exact.name_by_module import name_by_module
+from perceiver_export.passes.exact.share_initializers import share_initializers
+from perceiver_export.passes.precision.lower_precision import LOWER, lower_precision
+from perceiver_export.passes.precision.quantize import quantize
 from perceiver_export.shared_weights import save_graphs
-from perceiver_export.text import fill_mask_graphs, text_classification_graphs
+from perceiver_export.tasks.features import features_graphs
+from perceiver_export.tasks.flow import flow_graphs
+from perceiver_export.tasks.image import image_classification_graphs
+from perceiver_export.tasks.multimodal import multimodal_graphs
+from perceiver_export.tasks.text import fill_mask_graphs, text_classification_graphs
 from perceiver_export.trace import trace
 
 GRAPHS: dict[str, Callable[..., list[GraphSpec]]] = {
@@ -47,9 +47,9 @@ GRAPHS: dict[str, Callable[..., list[GraphSpec]]] = {
 
 # exact rewrites that may be left out, in the order they are applied; each says how often it applied
 PASSES: dict[str, Callable[[ir.Model], int]] = {
-    "absorb_keys": absorb_keys,
-    "absorb_queries": absorb_queries,
-    "absorb_last": absorb_last,
+    "fold_kv_projections": fold_kv_projections,
+    "fold_query_projections": fold_query_projections,
+    "fold_mlp_output": fold_mlp_output,
 }
 # after attentions were lowered, for which TensorRT pads the layers that make queries
 FOLDS: dict[str, Callable[[ir.Model], int]] = {"fold_expanded": fold_expanded}
@@ -62,7 +62,7 @@ ALL_PASSES = (*PASSES, *FOLDS, *FUSIONS)
 
 
 class ExportedGraphs(NamedTuple):
-    """What was traced, and what was decided for the manifest: see `perceiver_runtime.manifest.Manifest.choices`."""
+    """What was traced, and what was decided for the manifest: see `perceiver_runtime.bundle.manifest.Manifest.choices`."""
 
     specs: list[GraphSpec]
     choices: dict[str, Any]

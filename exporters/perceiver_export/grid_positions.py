@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from perceiver_io.positions import FourierPositions, fourier_features, fourier_frequencies
+from perceiver_io.parts.positions import FourierPositions, fourier_features, fourier_frequencies
 
 
 def linear_positions(steps: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from perceiver_io.flow_stem import PatchStem, StemOutput
+from perceiver_io.parts.flow_stem import PatchStem, StemOutput
 
 
 class PatchConvolutionStem(nn.Module):

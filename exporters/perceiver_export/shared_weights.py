@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from perceiver_export.passes.share_initializers import Identity, identity
+from perceiver_export.passes.exact.share_initializers import Identity, identity
 
 FILE = "weights.safetensors"
 MIN_BYTES = 1024  # smaller tensors stay in the graph

@@ -7,8 +7,6 @@ and post-processing of user data, which is the runtime's.
 >>> model = load_checkpoint("flow-small")
 """
 
-from perceiver_io.checkpoint import SHIPPED, find_checkpoint, load_checkpoint, save_checkpoint
-from perceiver_io.classification import ImageClassifier, TextClassifier, classification_loss
 from perceiver_io.config import (
     DecoderConfig,
     EncoderConfig,
@@ -23,29 +21,31 @@ from perceiver_io.config import (
     TextInputConfig,
 )
 from perceiver_io.config_json import ConfigError, from_json, to_json
-from perceiver_io.decoders import BasicDecoder, ClassificationDecoder, FlowDecoder, ProjectionDecoder, VideoDecoder
 from perceiver_io.errors import CheckpointError
-from perceiver_io.features import FeatureExtractor, PerceiverModel
-from perceiver_io.fill_mask import MaskedLanguageModel, fill_mask_loss
-from perceiver_io.flow import OpticalFlow, flow_loss
-from perceiver_io.image_preprocessor import ImagePreprocessor
-from perceiver_io.multimodal import MultimodalAutoencoder, MultimodalDecoder, Reconstruction, multimodal_loss
-from perceiver_io.multimodal_preprocessor import (
+from perceiver_io.loading.checkpoint import SHIPPED, find_checkpoint, load_checkpoint, save_checkpoint
+from perceiver_io.loading.published import PUBLISHED
+from perceiver_io.parts.decoders import BasicDecoder, ClassificationDecoder, FlowDecoder, ProjectionDecoder, VideoDecoder
+from perceiver_io.parts.image_preprocessor import ImagePreprocessor
+from perceiver_io.parts.multimodal_preprocessor import (
     AudioPreprocessor,
     MultimodalPreprocessor,
     OneHotPreprocessor,
     VideoPreprocessor,
 )
-from perceiver_io.postprocessors import (
+from perceiver_io.parts.postprocessors import (
     AudioPostprocessor,
     ClassificationPostprocessor,
     MultimodalPostprocessor,
     ProjectionPostprocessor,
 )
-from perceiver_io.published import PUBLISHED
-from perceiver_io.recording import Recording, record
-from perceiver_io.tasks import TASKS, Task
-from perceiver_io.text_preprocessor import TextPreprocessor
+from perceiver_io.parts.recording import Recording, record
+from perceiver_io.parts.text_preprocessor import TextPreprocessor
+from perceiver_io.tasks.classification import ImageClassifier, TextClassifier, classification_loss
+from perceiver_io.tasks.features import FeatureExtractor, PerceiverModel
+from perceiver_io.tasks.fill_mask import MaskedLanguageModel, fill_mask_loss
+from perceiver_io.tasks.flow import OpticalFlow, flow_loss
+from perceiver_io.tasks.multimodal import MultimodalAutoencoder, MultimodalDecoder, Reconstruction, multimodal_loss
+from perceiver_io.tasks.registry import TASKS, Task
 
 __all__ = [
     "PUBLISHED",

@@ -32,8 +32,8 @@ from perceiver_io import (
     load_checkpoint,
     save_checkpoint,
 )
-from perceiver_io.positions import FourierPositions
-from perceiver_runtime.image_processing import ImageProcessor
+from perceiver_io.parts.positions import FourierPositions
+from perceiver_runtime.processing.image import ImageProcessor
 
 SIDES = {"fourier": 16, "learned": 16, "conv": 32}  # pixels that a picture is enlarged to
 INPUTS = {

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from perceiver_io.attention import MultiHeadAttention
-from perceiver_io.encoder import PerceiverEncoder
+from perceiver_io.parts.attention import MultiHeadAttention
+from perceiver_io.parts.encoder import PerceiverEncoder
 
 
 class Code(NamedTuple):

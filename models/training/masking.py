@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from perceiver_io.fill_mask import IGNORED
-from perceiver_runtime.tokenizer import CLS, FIRST_BYTE, MASK, PAD, SEP
+from perceiver_io.tasks.fill_mask import IGNORED
+from perceiver_runtime.processing.tokenizer import CLS, FIRST_BYTE, MASK, PAD, SEP
 
 SHARE = 0.15  # of a text's bytes that are hidden
 _WORD = re.compile(rb" ?[A-Za-z]+")

@@ -30,7 +30,7 @@ from perceiver_io import (
     load_checkpoint,
     save_checkpoint,
 )
-from perceiver_io.positions import fourier_frequencies
+from perceiver_io.parts.positions import fourier_frequencies
 
 PATCH, RUN = 4, 16  # pixels of a video token's side, samples of an audio token
 CONFIG = MultimodalConfig(

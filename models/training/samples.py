@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from perceiver_runtime.image_files import write_image
-from perceiver_runtime.video_files import write_video
-from perceiver_runtime.wav_files import write_wav
+from perceiver_runtime.files.images import write_image
+from perceiver_runtime.files.videos import write_video
+from perceiver_runtime.files.wav import write_wav
 
 
 def _folder(checkpoint: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from perceiver_deploy import export_bundle
 from perceiver_deploy.demo import clips, digits, flow, text
-from perceiver_deploy.tasks import SHIPPED_FOR
+from perceiver_deploy.tasks.registry import SHIPPED_FOR
 from perceiver_runtime.commands.outputs import progress_line
 
 SHOWS: dict[str, Callable[[Path, Path], list[str]]] = {

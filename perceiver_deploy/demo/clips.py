@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 import perceiver_runtime as pr
-from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.image_files import write_image
-from perceiver_runtime.known_answer import FILE, Sample
-from perceiver_runtime.wav_files import write_wav
+from perceiver_runtime.bundle.reader import open_bundle
+from perceiver_runtime.files.images import write_image
+from perceiver_runtime.files.wav import write_wav
+from perceiver_runtime.tasks.known_answer import FILE, Sample
 
 ENLARGED, FRAMES = 4, slice(None, None, 2)
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from sklearn.datasets import load_digits
 
 import perceiver_runtime as pr
-from perceiver_runtime.image_files import write_image
+from perceiver_runtime.files.images import write_image
 
 COLUMNS, ROWS, CELL = 20, 5, 48
 

@@ -15,7 +15,7 @@ from PIL import Image
 from skimage import data
 
 import perceiver_runtime as pr
-from perceiver_runtime.image_files import write_image
+from perceiver_runtime.files.images import write_image
 
 SCALE, OFFSET = 0.3, 31  # of the picture's size; pixels at full size
 

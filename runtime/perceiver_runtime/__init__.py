@@ -7,8 +7,7 @@
 >>> mlm("some words are[MASK*9]")    # what may stand there
 """
 
-from perceiver_runtime.classification import LabelScore
-from perceiver_runtime.errors import (
+from perceiver_runtime.common.errors import (
     BackendError,
     InputError,
     IntegrityError,
@@ -17,20 +16,21 @@ from perceiver_runtime.errors import (
     UsageError,
     VerificationError,
 )
-from perceiver_runtime.features import FeaturesPipeline
-from perceiver_runtime.fill_mask import Candidate, FillMaskPipeline, MaskedSpan
-from perceiver_runtime.flo import read_flo, write_flo
-from perceiver_runtime.flow import FlowPipeline
-from perceiver_runtime.flow_image import flow_to_image, warp
-from perceiver_runtime.image_classification import ImageClassificationPipeline
-from perceiver_runtime.image_files import read_image
-from perceiver_runtime.loading import load
-from perceiver_runtime.multimodal import MultimodalPipeline, Reconstruction
+from perceiver_runtime.common.version import __version__
+from perceiver_runtime.files.flo import read_flo, write_flo
+from perceiver_runtime.files.images import read_image
+from perceiver_runtime.files.videos import read_video, write_video
+from perceiver_runtime.files.wav import read_wav, write_wav
+from perceiver_runtime.processing.flow_image import flow_to_image, warp
 from perceiver_runtime.serving.client import connect
-from perceiver_runtime.text_classification import TextClassificationPipeline
-from perceiver_runtime.version import __version__
-from perceiver_runtime.video_files import read_video, write_video
-from perceiver_runtime.wav_files import read_wav, write_wav
+from perceiver_runtime.tasks.features import FeaturesPipeline
+from perceiver_runtime.tasks.fill_mask import Candidate, FillMaskPipeline, MaskedSpan
+from perceiver_runtime.tasks.flow import FlowPipeline
+from perceiver_runtime.tasks.image_classification import ImageClassificationPipeline
+from perceiver_runtime.tasks.labels import LabelScore
+from perceiver_runtime.tasks.loading import load
+from perceiver_runtime.tasks.multimodal import MultimodalPipeline, Reconstruction
+from perceiver_runtime.tasks.text_classification import TextClassificationPipeline
 
 __all__ = [
     "BackendError",

@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from perceiver_runtime.arrays import Array
-from perceiver_runtime.errors import PerceiverError, UsageError
-from perceiver_runtime.flo import write_flo
-from perceiver_runtime.image_files import read_image, read_images
-from perceiver_runtime.loading import load
-from perceiver_runtime.video_files import read_video
-from perceiver_runtime.wav_files import Sound, read_wav
+from perceiver_runtime.common.arrays import Array
+from perceiver_runtime.common.errors import PerceiverError, UsageError
+from perceiver_runtime.files.flo import write_flo
+from perceiver_runtime.files.images import read_image, read_images
+from perceiver_runtime.files.videos import read_video
+from perceiver_runtime.files.wav import Sound, read_wav
+from perceiver_runtime.tasks.loading import load
 
 Row = dict[str, Any]
 ERROR = "error"

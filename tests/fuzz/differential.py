@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import onnx
 
-from perceiver_runtime.graph_check import GraphCheck
-from perceiver_runtime.manifest import GraphEntry
+from perceiver_runtime.bundle.graph_check import GraphCheck
+from perceiver_runtime.bundle.manifest import GraphEntry
 
 # onnx.proto's fields that hold messages, by the path to them: where to go on with mutations
 _NESTED = {

@@ -26,17 +26,18 @@ from pathlib import Path
 import differential
 import numpy as np
 
-from perceiver_runtime import PerceiverError, tokenizer
-from perceiver_runtime.bundle import file_sha256, open_bundle
-from perceiver_runtime.classification import read_labels
-from perceiver_runtime.flo import read_flo
-from perceiver_runtime.graph_check import GraphCheck
-from perceiver_runtime.image_files import read_image
-from perceiver_runtime.known_answer import Sample
-from perceiver_runtime.loading import load
-from perceiver_runtime.manifest import FileEntry, Manifest
-from perceiver_runtime.video_files import read_video
-from perceiver_runtime.wav_files import read_wav
+from perceiver_runtime import PerceiverError
+from perceiver_runtime.bundle.graph_check import GraphCheck
+from perceiver_runtime.bundle.manifest import FileEntry, Manifest
+from perceiver_runtime.bundle.reader import file_sha256, open_bundle
+from perceiver_runtime.files.flo import read_flo
+from perceiver_runtime.files.images import read_image
+from perceiver_runtime.files.videos import read_video
+from perceiver_runtime.files.wav import read_wav
+from perceiver_runtime.processing import tokenizer
+from perceiver_runtime.tasks.known_answer import Sample
+from perceiver_runtime.tasks.labels import read_labels
+from perceiver_runtime.tasks.loading import load
 
 CORPUS = Path(__file__).parent / "corpus"
 SPECIAL = [

@@ -21,8 +21,8 @@ from evaluate import held_out_pairs, zero_flow_ratio
 
 from perceiver_io import OpticalFlow, save_checkpoint
 from perceiver_io.config import DecoderConfig, EncoderConfig, FlowConfig, FlowStemConfig
-from perceiver_io.flow import flow_loss
-from perceiver_io.positions import grid_positions
+from perceiver_io.parts.positions import grid_positions
+from perceiver_io.tasks.flow import flow_loss
 
 CONFIG = FlowConfig(
     encoder=EncoderConfig(

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from perceiver_runtime.amounts import memory_argument, thread_count
-from perceiver_runtime.backends import DEVICES
-from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.errors import UsageError
-from perceiver_runtime.image_processing import MAX_SIDE, MIN_SIDE
-from perceiver_runtime.loading import open_pipeline
-from perceiver_runtime.pipeline import Placement
+from perceiver_runtime.backends.selection import DEVICES
+from perceiver_runtime.bundle.reader import open_bundle
+from perceiver_runtime.common.amounts import memory_argument, thread_count
+from perceiver_runtime.common.errors import UsageError
+from perceiver_runtime.processing.image import MAX_SIDE, MIN_SIDE
+from perceiver_runtime.tasks.loading import open_pipeline
+from perceiver_runtime.tasks.pipeline import RuntimeOptions
 
 
 def positive(text: str) -> int:
@@ -77,11 +77,11 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-memory", type=memory, metavar="MEMORY", help=f"{help_text} (default: no limit)")
 
 
-def placement(arguments: argparse.Namespace) -> Placement:
+def runtime_options(arguments: argparse.Namespace) -> RuntimeOptions:
     """What `add_device` asked for."""
-    return Placement(arguments.device, arguments.threads, arguments.max_memory)
+    return RuntimeOptions(arguments.device, arguments.threads, arguments.max_memory)
 
 
 def load_for(arguments: argparse.Namespace, task: str | None = None) -> Any:
     """The pipeline of the bundle of `add_bundle`, placed by `add_device`."""
-    return open_pipeline(open_bundle(arguments.bundle), placement(arguments), task=task)
+    return open_pipeline(open_bundle(arguments.bundle), runtime_options(arguments), task=task)

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.choices import Choices
-from perceiver_runtime.commands.arguments import add_bundle, add_device, placement, positive
+from perceiver_runtime.bundle.choices import Choices
+from perceiver_runtime.bundle.manifest import Manifest
+from perceiver_runtime.bundle.reader import open_bundle
+from perceiver_runtime.commands.arguments import add_bundle, add_device, positive, runtime_options
 from perceiver_runtime.commands.outputs import progress
-from perceiver_runtime.known_answer import FILE, Sample
-from perceiver_runtime.loading import check_task, open_pipeline
-from perceiver_runtime.manifest import Manifest
-from perceiver_runtime.pipeline import FUSED, Pipeline
-from perceiver_runtime.text_processing import from_bytes
+from perceiver_runtime.processing.text import from_bytes
+from perceiver_runtime.tasks.known_answer import FILE, Sample
+from perceiver_runtime.tasks.loading import check_task, open_pipeline
+from perceiver_runtime.tasks.pipeline import FUSED, Pipeline
 
 PERCENTILES = (50, 90, 99)
 STAGES = ("preprocess", "encode", "decode", "postprocess")
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     check_task(bundle, None)
     inputs = Sample.read(bundle.read(FILE)).inputs
     start = time.perf_counter()
-    with open_pipeline(bundle, placement(arguments)) as pipeline:
+    with open_pipeline(bundle, runtime_options(arguments)) as pipeline:
         loaded = time.perf_counter() - start
         batched = bundle.manifest.task not in ("flow", "multimodal")
         batches: list[dict[str, Any]] = []

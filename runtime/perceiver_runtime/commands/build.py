@@ -8,18 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from perceiver_runtime.bundle import Bundle, open_bundle
+from perceiver_runtime.backends.cuda import cuda
+from perceiver_runtime.backends.tensorrt.backend import Engines, check_target
+from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange, build, spans
+from perceiver_runtime.backends.tensorrt.cache import EngineCache, write_whole
+from perceiver_runtime.backends.tensorrt.library import tensorrt
+from perceiver_runtime.backends.tensorrt.machine import Machine
+from perceiver_runtime.bundle.reader import Bundle, open_bundle
 from perceiver_runtime.commands.arguments import memory
 from perceiver_runtime.commands.outputs import check_outside_bundles, progress_line
-from perceiver_runtime.cuda import cuda
-from perceiver_runtime.errors import BackendError, InputError, UsageError
-from perceiver_runtime.tensorrt.backend import Engines, check_target
-from perceiver_runtime.tensorrt.builder import BuildOptions, Span, build, spans
-from perceiver_runtime.tensorrt.cache import EngineCache, write_whole
-from perceiver_runtime.tensorrt.library import tensorrt
-from perceiver_runtime.tensorrt.machine import Machine
+from perceiver_runtime.common.errors import BackendError, InputError, UsageError
 
-Sizes = dict[str, Span]
+Sizes = dict[str, ProfileRange]
 
 
 def add_parser(commands: Any) -> None:
@@ -52,13 +52,13 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(function=run, render=render)
 
 
-def _span(text: str) -> tuple[str, Span]:
+def _span(text: str) -> tuple[str, ProfileRange]:
     name, _, numbers = text.rpartition("=")
     try:
         least, best, most = (int(number) for number in numbers.split(":"))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=MIN:OPT:MAX") from None
-    return name, Span(least, best, most)
+    return name, ProfileRange(least, best, most)
 
 
 def run(arguments: argparse.Namespace) -> dict[str, object]:

@@ -15,19 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from perceiver_runtime.backends import DEVICES, OPENVINO
-from perceiver_runtime.bundle import Bundle, open_bundle
-from perceiver_runtime.cuda import cuda, gpu_name
-from perceiver_runtime.errors import PerceiverError, ProviderFallbackWarning
-from perceiver_runtime.known_answer import FILE, Sample, check_known_answer, tolerances
-from perceiver_runtime.loading import check_task, open_pipeline
-from perceiver_runtime.onnx_backend import available_cores, choose_providers, onnxruntime
-from perceiver_runtime.openvino_backend import check_processor, openvino
-from perceiver_runtime.pipeline import Placement
-from perceiver_runtime.tensorrt.backend import check_target, missing
-from perceiver_runtime.tensorrt.library import tensorrt
-from perceiver_runtime.tensorrt.machine import DRIVER_VERSION, TEGRA_RELEASE, first_line
-from perceiver_runtime.version import __version__
+from perceiver_runtime.backends.cuda import cuda, gpu_name
+from perceiver_runtime.backends.onnxruntime import available_cores, choose_providers, onnxruntime
+from perceiver_runtime.backends.openvino import check_processor, openvino
+from perceiver_runtime.backends.selection import DEVICES, OPENVINO
+from perceiver_runtime.backends.tensorrt.backend import check_target, unavailable_reason
+from perceiver_runtime.backends.tensorrt.library import tensorrt
+from perceiver_runtime.backends.tensorrt.machine import DRIVER_VERSION, TEGRA_RELEASE, first_line
+from perceiver_runtime.bundle.reader import Bundle, open_bundle
+from perceiver_runtime.common.errors import PerceiverError, ProviderFallbackWarning
+from perceiver_runtime.common.version import __version__
+from perceiver_runtime.tasks.known_answer import FILE, Sample, check_known_answer, tolerances
+from perceiver_runtime.tasks.loading import check_task, open_pipeline
+from perceiver_runtime.tasks.pipeline import RuntimeOptions
 
 
 def add_parser(commands: Any) -> None:
@@ -83,7 +83,7 @@ def examine(folder: str) -> dict[str, Any]:
     found = {"bundle": folder, **{name: getattr(manifest, name) for name in ("task", "precision", "target")}}
     found["devices"] = {device: why_not(bundle, device) for device in DEVICES if device != "auto"}
     try:
-        with _fallbacks() as said, open_pipeline(bundle, Placement()) as pipeline:
+        with _fallbacks() as said, open_pipeline(bundle, RuntimeOptions()) as pipeline:
             found |= {"provider": pipeline.provider, "fallback": "; ".join(said())}
             check_known_answer(pipeline, Sample.read(bundle.read(FILE)), tolerances(manifest))
             found["known_answer"] = ""
@@ -105,7 +105,7 @@ def why_not(bundle: Bundle, device: str) -> str:
     try:
         if device == "tensorrt":
             check_target(bundle)
-            return missing()
+            return unavailable_reason()
         if bundle.manifest.precision == "bf16" and device in ("cpu", *OPENVINO):
             return "no CPU runs a bfloat16 bundle"
         if device in OPENVINO:

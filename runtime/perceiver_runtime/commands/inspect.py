@@ -6,10 +6,10 @@ import argparse
 import dataclasses
 from typing import Any
 
-from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.choices import Choices, Work
+from perceiver_runtime.bundle.choices import Choices, Work
+from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.arguments import add_bundle
-from perceiver_runtime.records import record
+from perceiver_runtime.common.records import record
 
 
 def add_parser(commands: Any) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 
 from perceiver_runtime import __version__
 from perceiver_runtime.commands import bench, build, doctor, inspect, run, triton, verify
-from perceiver_runtime.errors import PerceiverError, ProviderFallbackWarning
-from perceiver_runtime.terminal import CommandParser, json_text, one_line, shown, write_lines
+from perceiver_runtime.common.errors import PerceiverError, ProviderFallbackWarning
+from perceiver_runtime.common.terminal import CommandParser, json_text, one_line, shown, write_lines
 
 
 def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from perceiver_runtime.bundle import is_bundle
-from perceiver_runtime.errors import InputError
-from perceiver_runtime.terminal import is_terminal, printable
+from perceiver_runtime.bundle.reader import is_bundle
+from perceiver_runtime.common.errors import InputError
+from perceiver_runtime.common.terminal import is_terminal, printable
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from perceiver_runtime.bundle.manifest import MAX_MANIFEST_BYTES, Manifest
 from perceiver_runtime.commands import run_features, run_flow, run_image, run_multimodal, run_text
 from perceiver_runtime.commands.arguments import add_bundle, add_device, load_for
 from perceiver_runtime.commands.sample_inputs import sample_inputs
-from perceiver_runtime.errors import PerceiverError
-from perceiver_runtime.manifest import MAX_MANIFEST_BYTES, Manifest
+from perceiver_runtime.common.errors import PerceiverError
 
 
 class Runner(NamedTuple):

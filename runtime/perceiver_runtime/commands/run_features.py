@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.commands.arguments import load_for
 from perceiver_runtime.commands.outputs import add_force, check_outputs
 from perceiver_runtime.commands.run_multimodal import add_clip_arguments, read_clip
 from perceiver_runtime.commands.run_text import seconds
-from perceiver_runtime.image_files import read_image, read_images
-from perceiver_runtime.manifest import Manifest
-from perceiver_runtime.multimodal_processing import MultimodalProcessor
-from perceiver_runtime.output_files import check_ending, replacing
+from perceiver_runtime.files.images import read_image, read_images
+from perceiver_runtime.files.outputs import check_ending, replacing
+from perceiver_runtime.processing.multimodal import MultimodalProcessor
 
 _INPUTS = {"text": "a text", "image": "an image file", "vectors": "a .npy file of vectors (M, channels)"}
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.commands.arguments import load_for, positive
 from perceiver_runtime.commands.outputs import add_force, check_outputs, progress
-from perceiver_runtime.errors import UsageError
-from perceiver_runtime.flo import write_flo
-from perceiver_runtime.flow import FlowPipeline
-from perceiver_runtime.flow_image import flow_to_image, warp
-from perceiver_runtime.image_files import check_picture_ending, read_images, write_image
-from perceiver_runtime.manifest import Manifest
-from perceiver_runtime.output_files import check_ending
+from perceiver_runtime.common.errors import UsageError
+from perceiver_runtime.files.flo import write_flo
+from perceiver_runtime.files.images import check_picture_ending, read_images, write_image
+from perceiver_runtime.files.outputs import check_ending
+from perceiver_runtime.processing.flow_image import flow_to_image, warp
+from perceiver_runtime.tasks.flow import FlowPipeline
 
 
 def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:

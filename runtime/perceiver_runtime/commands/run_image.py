@@ -6,10 +6,10 @@ import argparse
 import dataclasses
 import time
 
+from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.commands.arguments import image_size, load_for, positive
 from perceiver_runtime.commands.outputs import progress
-from perceiver_runtime.image_files import read_image
-from perceiver_runtime.manifest import Manifest
+from perceiver_runtime.files.images import read_image
 
 
 def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.commands.arguments import load_for, memory, old_memory, positive
 from perceiver_runtime.commands.outputs import add_force, check_outputs, progress
 from perceiver_runtime.commands.run_text import seconds
-from perceiver_runtime.errors import UsageError
-from perceiver_runtime.image_files import require_pillow
-from perceiver_runtime.manifest import Manifest
-from perceiver_runtime.multimodal import MultimodalPipeline
-from perceiver_runtime.multimodal_processing import MultimodalProcessor
-from perceiver_runtime.output_files import check_ending
-from perceiver_runtime.video_files import check_clip_ending, read_video, write_video
-from perceiver_runtime.wav_files import SOUNDS, Sound, read_wav, write_wav
+from perceiver_runtime.common.errors import UsageError
+from perceiver_runtime.files.images import require_pillow
+from perceiver_runtime.files.outputs import check_ending
+from perceiver_runtime.files.videos import check_clip_ending, read_video, write_video
+from perceiver_runtime.files.wav import SOUNDS, Sound, read_wav, write_wav
+from perceiver_runtime.processing.multimodal import MultimodalProcessor
+from perceiver_runtime.tasks.multimodal import MultimodalPipeline
 
 
 def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:

@@ -8,9 +8,9 @@ import sys
 import time
 from typing import Any, TextIO
 
+from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.commands.arguments import load_for, positive
-from perceiver_runtime.errors import InputError, UsageError
-from perceiver_runtime.manifest import Manifest
+from perceiver_runtime.common.errors import InputError, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
 def add_mask_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     """The same, and how masked bytes are found."""
     add_arguments(parser, manifest)
-    help_text = "find bytes one after the other, keeping the likeliest N texts: better words, a run per byte"
+    help_text = "find bytes one after the other, arena_policy the likeliest N texts: better words, a run per byte"
     parser.add_argument("--beams", type=positive, metavar="N", help=help_text)
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from perceiver_runtime.arrays import Array
-from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.known_answer import FILE, Sample
-from perceiver_runtime.manifest import Manifest
-from perceiver_runtime.multimodal_processing import MultimodalProcessor
-from perceiver_runtime.text_processing import from_bytes
-from perceiver_runtime.wav_files import write_wav
+from perceiver_runtime.bundle.manifest import Manifest
+from perceiver_runtime.bundle.reader import open_bundle
+from perceiver_runtime.common.arrays import Array
+from perceiver_runtime.files.wav import write_wav
+from perceiver_runtime.processing.multimodal import MultimodalProcessor
+from perceiver_runtime.processing.text import from_bytes
+from perceiver_runtime.tasks.known_answer import FILE, Sample
 
 
 @contextlib.contextmanager

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from perceiver_runtime.bundle import open_bundle
+from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.arguments import add_bundle, positive, threads
 from perceiver_runtime.commands.outputs import check_outside_bundles
-from perceiver_runtime.loading import check_task
 from perceiver_runtime.serving.repository import DEVICES, RepositoryOptions, write_repository
+from perceiver_runtime.tasks.loading import check_task
 
 
 def add_parser(commands: Any) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.commands.arguments import add_bundle, add_device, placement
-from perceiver_runtime.known_answer import FILE, Sample, check_known_answer, tolerances
-from perceiver_runtime.loading import check_task, open_pipeline
+from perceiver_runtime.bundle.reader import open_bundle
+from perceiver_runtime.commands.arguments import add_bundle, add_device, runtime_options
+from perceiver_runtime.tasks.known_answer import FILE, Sample, check_known_answer, tolerances
+from perceiver_runtime.tasks.loading import check_task, open_pipeline
 
 
 def add_parser(commands: Any) -> None:
@@ -24,16 +24,16 @@ def verify_bundle(arguments: argparse.Namespace) -> dict[str, object]:
     bundle = open_bundle(arguments.bundle)
     check_task(bundle, None)
     allowed, sample = tolerances(bundle.manifest), Sample.read(bundle.read(FILE))
-    with open_pipeline(bundle, placement(arguments)) as pipeline:
+    with open_pipeline(bundle, runtime_options(arguments)) as pipeline:
         return {"bundle": str(bundle.folder), **check_known_answer(pipeline, sample, allowed)}
 
 
 def render(result: dict[str, Any]) -> str:
     """The same for people."""
     lines = [f"{result['bundle']}: every file as listed; known answer right on {result['provider']}"]
-    for name, figures in result["outputs"].items():
+    for name, metrics in result["outputs"].items():
         lines.append(
-            f"  {name}: {figures['values']} values, largest error {figures['max_error']:.2g}, allowed "
-            f"{figures['tolerance']:.2g}, the answer itself spreads over {figures['spread']:.2g}"
+            f"  {name}: {metrics['values']} values, largest error {metrics['max_error']:.2g}, allowed "
+            f"{metrics['tolerance']:.2g}, the answer itself spreads over {metrics['spread']:.2g}"
         )
     return "\n".join(lines)

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perceiver_runtime.arrays import Tensor, on_host
-from perceiver_runtime.bundle import Bundle, open_bundle
-from perceiver_runtime.errors import BackendError, UsageError
-from perceiver_runtime.loading import open_pipeline
-from perceiver_runtime.manifest import GraphEntry, TensorSpec
-from perceiver_runtime.pipeline import Placement
+from perceiver_runtime.bundle.manifest import GraphEntry, TensorSpec
+from perceiver_runtime.bundle.reader import Bundle, open_bundle
+from perceiver_runtime.common.arrays import Tensor, on_host
+from perceiver_runtime.common.errors import BackendError, UsageError
 from perceiver_runtime.serving.model_config import BUNDLE_KEY
+from perceiver_runtime.tasks.loading import open_pipeline
+from perceiver_runtime.tasks.pipeline import RuntimeOptions
 
 _VERSION = re.compile(re.escape(BUNDLE_KEY) + r"([0-9]{1,18})")
 _TYPES = {"float32": "FP32", "int64": "INT64"}
@@ -60,7 +60,7 @@ def connect(
     opened = open_bundle(bundle, partial=True)
     server = _Server(address, name or opened.folder.absolute().name, opened, timeout, tls)
     try:
-        return open_pipeline(opened, Placement(opener=server.graphs, max_batch=server.max_batch()), task=task)
+        return open_pipeline(opened, RuntimeOptions(opener=server.graphs, max_batch=server.max_batch()), task=task)
     except BaseException:
         server.close()
         raise
@@ -194,7 +194,7 @@ class _Server:
 
 
 class RemoteGraph:
-    """A graph on a server: `perceiver_runtime.backends.Graph`. Threads may share it."""
+    """A graph on a server: `perceiver_runtime.backends.selection.Graph`. Threads may share it."""
 
     def __init__(self, server: _Server, name: str, entry: GraphEntry) -> None:
         self.name, self.entry, self.provider = name, entry, f"the server {server.address}"
@@ -224,7 +224,7 @@ class RemoteGraph:
             outputs.append(output)
         return outputs
 
-    def run_kept(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+    def run_on_device(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """The outputs, here: the protocol has nothing that stays there."""
         return list(self.run(inputs))
 

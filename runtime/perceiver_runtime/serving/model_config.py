@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from perceiver_runtime.arrays import Array
-from perceiver_runtime.manifest import TensorSpec
+from perceiver_runtime.bundle.manifest import TensorSpec
+from perceiver_runtime.common.arrays import Array
 
 BUNDLE_KEY = "perceiver_bundle_"  # begins a parameter's name, a version ends it: the sha256 of that version's manifest
 GRAPH_KEY = "perceiver_graph"

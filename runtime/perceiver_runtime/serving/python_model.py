@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from perceiver_runtime.backends import open_graphs
-from perceiver_runtime.bundle import open_bundle
-from perceiver_runtime.errors import PerceiverError
+from perceiver_runtime.backends.selection import open_graphs
+from perceiver_runtime.bundle.reader import open_bundle
+from perceiver_runtime.common.errors import PerceiverError
 from perceiver_runtime.serving.model_config import DEVICE_KEY, GRAPH_KEY, THREADS_KEY
 
 

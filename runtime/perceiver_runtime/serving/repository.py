@@ -16,17 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from perceiver_runtime.arrays import Array, Tensor, on_host
-from perceiver_runtime.bundle import Bundle
-from perceiver_runtime.classification import FILE as LABELS_FILE
-from perceiver_runtime.classification import MAX_BYTES as MAX_LABELS_BYTES
-from perceiver_runtime.classification import read_labels
-from perceiver_runtime.errors import InputError, UsageError
-from perceiver_runtime.known_answer import FILE as SAMPLE_FILE
-from perceiver_runtime.known_answer import Sample, check_known_answer, tolerances
-from perceiver_runtime.loading import open_pipeline
-from perceiver_runtime.manifest import TensorSpec
-from perceiver_runtime.pipeline import Pipeline, Placement
+from perceiver_runtime.bundle.manifest import TensorSpec
+from perceiver_runtime.bundle.reader import Bundle
+from perceiver_runtime.common.arrays import Array, Tensor, on_host
+from perceiver_runtime.common.errors import InputError, UsageError
 from perceiver_runtime.serving.model_config import (
     BUNDLE_KEY,
     DEVICE_KEY,
@@ -35,6 +28,13 @@ from perceiver_runtime.serving.model_config import (
     ModelConfig,
     Step,
 )
+from perceiver_runtime.tasks.known_answer import FILE as SAMPLE_FILE
+from perceiver_runtime.tasks.known_answer import Sample, check_known_answer, tolerances
+from perceiver_runtime.tasks.labels import FILE as LABELS_FILE
+from perceiver_runtime.tasks.labels import MAX_BYTES as MAX_LABELS_BYTES
+from perceiver_runtime.tasks.labels import read_labels
+from perceiver_runtime.tasks.loading import open_pipeline
+from perceiver_runtime.tasks.pipeline import Pipeline, RuntimeOptions
 
 Backend = Literal["onnxruntime", "python"]
 DEVICES = ("cpu", "cuda", "tensorrt")
@@ -105,7 +105,7 @@ def _sample_inputs(bundle: Bundle) -> dict[str, dict[str, Array]]:
     if bundle.manifest.precision == "bf16":
         return {}
     seen: dict[str, dict[str, Array]] = {}
-    with open_pipeline(bundle, Placement("cpu")) as pipeline:
+    with open_pipeline(bundle, RuntimeOptions("cpu")) as pipeline:
         for graph in pipeline.graphs:
             pipeline.graphs[graph] = _Recorder(pipeline, graph, seen)
         check_known_answer(pipeline, Sample.read(bundle.read(SAMPLE_FILE)), tolerances(bundle.manifest))
@@ -128,9 +128,9 @@ class _Recorder:
         self._remember(inputs)
         return self._graph.run(inputs)
 
-    def run_kept(self, inputs: Mapping[str, Tensor]) -> Any:
+    def run_on_device(self, inputs: Mapping[str, Tensor]) -> Any:
         self._remember(inputs)
-        return self._graph.run_kept(inputs)
+        return self._graph.run_on_device(inputs)
 
 
 def _models(

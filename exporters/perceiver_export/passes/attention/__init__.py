@@ -1,0 +1,1 @@
+"""What becomes of a `perceiver::Attention` on each target."""

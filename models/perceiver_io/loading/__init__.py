@@ -1,0 +1,1 @@
+"""Checkpoints in: folders and the hub, transformers' names and configurations, safetensors and restricted pickles."""

@@ -1,0 +1,1 @@
+"""The model of each task, made of `parts`; registry.py names them."""

@@ -1,0 +1,169 @@
+"""Verification of exported graphs against torch, run as a process of its own.
+
+    python -m perceiver_deploy.verification.verify REQUEST.json
+
+The request names the checkpoint's files and the folder of graphs. The process compares on several shapes, writes the
+known answer (sample.npz) and the parity report (parity.json) into that folder, and ends with exit code 3 if anything is outside
+tolerance. A crash here is therefore a failed verification, not a failed exporter.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from perceiver_deploy.tasks.recipe import Answer, Array, Case, ExportOptions, Recipe
+from perceiver_deploy.tasks.registry import RECIPES
+from perceiver_deploy.verification.comparison import TOLERANCES, Comparison, Tolerance
+from perceiver_deploy.verification.judge import Judge, Noise, Pair, share
+from perceiver_export.passes.precision.emulate_bfloat16 import emulate_bfloat16
+from perceiver_export.shared_weights import save_graphs
+from perceiver_io.loading.checkpoint import CheckpointFiles, load_files
+from perceiver_runtime import PerceiverError, VerificationError
+from perceiver_runtime.backends.onnxruntime import OnnxGraph
+from perceiver_runtime.bundle.manifest import GraphEntry
+from perceiver_runtime.bundle.reader import own_graph
+from perceiver_runtime.tasks.known_answer import FILE as SAMPLE_FILE
+from perceiver_runtime.tasks.pipeline import FUSED
+
+REPORT_FILE = "parity.json"
+# how much further off than here another device's arithmetic may be; half precision allows for much of that already
+DEVICE_FACTORS = {"fp32": 10.0, "fp16": 3.0, "bf16": 3.0, "int8": 3.0}
+
+
+def verify(recipe: Recipe, model: Any, graphs: dict[str, OnnxGraph]) -> dict[str, Any]:
+    """Compare graphs with the model on every case; the parity report as JSON values. Raises `VerificationError`.
+
+    Every output has a negative control, `Judge` says which. In lower precision there are limits in the task's own terms too:
+    on the user's own inputs where there are two or more, else on all cases.
+    """
+    tolerance = TOLERANCES[recipe.options.precision]
+    judge = Judge(recipe, tolerance)
+    metrics: list[dict[str, float]] = []
+    own_metrics: list[dict[str, float]] = []
+    for case in recipe.all_cases():
+        reference = _reference(recipe, model, case)
+        found = _together([recipe.answer(graphs, inputs) for inputs in case.runs])
+        noise = Noise(model, partial(_reference, recipe, model, case))
+        inputs = sum(len(next(iter(run.values()))) for run in case.runs)
+        users = case.own > 0
+        rows = [judge.row(Pair(case.name, name, reference[name], found[name], inputs, noise, users)) for name in reference]
+        if case.own > 1:
+            own_metrics.append(recipe.metrics(reference, found))
+        metrics.append(recipe.metrics(reference, found))
+        if FUSED in graphs:
+            fused = _together([recipe.fused_answer(graphs[FUSED], run) for run in case.runs])
+            for name, answer in fused.items():
+                judge.row(Pair(f"{case.name}, fused", name, reference[name], answer, inputs, noise, users))
+        worst = max((row for row in rows if row is not None), key=share, default=None)
+        if worst is not None:
+            print(
+                f"{case.name}: {worst['output']} off by {worst['max_error']:.2g}{recipe.unit}, "
+                f"{worst['allowed']:.2g}{recipe.unit} allowed",
+                flush=True,
+            )
+    judge.finish()
+    if not judge.rows:
+        raise VerificationError("nothing was compared")
+    decisive = own_metrics or metrics
+    worst_metrics = {name: _worst(name, [figure[name] for figure in decisive]) for name in decisive[0]}
+    if recipe.options.precision != "fp32":
+        _check_metrics(recipe, worst_metrics)
+    outputs = {}
+    for name in dict.fromkeys(row["output"] for row in judge.rows):
+        own = max((row for row in judge.rows if row["output"] == name), key=share)
+        outputs[name] = {"max_error": own["max_error"], "allowed": own["allowed"]}
+    summary = {"cases": len(metrics), "outputs": outputs, "figures": worst_metrics}
+    if judge.constant:
+        summary["constant"] = judge.constant
+    return {
+        "tolerance": f"largest error <= {tolerance.spread_share:g} x spread + {tolerance.rounding:g} x largest value",
+        "rounding": judge.rounding(),
+        "unit": recipe.unit.strip(),
+        "own_inputs": len(recipe.own_inputs),
+        "summary": summary,
+        "cases": judge.rows,
+    }
+
+
+def _check_metrics(recipe: Recipe, metrics: dict[str, float]) -> None:
+    """Lower precision also has limits in the task's own terms."""
+    own = "your inputs" if len(recipe.own_inputs) > 1 else "general inputs"
+    ways_out = "" if len(recipe.own_inputs) > 1 else ", or verify it on your own inputs with --samples FOLDER"
+    for name, limit in recipe.limits.items():
+        value = metrics[name]
+        if not (value >= limit if name.endswith("agreeing") else value <= limit):
+            raise VerificationError(
+                f"{recipe.options.precision} gives a {name} of {value:.3g} against torch in fp32 on {own}, the limit is "
+                f"{limit:g}: export this checkpoint in fp32{ways_out}"
+            )
+
+
+def _reference(recipe: Recipe, model: Any, case: Case) -> Answer:
+    return _together([recipe.reference(model, inputs) for inputs in case.runs])
+
+
+def _together(answers: list[Answer]) -> Answer:
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+
+def _worst(name: str, values: list[float]) -> float:
+    return min(values) if name.endswith("agreeing") else max(values)
+
+
+def _allowed(name: str, answer: Array, rows: list[dict[str, Any]], tolerance: Tolerance) -> float:
+    """The error allowed of a known answer: by its own spread; of a single row, which has none, as in the general cases.
+
+    The user's own inputs count only where nothing else was judged: one of them beside a general input has a spread that would
+    allow a device more than the graphs need.
+    """
+    judged = [row for row in rows if row["output"] == name]
+    general = [row for row in judged if not row["own"]] or judged
+    if answer.ndim > 1 and len(answer) > 1:
+        return Comparison.of(answer, answer, tolerance).allowed + float(max(row["allowed_for_rounding"] for row in general))
+    return float(max(row["allowed"] for row in general))
+
+
+def run(request_file: Path) -> None:
+    """Do what a request asks for."""
+    request = json.loads(request_file.read_text(encoding="utf-8"))
+    folder, files = Path(request["folder"]), CheckpointFiles.from_json(request["checkpoint"])
+    model = load_files(files)
+    options = ExportOptions.from_json(request["options"])
+    recipe = RECIPES[request["task"]](model.config, options, files.config.parent)
+    with tempfile.TemporaryDirectory() as emulated:
+        report = verify(recipe, model, _open(folder, options.precision, Path(emulated)))
+    sample = recipe.sample(model)
+    sample.write(folder / SAMPLE_FILE)
+    report["known_answer_tolerance"] = {
+        name: DEVICE_FACTORS[options.precision] * _allowed(name, answer, report["cases"], TOLERANCES[options.precision])
+        for name, answer in sample.outputs.items()
+    }
+    (folder / REPORT_FILE).write_text(json.dumps(report, indent=2), encoding="utf-8")
+
+
+def _open(folder: Path, precision: str, emulated: Path) -> dict[str, OnnxGraph]:
+    """The graphs on the CPU, those in bfloat16 as graphs in the folder `emulated` that round as they do."""
+    if precision == "bf16":
+        models = {path.stem: ir.load(path) for path in sorted(folder.glob("*.onnx"))}
+        for model in models.values():
+            emulate_bfloat16(model)
+        save_graphs(models, emulated)
+        folder = emulated
+    unchecked = GraphEntry("", (), ())
+    return {path.stem: OnnxGraph(*own_graph(path), unchecked, device="cpu") for path in sorted(folder.glob("*.onnx"))}
+
+
+if __name__ == "__main__":
+    try:
+        run(Path(sys.argv[1]))
+    except PerceiverError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)

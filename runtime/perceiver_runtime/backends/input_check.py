@@ -1,0 +1,31 @@
+"""Inputs of a graph against what the manifest says of them, before anything is computed or allocated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from perceiver_runtime.bundle.manifest import GraphEntry, Range
+from perceiver_runtime.common.arrays import Tensor
+from perceiver_runtime.common.errors import InputError
+
+
+def check_inputs(name: str, entry: GraphEntry, ranges: Mapping[str, Range], inputs: Mapping[str, Tensor]) -> None:
+    """Names, ranks, fixed sizes, ranges of dynamic ones, and one size under one name. Raises `InputError`."""
+    if set(inputs) != {spec.name for spec in entry.inputs}:
+        raise InputError(f"{name} takes {[spec.name for spec in entry.inputs]}, got {sorted(inputs)}")
+    sizes: dict[str, int] = {}
+    for spec in entry.inputs:
+        shape = tuple(inputs[spec.name].shape)
+        if len(shape) != len(spec.shape):
+            raise InputError(f"{name} takes {spec.name} with {len(spec.shape)} axes, got the shape {shape}")
+        for wanted, size in zip(spec.shape, shape):
+            if isinstance(wanted, int):
+                low = high = wanted
+            else:
+                span = ranges.get(wanted)
+                low, high = (span.min, span.max) if span is not None else (1, size)
+                if sizes.setdefault(wanted, size) != size:
+                    raise InputError(f"{name} takes one size {wanted}, got {sizes[wanted]} and in {spec.name} {size}")
+            if not low <= size <= high:
+                allowed = str(low) if low == high else f"{low} to {high}"
+                raise InputError(f"{name} takes {spec.name} of shape {list(spec.shape)}, {wanted} {allowed}; got {list(shape)}")

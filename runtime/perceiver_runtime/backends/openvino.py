@@ -1,0 +1,251 @@
+"""Running a bundle's graphs on OpenVINO's CPU plugin: the only module that imports it.
+
+It is given the bytes that graph_check.py wrote, and the weights as a mapping of the file that was hashed.
+
+For x86 processors, where it is faster than ONNX Runtime and takes more memory. In float32, or (`openvino-bf16`) with products
+in bfloat16 on processors that have them; int8 bundles keep their integer weights, and activations are quantized in groups of
+`_GROUP` channels of each row.
+
+Sines and cosines of positions are taken out of the model and given to it as inputs. Where they are of a grid, numpy computes
+them, once for a size: OpenVINO would multiply in another order, and at 48,000, as in the published multimodal model, a last
+digit is 0.004. Where positions are inputs, OpenVINO computes them in a float32 model of their own if the rest is bfloat16: a
+sine of a rounded position is noise.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perceiver_runtime.backends.onnxruntime import available_cores
+from perceiver_runtime.bundle.graph_check import CheckedGraph
+from perceiver_runtime.bundle.held_file import HeldFile
+from perceiver_runtime.bundle.manifest import GraphEntry
+from perceiver_runtime.common.arrays import Tensor, on_host
+from perceiver_runtime.common.errors import BackendError, IntegrityError
+from perceiver_runtime.common.telemetry import import_openvino
+
+_HINTS = {"openvino": "f32", "openvino-bf16": "bf16"}
+_IN_MEMORY = "*/_ORT_MEM_ADDR_/*"  # a location that makes an offset an address: OpenVINO refuses paths outside one folder
+_GROUP = 256  # fill-mask at its published size: 0.21 s against 0.28 s with groups of 32, the same error
+
+
+class OpenVinoGraph:
+    """One graph, ready to run. Threads may share it."""
+
+    def __init__(
+        self,
+        graph: CheckedGraph,
+        weights: HeldFile | None,
+        entry: GraphEntry,
+        *,
+        device: str,
+        precision: str,
+        threads: int | None = None,
+    ) -> None:
+        """Compile the graph, of a bundle of `precision`. `threads` defaults to the cores this process may use.
+
+        Raises `BackendError` where OpenVINO is missing, cannot compile the graph, or the processor has no bfloat16.
+        """
+        library, core = openvino(), check_processor(device)
+        core.add_extension(library.frontend.onnx.ConversionExtension("DynamicQuantizeMatMul", "com.microsoft", _weights_only))
+        options = {"INFERENCE_NUM_THREADS": threads or available_cores(), "INFERENCE_PRECISION_HINT": _HINTS[device]}
+        if precision == "int8":
+            options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _GROUP
+        self.name, self.entry = graph.name, entry
+        self.provider = f"OpenVINO {library.__version__.partition('-')[0]} {_HINTS[device]}"
+        try:
+            model = _read(core, graph, weights)
+            self._sinusoids = _sinusoids(library, core, model.clone(), options)
+            if self._sinusoids is not None:
+                _cut_waves(library, model)
+            self._model = _compile(core, model, options)
+        except IntegrityError:
+            raise
+        except Exception as error:  # OpenVINO raises several kinds
+            raise BackendError(f"{self.provider} cannot load {self.name}: {_first_line(error)}") from error
+        self._inputs = {each.get_any_name() for each in self._model.inputs}
+        self._idle: list[Any] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def run(self, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
+        """The graph's outputs in order, for inputs by name. Raises `BackendError` if it fails or gives NaN or infinity."""
+        with self._lock:
+            if self._closed:
+                raise BackendError(f"{self.name} cannot run: this pipeline was closed: load the bundle again")
+            request = self._idle.pop() if self._idle else None
+        try:
+            request = request or self._model.create_infer_request()
+            outputs = self._infer(request, inputs)
+        except Exception as error:
+            raise BackendError(f"{self.name} failed while running: {_first_line(error)}") from error
+        with self._lock:
+            if not self._closed:
+                self._idle.append(request)
+        for spec, output in zip(self.entry.outputs, outputs):
+            if not np.isfinite(output).all():
+                raise BackendError(f"{self.name} gave NaN or infinity in its output {spec.name}")
+        return outputs
+
+    def run_on_device(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """The outputs, which are in the host's memory anyway."""
+        return list(self.run(inputs))
+
+    def close(self) -> None:
+        """Release the compiled model and its memory."""
+        with self._lock:
+            self._closed, self._idle = True, []
+        self._model = self._sinusoids = None
+
+    def _infer(self, request: Any, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
+        given: dict[str, Any] = {name: np.ascontiguousarray(on_host(value)) for name, value in inputs.items()}
+        waves = self._sinusoids(given) if self._sinusoids is not None else {}
+        request.infer({name: value for name, value in given.items() if name in self._inputs} | waves)
+        return [np.array(request.get_tensor(spec.name).data) for spec in self.entry.outputs]
+
+
+def _read(core: Any, graph: CheckedGraph, weights: HeldFile | None) -> Any:
+    """The model, with a copy of its weights: none of the file's pages are kept."""
+    if graph.weights is None or weights is None:
+        return core.read_model(io.BytesIO(graph.content))
+    mapping = weights.mapped()
+    address = np.frombuffer(mapping, np.uint8).ctypes.data
+    model = core.read_model(io.BytesIO(graph.located(_IN_MEMORY, base=address)))
+    weights.check()
+    mapping.close()
+    return model
+
+
+def _compile(core: Any, model: Any, options: Mapping[str, Any]) -> Any:
+    """Without OpenVINO's fused kernels for large attentions, which are slower here: flow's encoder 5.8 s against 5.2 s."""
+    try:
+        return core.compile_model(model, "CPU", {**options, "SNIPPETS_MODE": "DISABLE"})
+    except RuntimeError:  # the option is one of OpenVINO's own developers
+        return core.compile_model(model, "CPU", dict(options))
+
+
+def _sinusoids(library: Any, core: Any, model: Any, options: Mapping[str, Any]) -> _Waves | None:
+    """What computes a graph's sines and cosines; None where the graph does it."""
+    waves = _waves_of(model)
+    if not waves:
+        return None
+    if all(_is_of_a_grid(wave) for wave in waves):
+        return _GridWaves(library, model, waves)
+    if options["INFERENCE_PRECISION_HINT"] == "f32":
+        return None
+    results = [library.opset13.result(wave.output(0)) for wave in waves]
+    exact = {**options, "INFERENCE_PRECISION_HINT": "f32"}
+    return _GivenWaves(_compile(core, library.Model(results, model.get_parameters()), exact))
+
+
+class _GridWaves:
+    """Of positions that follow from the inputs' sizes: kept for the sizes of the last call."""
+
+    def __init__(self, library: Any, model: Any, waves: list[Any]) -> None:
+        self._library = library
+        self._functions = [getattr(np, wave.get_type_name().lower()) for wave in waves]
+        results = [library.opset13.result(wave.input_value(0)) for wave in waves]
+        self._model = library.Model(results, model.get_parameters())
+        self._names = [parameter.get_friendly_name() for parameter in self._model.get_parameters()]
+        self._last: tuple[object, dict[str, Any]] = (None, {})
+
+    def __call__(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """By name of the input that takes them."""
+        shapes = [given[name].shape for name in self._names]
+        known, waves = self._last  # together, for threads
+        if known != shapes:
+            tensors = [self._library.Tensor(given[name], shared_memory=True) for name in self._names]
+            angles = [self._library.Tensor(self._library.Type.f32, self._library.Shape([])) for _ in self._functions]
+            if not self._model.evaluate(angles, tensors):
+                raise RuntimeError("OpenVINO cannot compute positions")
+            waves = {
+                _name(number): function(np.array(angle.data))
+                for number, (function, angle) in enumerate(zip(self._functions, angles))
+            }
+            self._last = shapes, waves
+        return waves
+
+
+class _GivenWaves:
+    """Of positions that are inputs, by a model of their own."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._inputs = [each.get_any_name() for each in compiled.inputs]
+
+    def __call__(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """By name of the input that takes them."""
+        found = self._compiled.create_infer_request().infer({name: given[name] for name in self._inputs})
+        return {_name(number): wave for number, wave in enumerate(found.values())}
+
+
+_Waves = _GridWaves | _GivenWaves
+
+
+def _waves_of(model: Any) -> list[Any]:
+    return [operator for operator in model.get_ordered_ops() if operator.get_type_name() in ("Sin", "Cos")]
+
+
+def _name(number: int) -> str:
+    return f"wave{number}"
+
+
+def _is_of_a_grid(wave: Any) -> bool:
+    """Whether it follows from the inputs' sizes, not from their values."""
+    seen, waiting = set(), [wave]
+    while waiting:
+        node = waiting.pop()
+        kind, name = node.get_type_name(), node.get_friendly_name()
+        if kind == "Parameter":
+            return False
+        if kind != "ShapeOf" and name not in seen:
+            seen.add(name)
+            waiting += [value.get_source_output().get_node() for value in node.inputs()]
+    return True
+
+
+def _cut_waves(library: Any, model: Any) -> None:
+    """Make inputs of all sines and cosines."""
+    for number, wave in enumerate(_waves_of(model)):
+        output = wave.output(0)
+        parameter = library.opset13.parameter(output.get_partial_shape(), output.get_element_type())
+        parameter.output(0).set_names({_name(number)})
+        for target in output.get_target_inputs():
+            target.replace_source_output(parameter.output(0))
+        model.add_parameters([parameter])
+    model.validate_nodes_and_infer_types()
+
+
+def _weights_only(node: Any) -> list[Any]:
+    """DynamicQuantizeMatMul → a product with weights in 8 bits, which the CPU plugin quantizes the activations for."""
+    operators = openvino().opset13
+    x, weight, scale, bias = (node.get_input(place) for place in (0, 1, 2, 4))
+    floats = operators.multiply(operators.convert(weight, "f32"), scale)
+    return [operators.add(operators.matmul(x, floats, False, False), bias).output(0)]
+
+
+def check_processor(device: str) -> Any:
+    """OpenVINO's core, if it is here and the processor has what `device` needs. Raises `BackendError`."""
+    core = openvino().Core()
+    if _HINTS[device] == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise BackendError("this processor has no bfloat16: use device='openvino', or an int8 bundle")
+    return core
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else repr(error)
+
+
+def openvino() -> Any:
+    """The module. Raises `BackendError` that says how to get it."""
+    try:
+        return import_openvino()
+    except ImportError as error:
+        raise BackendError(f"OpenVINO cannot be imported ({error}): pip install openvino, or use device='cpu'") from error

@@ -1,0 +1,122 @@
+"""Running a bundle's graphs as TensorRT engines, built on first use and kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perceiver_runtime.backends.cuda import cuda
+from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange, build, spans
+from perceiver_runtime.backends.tensorrt.cache import EngineCache, EngineKey
+from perceiver_runtime.backends.tensorrt.library import tensorrt
+from perceiver_runtime.backends.tensorrt.machine import Machine
+from perceiver_runtime.backends.tensorrt.memory import Pool
+from perceiver_runtime.backends.tensorrt.runner import Engine
+from perceiver_runtime.bundle.reader import Bundle
+from perceiver_runtime.common.arrays import Tensor
+from perceiver_runtime.common.errors import BackendError, UsageError
+
+_logger = logging.getLogger("perceiver_runtime")
+Phase = Callable[[str], None]
+
+
+class TensorRTGraph:
+    """One graph's engine, ready to run. Threads may share it."""
+
+    def __init__(self, runner: Engine, provider: str) -> None:
+        self._runner, self.entry, self.name, self.provider = runner, runner.entry, runner.name, provider
+
+    def run(self, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
+        """The outputs in order. Raises `InputError`, and `BackendError` for NaN or infinity too."""
+        outputs = [output for output in self._runner.run(inputs) if isinstance(output, np.ndarray)]
+        for spec, output in zip(self.entry.outputs, outputs):
+            if not np.isfinite(output).all():
+                raise BackendError(f"{self.name} gave NaN or infinity in its output {spec.name}")
+        return outputs
+
+    def run_on_device(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """The outputs, which stay in the GPU's memory. Raises `InputError`, `BackendError`."""
+        return self._runner.run(inputs, keep=True)
+
+    def close(self) -> None:
+        """Release the engine and its memory."""
+        self._runner.close()
+        self._runner.pool.close()
+
+
+class Engines:
+    """Engines of a bundle for this machine's GPU, from the cache or built."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Raises `UsageError` for a bundle made for something else, `BackendError` without TensorRT or a GPU."""
+        check_target(bundle)
+        self.bundle = bundle
+        self.trt, self.cuda = tensorrt(), cuda()
+        self.machine = Machine.here(self.trt, self.cuda)
+        self.cache = EngineCache()
+
+    def wanted(self, name: str, sizes: Mapping[str, ProfileRange], options: BuildOptions) -> EngineKey:
+        """The engine of a graph."""
+        return EngineKey.of(self.bundle, name, sizes, options, self.machine)
+
+    def build(self, wanted: EngineKey, progress: Phase) -> bytes:
+        """Build and keep it, unless it is there."""
+        entry = self.bundle.manifest.graphs[wanted.graph]
+
+        def make() -> bytes:
+            _logger.warning(
+                "building the TensorRT engine of %s for %s: this takes minutes, once",
+                wanted.graph,
+                self.machine.gpu or "this GPU",
+            )
+            graph, timings = self.bundle.graph(wanted.graph), self.cache.timing_cache(self.machine)
+            return build(self.trt, graph, self.bundle.weights, entry, wanted.sizes, wanted.options, progress, timings)
+
+        plan, lost = self.cache.get_or_build(wanted, str(self.bundle.folder), make, _logger.warning)
+        if lost:
+            _logger.warning("the engine of %s could not be kept and will be built again next time: %s", wanted.graph, lost)
+        return plan
+
+    def open(self, name: str, pool: Pool) -> Engine:
+        """The engine built last for this graph here, whatever sizes it was built for; else a new one for all sizes."""
+        default = self.wanted(name, spans(self.bundle.manifest.ranges, {}), BuildOptions())
+        wanted = self.cache.latest(default) or default
+        entry = self.bundle.manifest.graphs[name]
+        plan = self.build(wanted, _silent)
+        try:
+            return Engine(self.trt, self.cuda, pool, plan, entry, name)
+        except BackendError as error:
+            _logger.warning("%s: building it again", error)
+            self.cache.remove(wanted.key)
+        return Engine(self.trt, self.cuda, pool, self.build(wanted, _silent), entry, name)
+
+
+def open_engines(bundle: Bundle, names: Sequence[str]) -> dict[str, TensorRTGraph]:
+    """The engines of some graphs of a bundle, sharing their memory. Raises `UsageError`, `BackendError`."""
+    engines = Engines(bundle)
+    pool = Pool(engines.cuda)
+    provider = f"TensorRT {engines.machine.tensorrt}"
+    return {name: TensorRTGraph(engines.open(name, pool), provider) for name in names}
+
+
+def unavailable_reason() -> str:
+    """Why engines cannot be run here; empty where they can."""
+    try:
+        tensorrt()
+        cuda()
+    except BackendError as error:
+        return str(error)
+    return ""
+
+
+def check_target(bundle: Bundle) -> None:
+    """Raise `UsageError` unless the bundle's graphs are for TensorRT."""
+    if bundle.manifest.target != "tensorrt":
+        raise UsageError(f"{bundle.folder} is for ONNX Runtime: export it again with --target tensorrt")
+
+
+def _silent(phase: str) -> None:
+    pass

@@ -1,0 +1,53 @@
+"""What an engine depends on beside its graph: this machine's TensorRT, GPU and driver."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perceiver_runtime.backends.cuda import Cuda, gpu_name
+
+TEGRA_RELEASE = Path("/etc/nv_tegra_release")  # on a Jetson: L4T's version
+DRIVER_VERSION = Path("/proc/driver/nvidia/version")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An engine made on another one is of no use here."""
+
+    tensorrt: str
+    library: str  # the module: tensorrt, or that of TensorRT for RTX
+    gpu: str
+    compute_capability: str
+    cuda: str
+    driver: str
+    system: str  # L4T's release on a Jetson
+
+    @classmethod
+    def here(cls, trt: Any, cuda: Cuda) -> Machine:
+        """What it is."""
+        return cls(
+            tensorrt=str(trt.__version__),
+            library=str(trt.__name__),
+            gpu=gpu_name(),
+            compute_capability=cuda.compute_capability,
+            cuda=cuda.version,
+            driver=first_line(DRIVER_VERSION) or f"CUDA {cuda.driver_version}",
+            system=first_line(TEGRA_RELEASE) or f"{platform.system()} {platform.machine()}",
+        )
+
+    def to_json(self) -> dict[str, str]:
+        """The fields."""
+        return dataclasses.asdict(self)
+
+
+def first_line(path: Path) -> str:
+    """Of a file of the system's; empty where it is not there."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.readline().strip()
+    except OSError:
+        return ""

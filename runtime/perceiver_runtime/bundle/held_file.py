@@ -1,0 +1,150 @@
+"""A file kept open from the moment it is hashed: its name may lead elsewhere later, the descriptor does not.
+
+Engines open weights by name, so they are given one that leads through a descriptor (`/proc/self/fd`, on Linux), whatever
+happens to the bundle's folder meanwhile. Elsewhere they are given the real path, which is checked before and after.
+
+Engines keep weights mapped. Whoever writes into the file changes what is computed, so `check` looks for that before each run.
+It cannot see a change during a run, and a file that is cut short during a run ends the process (SIGBUS).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mmap
+import os
+import shutil
+import stat
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+from perceiver_runtime.common.errors import IntegrityError
+
+_CHUNK = 1 << 20
+_TICK = 0.02  # seconds; Linux keeps times of files by ticks of 1 to 10 ms
+_DESCRIPTORS = Path("/proc/self/fd")
+State = tuple[int, ...]
+
+
+class HeldFile:
+    """An open regular file, closed with the object."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it, through links too. Raises `IntegrityError` where there is no regular file."""
+        self.path = path
+        self.descriptor = open_regular(path)
+        self._close = weakref.finalize(self, os.close, self.descriptor)
+        self._state = _state(os.fstat(self.descriptor))
+        self._sha256: str | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def size(self) -> int:
+        """Bytes, when it was opened."""
+        return self._state[2]
+
+    def sha256(self) -> str:
+        """Of its content now, in hex; `check` compares with it."""
+        self._sha256 = self._digest()
+        return self._sha256
+
+    def check(self) -> None:
+        """Raise `IntegrityError` if the content changed since it was hashed. Takes microseconds unless the file was touched."""
+        if _state(os.fstat(self.descriptor)) == self._state:
+            return
+        with self._lock:  # descriptors share a position
+            self._compare()
+
+    def _compare(self) -> None:
+        state = _state(os.fstat(self.descriptor))
+        if state == self._state:  # another thread was here first
+            return
+        if state[2] != self.size or (self._sha256 is not None and self._digest() != self._sha256):
+            raise IntegrityError(
+                f"{self.path} was changed while it was in use: load the bundle again. To update one, write "
+                "the new bundle beside it and rename"
+            )
+        self._state = state  # other times, owner or links, the same bytes
+
+    @property
+    def address(self) -> str:
+        """A path that opens this very file in this process."""
+        link = _DESCRIPTORS / str(self.descriptor)
+        return str(link) if link.exists() else os.path.realpath(self.path)
+
+    def put(self, path: Path, *, link: bool) -> None:
+        """Give this file another name, a hard link, where that can be done and `link` is on; else write a copy."""
+        self.check()
+        if link:
+            with contextlib.suppress(OSError, NotImplementedError):
+                os.link(self.address, path, src_dir_fd=self.descriptor)  # else Python's link does not go through links
+                return
+        with self._lock, os.fdopen(os.dup(self.descriptor), "rb") as source, path.open("wb") as copy:
+            source.seek(0)
+            shutil.copyfileobj(source, copy, _CHUNK)
+        self.check()
+
+    def mapped(self) -> mmap.mmap:
+        """The content, mapped for reading."""
+        self.check()
+        return mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ)
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[tuple[str, str]]:
+        """A folder and a name in it that lead to this file, for an engine that opens it meanwhile.
+
+        Raises `IntegrityError` where the name leads elsewhere, then or at the end.
+        """
+        if abs(time.time_ns() - self._state[4]) < _TICK * 1e9:
+            time.sleep(_TICK)  # so that a change from here on gets another time
+        self.check()
+        link = _DESCRIPTORS / str(self.descriptor)
+        real = Path(os.readlink(link) if link.exists() else os.path.realpath(self.path))
+        with contextlib.ExitStack() as stack:
+            folder = str(real.parent)
+            try:
+                if link.exists():
+                    held = os.open(real.parent, os.O_RDONLY | os.O_DIRECTORY)
+                    stack.callback(os.close, held)
+                    folder = str(_DESCRIPTORS / str(held))
+                self._is_at(os.path.join(folder, real.name))
+                try:
+                    yield folder, real.name
+                finally:
+                    self._is_at(os.path.join(folder, real.name))
+            except OSError as error:
+                raise IntegrityError(f"{self.path} has gone since the bundle was opened: load it again") from error
+
+    def _is_at(self, name: str) -> None:
+        if _state(os.lstat(name)) != self._state:
+            raise IntegrityError(f"{self.path} changed since the bundle was opened: load it again")
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        with os.fdopen(os.dup(self.descriptor), "rb", buffering=0) as file:
+            file.seek(0)
+            while piece := file.read(_CHUNK):
+                digest.update(piece)
+        return digest.hexdigest()
+
+
+def open_regular(path: Path) -> int:
+    """A descriptor of a regular file. Raises `IntegrityError` where there is none; never waits for a pipe."""
+    flags = os.O_RDONLY
+    for flag in ("O_NONBLOCK", "O_BINARY"):  # each where the system has it
+        flags |= getattr(os, flag, 0)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        raise IntegrityError(f"{path} is missing or cannot be read: copy the bundle again ({error.strerror})") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise IntegrityError(f"{path} is not a regular file: copy the bundle again")
+    return descriptor
+
+
+def _state(status: os.stat_result) -> State:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

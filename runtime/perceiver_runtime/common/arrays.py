@@ -1,0 +1,43 @@
+"""Arrays that graphs pass to each other: numpy's, or on a GPU some that stay there.
+
+Latents and features go from encode to decode. Where both run on a GPU, `Graph.run(..., keep=True)` leaves them in its memory as
+`DeviceArray`s, which the next graph takes as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class DeviceArray(Protocol):
+    """float32 or int64 values in a GPU's memory, freed with the object."""
+
+    shape: tuple[int, ...]
+
+    def numpy(self) -> Array:
+        """A copy in the host's memory."""
+
+    def rows(self, start: int, stop: int) -> DeviceArray:
+        """`[:, start:stop]` of a batch of one, without copying."""
+
+
+Tensor = Array | DeviceArray
+
+
+def on_host(tensor: Tensor) -> Array:
+    """As a numpy array; one stays as it is."""
+    return tensor if isinstance(tensor, np.ndarray) else tensor.numpy()
+
+
+def gather_rows(tensor: Tensor, rows: NDArray[np.int64]) -> Tensor:
+    """`tensor[:, rows]` of a batch of one; consecutive rows are not copied."""
+    first = int(rows[0])
+    if np.array_equal(rows, np.arange(first, first + len(rows))):
+        stop = first + len(rows)
+        return tensor[:, first:stop] if isinstance(tensor, np.ndarray) else tensor.rows(first, stop)
+    return on_host(tensor)[:, rows]

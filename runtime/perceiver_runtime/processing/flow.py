@@ -1,0 +1,118 @@
+"""What surrounds the flow graphs: frames to their input, pixels to query positions, points to pixels. numpy alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perceiver_runtime.common.errors import InputError, IntegrityError
+
+Image = NDArray[Any]
+Floats = NDArray[np.float32]
+MIN_TILE, MAX_TILE = 16, 4096  # pixels a side: bounds memory whatever a manifest says, and positions are exact up to here
+
+
+@dataclass(frozen=True)
+class FlowProcessor:
+    """The constants of a flow bundle's manifest, under `processor`."""
+
+    tile: tuple[int, int]  # height, width the checkpoint was trained at
+    min_overlap: int  # pixels that neighbouring tiles share at least
+    flow_scale: float  # pixels per unit of the graphs' output
+    query_chunk: int  # queries decoded at once, unless the caller says otherwise
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> FlowProcessor:
+        """Raises `IntegrityError` where the manifest's values make no sense."""
+        try:
+            height, width = data["tile"]
+            result = cls(
+                tile=(int(height), int(width)),
+                min_overlap=int(data["min_overlap"]),
+                flow_scale=float(data["flow_scale"]),
+                query_chunk=int(data["query_chunk"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise IntegrityError(f"the manifest's processor constants are not those of a flow bundle ({error!r})") from error
+        sides_valid = all(MIN_TILE <= side <= MAX_TILE and 0 <= result.min_overlap < side for side in result.tile)
+        if not sides_valid or result.query_chunk < 1 or not math.isfinite(result.flow_scale):
+            raise IntegrityError(f"the manifest's processor constants make no sense: {data}")
+        return result
+
+
+def model_input(image: Image, name: str) -> Floats:
+    """An image to float32 (H, W, 3) in [-1, 1]; `InputError` if it is not an image."""
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"{name} is a {type(image).__name__}, expected a numpy array (H, W, 3): read the file first")
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
+        raise InputError(f"{name} has shape {image.shape}, expected (H, W, 3), or (H, W) for grey: drop other channels")
+    if image.dtype == np.uint8:
+        scaled = image.astype(np.float32) / np.float32(127.5) - np.float32(1.0)
+    elif np.issubdtype(image.dtype, np.floating):
+        if not np.isfinite(image).all() or image.min() < 0 or image.max() > 1:
+            raise InputError(f"{name} is {image.dtype} with values outside [0, 1] or not finite: divide by 255, or give uint8")
+        scaled = image.astype(np.float32) * 2 - 1
+    else:
+        raise InputError(f"{name} is {image.dtype}, expected uint8, or float in [0, 1]: convert it")
+    return np.broadcast_to(scaled, (*scaled.shape[:2], 3))
+
+
+def padded_pair(frame1: Image, frame2: Image, tile: tuple[int, int]) -> tuple[Floats, Floats]:
+    """Both frames as (H, W, 3) float32 in [-1, 1], their borders repeated up to the size of a tile. Raises `InputError`."""
+    first, second = model_input(frame1, "frame1"), model_input(frame2, "frame2")
+    if first.shape != second.shape:
+        raise InputError(
+            f"the frames differ in size: {size_text(first)} and {size_text(second)}; resize one, or crop both alike"
+        )
+    padding = ((0, max(0, tile[0] - first.shape[0])), (0, max(0, tile[1] - first.shape[1])), (0, 0))
+    return np.pad(first, padding, mode="edge"), np.pad(second, padding, mode="edge")
+
+
+def tile_input(frame1: Image, frame2: Image, tile: tuple[int, int]) -> Floats:
+    """Two frames no larger than a tile → (2, 3, tile height, tile width) in [-1, 1]. Raises `InputError`."""
+    first, second = padded_pair(frame1, frame2, tile)
+    if first.shape[:2] != tile:
+        raise InputError(f"frames of {size_text(first)} are larger than the model's {tile[1]}x{tile[0]}: crop or resize both")
+    return np.stack([first, second]).transpose(0, 3, 1, 2)
+
+
+def size_text(image: Image) -> str:
+    """Width and height for people."""
+    return f"{image.shape[1]}x{image.shape[0]}"
+
+
+def pixel_grid(height: int, width: int) -> NDArray[np.int64]:
+    """(row, column) of every pixel, row by row: (height·width, 2)."""
+    return np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def query_positions(pixels: NDArray[np.int64], size: tuple[int, int]) -> Floats:
+    """(row, column) to (y, x) in [-1, 1]: (K, 2)."""
+    return np.stack([linear_positions(size[0])[pixels[:, 0]], linear_positions(size[1])[pixels[:, 1]]], axis=-1)
+
+
+def linear_positions(steps: int) -> Floats:
+    """linspace(-1, 1, steps), rounded to float32 as torch rounds it: with a float32 step, and once. (steps,)."""
+    step = np.float32(2) / np.float32(steps - 1)
+    lower = (np.float64(step) * np.arange(steps) - 1).astype(np.float32)
+    return np.where(np.arange(steps) < steps // 2, lower, -lower[::-1]).astype(np.float32)
+
+
+def nearest_pixels(points: NDArray[Any], width: int, height: int) -> NDArray[np.int64]:
+    """Points (K, 2) as (x, y) to (row, column) of the nearest pixel; `InputError` outside the frame."""
+    points = np.asarray(points)
+    if points.ndim != 2 or points.shape[1] != 2 or not np.issubdtype(points.dtype, np.number):
+        raise InputError(f"points have shape {points.shape} and type {points.dtype}, expected numbers (K, 2) as (x, y)")
+    rounded = np.rint(points.astype(np.float64))
+    outside = ~((rounded >= 0) & (rounded < (width, height))).all(axis=1)  # NaN is outside
+    if outside.any():
+        x, y = points[outside][0]
+        limits = f"x in [0, {width - 1}] and y in [0, {height - 1}]"
+        raise InputError(f"point ({x}, {y}) is outside the frame of {width}x{height}: give {limits}")
+    return rounded[:, ::-1].astype(np.int64)

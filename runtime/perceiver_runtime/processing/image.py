@@ -1,0 +1,169 @@
+"""Images to an image model's input: centre crop, antialiased resize, rescale, normalise. numpy alone.
+
+The steps and their rounding are those of transformers' image processors on Pillow (its torchvision ones round otherwise, by up
+to a level); the resize is in image_resize.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perceiver_runtime.common.errors import InputError, IntegrityError
+from perceiver_runtime.processing.resize import BICUBIC, FILTERS, NEAREST, resize
+
+Floats = NDArray[np.float32]
+MIN_SIDE, MAX_SIDE = 16, 4096  # of an input that is asked for; and whatever a manifest says, to bound memory
+MAX_RESIZED = 1 << 14  # the longer side, where the shorter one is asked for
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's convert("L")
+
+
+@dataclass(frozen=True)
+class ImageProcessor:
+    """The constants of an image bundle's manifest, under `processor`.
+
+    Two orders of steps. Without `resize`, PerceiverImageProcessor's: the middle of the image, size / crop of its shorter side,
+    is resized to `size`. With it, every other class's: the image is resized to `resize`, then cropped to `size`, with zeros
+    around it where it is smaller. Then follow `pixels * scale` and `(pixels - mean) / std`.
+    """
+
+    size: tuple[int, int]  # height, width of the model's input
+    crop: tuple[int, int]  # the centre crop is size / crop of the shorter side; (0, 0): no crop
+    mean: tuple[float, ...]  # per channel, of scaled values
+    std: tuple[float, ...]
+    resize: tuple[int, ...] | None = None  # height and width, the shorter side alone, or () for no resize
+    resample: int = BICUBIC  # Pillow's number of the filter
+    scale: float = 1 / 255  # of values 0 to 255
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ImageProcessor:
+        """Raises `IntegrityError` where the manifest's values make no sense.
+
+        `share` is `crop` under another name, in bundles with `resize`, `resample` and `scale`: versions that do not know these
+        keys need `crop`, so they refuse the bundle.
+        """
+        try:
+            height, width = (int(side) for side in data["size"])
+            rows, columns = (int(side) for side in data["share" if "share" in data else "crop"])
+            mean, std = (tuple(float(value) for value in data[key]) for key in ("mean", "std"))
+            resized = None if data.get("resize") is None else tuple(int(side) for side in data["resize"])
+            resample, scale = int(data.get("resample", BICUBIC)), float(data.get("scale", 1 / 255))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise IntegrityError(f"the manifest's processor constants are not those of an image bundle ({error!r})") from error
+        sides = [height, width, *(resized or ())]
+        valid = min(sides) >= 1 and max(sides) <= MAX_SIDE and min(rows, columns) >= 0 and len(resized or ()) <= 2
+        with np.errstate(over="ignore"):
+            numbers = np.array([*mean, *std, scale], np.float32)
+        finite = bool(np.isfinite(numbers).all()) and all(np.array(std, np.float32))
+        known = resample in (NEAREST, *FILTERS)
+        if not (valid and finite and known) or len(mean) != len(std) or len(mean) not in (1, 3):
+            raise IntegrityError(f"the manifest's processor constants make no sense: {data}")
+        return cls((height, width), (rows, columns), mean, std, resized, resample, scale)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads: as the first versions wrote it where that says everything."""
+        plain = {"size": list(self.size), "crop": list(self.crop), "mean": list(self.mean), "std": list(self.std)}
+        if (self.resize, self.resample, self.scale) == (None, BICUBIC, 1 / 255):
+            return plain
+        new = {"resize": None if self.resize is None else list(self.resize), "resample": self.resample, "scale": self.scale}
+        return {"share" if key == "crop" else key: value for key, value in plain.items()} | new
+
+    def resized(self, size: tuple[int, int]) -> ImageProcessor:
+        """The same for another input size (height, width): the same share of the image is cut out. Raises `InputError`."""
+        if not (len(size) == 2 and all(type(side) is int and MIN_SIDE <= side <= MAX_SIDE for side in size)):
+            raise InputError(f"the size is {size}: give height and width in whole pixels, {MIN_SIDE} to {MAX_SIDE} each")
+        ratios = [side / own for side, own in zip(size, self.size)]
+        height, width = (round(crop * ratio) for crop, ratio in zip(self.crop, ratios))
+        before = self.resize
+        if before is not None and len(before) == 1:
+            ratios = [max(ratios)]
+        grown = None if before is None else tuple(max(1, round(side * ratio)) for side, ratio in zip(before, ratios))
+        if grown and max(grown) > MAX_SIDE:
+            raise InputError(f"the size is {size}, before which images have {max(grown)} pixels, over {MAX_SIDE}: give less")
+        return replace(self, size=size, crop=(height, width), resize=grown)
+
+    def __call__(self, image: NDArray[Any], name: str = "the image") -> Floats:
+        """An image (H, W), (H, W, 1 to 4), uint8 or float in [0, 1] → float32 (channels, height, width), normalised.
+
+        Transparency is dropped; grey becomes three equal channels, and colour becomes grey, as the model needs. Raises
+        `InputError`.
+        """
+        pixels = with_channels(checked_image(image, name), len(self.mean))
+        if self.resize is None:
+            if all(self.crop):
+                pixels = center_crop(pixels, (self.size[0] / self.crop[0], self.size[1] / self.crop[1]), name)
+            pixels = resize(pixels, self.size, self.resample)
+        else:
+            if self.resize:
+                pixels = resize(pixels, self._target(pixels.shape[:2], name), self.resample)
+            pixels = crop_or_pad(pixels, self.size)
+        scale = self.scale if pixels.dtype == np.uint8 else self.scale * 255
+        scaled = (pixels.astype(np.float64) * scale).astype(np.float32)
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        return np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1))
+
+    def _target(self, sides: tuple[int, ...], name: str) -> tuple[int, int]:
+        """The height and width that an image of these `sides` is resized to."""
+        if self.resize is not None and len(self.resize) == 2:
+            return self.resize[0], self.resize[1]
+        short = (self.resize or self.size)[0]
+        height, width = (short if side == min(sides) else int(short * side / min(sides)) for side in sides)
+        if max(height, width) > MAX_RESIZED:
+            raise InputError(f"{name} of {sides[1]}x{sides[0]} pixels is too long for its other side: crop it first")
+        return height, width
+
+
+def checked_image(image: NDArray[Any], name: str) -> NDArray[Any]:
+    """The image as (H, W, 1 or 3), uint8 or float32 in [0, 1], without transparency. Raises `InputError`."""
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"{name} is a {type(image).__name__}, expected a numpy array (H, W, 3): read the file first")
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape:
+        raise InputError(f"{name} has shape {image.shape}, expected (H, W, 3), (H, W, 4), or (H, W) for grey: drop the rest")
+    image = image[..., :3]
+    if image.dtype == np.uint8:
+        return image
+    if not np.issubdtype(image.dtype, np.floating):
+        raise InputError(f"{name} is {image.dtype}, expected uint8, or float in [0, 1]: convert it")
+    if not np.isfinite(image).all() or image.min() < 0 or image.max() > 1:
+        raise InputError(f"{name} is {image.dtype} with values outside [0, 1] or not finite: divide by 255, or give uint8")
+    return image.astype(np.float32)
+
+
+def with_channels(image: NDArray[Any], channels: int) -> NDArray[Any]:
+    """An image (H, W, 1 or 3) → (H, W, channels)."""
+    if image.shape[2] == channels:
+        return image
+    if channels == 3:
+        return np.repeat(image, 3, axis=2)
+    grey: Floats = image.astype(np.float32) @ _GREY
+    return np.expand_dims(np.rint(grey).astype(np.uint8) if image.dtype == np.uint8 else grey, axis=-1)
+
+
+def center_crop(image: NDArray[Any], share: tuple[float, float], name: str) -> NDArray[Any]:
+    """The middle of an image (H, W, C): `share` (height, width) of its shorter side. Raises `InputError` if nothing is left."""
+    height, width = image.shape[:2]
+    rows, columns = (int(part * min(height, width)) for part in share)
+    if rows < 1 or columns < 1:
+        raise InputError(f"{name} of {width}x{height} pixels is too small to crop: give at least 2x2")
+    if max(rows, columns) > MAX_RESIZED and (rows > height or columns > width):
+        raise InputError(f"{name} of {width}x{height} pixels is too large to put zeros around it: make it smaller first")
+    return crop_or_pad(image, (rows, columns))
+
+
+def crop_or_pad(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """The middle of an image (H, W, C), of `size` (height, width), with zeros around it where it is smaller."""
+    for axis, wanted in enumerate(size):
+        own = image.shape[axis]
+        room = wanted - own
+        if room > 0:
+            before = -(room // -2)
+            image = np.pad(image, [(before, room - before) if place == axis else (0, 0) for place in range(3)])
+        else:
+            start = (own - wanted) // 2
+            image = image[start : start + wanted] if axis == 0 else image[:, start : start + wanted]
+    return image

@@ -1,0 +1,39 @@
+"""Masked bytes found one after the other, each knowing those before: a beam search.
+
+Bytes chosen each for itself may be right alone and wrong together ("for" and "the" give "foe"). Here the surest byte of each
+beam is filled in, the model is asked again, and the likeliest beams are kept, until no byte is masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from perceiver_runtime.processing import tokenizer
+from perceiver_runtime.tasks.labels import softmax
+from perceiver_runtime.tasks.pipeline import Floats
+
+Logits = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]]], list[Floats]]  # rows, positions of each → (K, V) of each
+
+
+def search(ids: Sequence[int], places: Sequence[int], logits: Logits, *, beams: int) -> list[tuple[list[int], float]]:
+    """The likeliest ids found for `places` of `ids` and their probabilities, best first: at most `beams`.
+
+    Runs the model once per place, on as many texts as there are beams.
+    """
+    found: list[tuple[list[int], float]] = [(list(ids), 0.0)]  # with the logarithm of the probability
+    for _ in places:
+        rows = [row for row, _ in found]
+        masked = [[place for place in places if row[place] == tokenizer.MASK] for row in rows]
+        grown: dict[tuple[int, ...], float] = {}
+        for (row, score), where, own in zip(found, masked, logits(rows, masked)):
+            probabilities = softmax(own)[:, tokenizer.FIRST_BYTE :].astype(np.float64)
+            surest = int(probabilities.max(axis=1).argmax())
+            for byte in np.argsort(-probabilities[surest], kind="stable")[:beams]:
+                filled = [*row[: where[surest]], int(byte) + tokenizer.FIRST_BYTE, *row[where[surest] + 1 :]]
+                chance = score + float(np.log(max(probabilities[surest, byte], 1e-300)))
+                grown[tuple(filled)] = max(chance, grown.get(tuple(filled), -np.inf))
+        best = sorted(grown.items(), key=lambda item: -item[1])[:beams]
+        found = [(list(row), score) for row, score in best]
+    return [([row[place] for place in places], float(np.exp(score))) for row, score in found]

@@ -1,0 +1,137 @@
+"""Bare features on a device: the latents of a text, an image, a pair of frames, a clip, or vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from perceiver_runtime.bundle.reader import Bundle
+from perceiver_runtime.common.arrays import Array
+from perceiver_runtime.common.errors import InputError, IntegrityError
+from perceiver_runtime.processing.flow import FlowProcessor, tile_input
+from perceiver_runtime.processing.image import ImageProcessor
+from perceiver_runtime.processing.multimodal import MultimodalProcessor
+from perceiver_runtime.processing.text import TextProcessor, from_bytes
+from perceiver_runtime.tasks.pipeline import Floats, Pipeline, RuntimeOptions
+
+Inputs = dict[str, Array]
+
+
+class FeaturesPipeline(Pipeline):
+    """The encoder of a checkpoint, alone.
+
+    >>> features = perceiver_runtime.load("features")
+    >>> latents = features("a text")        # float32 (N, D); of a list: (B, N, D)
+
+    What it takes is what its checkpoint takes (`manifest.processor["input"]`): `text` a str or a pair, `image` an array,
+    `frames` a tuple of two images, `clip` a tuple (video, audio or None) with the audio at the bundle's rate or a
+    `Sound` of `read_wav`, `vectors` an array (M, channels). A list is a batch; of texts and vectors, items may differ in
+    length.
+    """
+
+    graph_names = ("encode",)
+
+    def __init__(self, bundle: Bundle, runtime_options: RuntimeOptions) -> None:
+        constants = bundle.manifest.processor
+        self.input = str(constants.get("input"))
+        if self.input not in READERS:
+            raise IntegrityError(f"the manifest's features are of {self.input!r}, known: {', '.join(READERS)}")
+        self._read = READERS[self.input](constants)
+        super().__init__(bundle, runtime_options)
+
+    def __call__(self, items: Any, *, truncate: bool = False) -> Floats:
+        """Latents (N, D) of an item, (B, N, D) of a list. `truncate` cuts long texts. Raises `InputError`."""
+        batch = items if isinstance(items, list) else [items]
+        if not batch:
+            raise InputError("the list is empty: give at least one item")
+        latents = np.concatenate([self._latents(part, truncate) for part in self.batches(batch)])
+        return latents if isinstance(items, list) else latents[0]
+
+    def _latents(self, batch: Sequence[Any], truncate: bool) -> Floats:
+        with self.timing.stage("preprocess"):
+            inputs = self._read(list(batch), truncate)
+        return self.run("encode", inputs, shape=(len(batch), None, None))
+
+    def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Inputs as the checkpoint's own task keeps them, and `rows`; output `latents`, those rows (rows, D)."""
+        item: Any
+        if self.input == "text":
+            item = from_bytes(inputs["text"])
+        elif self.input == "frames":
+            item = (inputs["frame1"], inputs["frame2"])
+        elif self.input == "clip":
+            item = (inputs["video"], inputs["audio"])
+        else:
+            item = inputs[self.input]
+        return {"latents": self(item)[inputs["rows"]]}
+
+
+def _texts(constants: dict[str, Any]) -> Callable[[list[Any], bool], Inputs]:
+    processor = TextProcessor.from_json(constants)
+
+    def read(items: list[Any], truncate: bool) -> Inputs:
+        input_ids, attention_mask = processor.batch(items, truncate=truncate)
+        return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+    return read
+
+
+def _images(constants: dict[str, Any]) -> Callable[[list[Any], bool], Inputs]:
+    processor = ImageProcessor.from_json(constants)
+    return lambda items, _: {"pixel_values": np.stack([processor(item) for item in items])}
+
+
+def _frames(constants: dict[str, Any]) -> Callable[[list[Any], bool], Inputs]:
+    processor = FlowProcessor.from_json(constants)
+    return lambda items, _: {"frames": np.stack([tile_input(*_pair(item, "two frames"), processor.tile) for item in items])}
+
+
+def _clips(constants: dict[str, Any]) -> Callable[[list[Any], bool], Inputs]:
+    processor = MultimodalProcessor.from_json(constants)
+
+    def read(items: list[Any], _: bool) -> Inputs:
+        pairs = [_pair(item, "video, audio (or None)") for item in items]
+        return {
+            "video": np.concatenate([processor.video(video) for video, _ in pairs]),
+            "audio": np.concatenate([processor.audio(audio) for _, audio in pairs]),
+        }
+
+    return read
+
+
+def _pair(item: Any, what: str) -> tuple[Any, Any]:
+    if not isinstance(item, tuple) or len(item) != 2:
+        raise InputError(f"give a tuple of {what}; found {type(item).__name__}")
+    return item
+
+
+def _vectors(constants: dict[str, Any]) -> Callable[[list[Any], bool], Inputs]:
+    channels = constants.get("channels")
+    if type(channels) is not int or channels < 1:
+        raise IntegrityError(f"the manifest's features have {channels!r} channels: export the bundle again")
+
+    def read(items: list[Any], _: bool) -> Inputs:
+        for item in items:
+            valid = isinstance(item, np.ndarray) and item.ndim == 2 and item.shape[1] == channels and len(item) > 0
+            if not valid or not np.issubdtype(item.dtype, np.floating) or not np.isfinite(item).all():
+                shape = getattr(item, "shape", type(item).__name__)
+                raise InputError(f"vectors should be finite floats (M, {channels}), found {shape}")
+        inputs = np.zeros((len(items), max(map(len, items)), channels), np.float32)
+        mask = np.zeros(inputs.shape[:2], np.int64)
+        for row, item in enumerate(items):
+            inputs[row, : len(item)], mask[row, : len(item)] = item, 1
+        return {"inputs": inputs, "attention_mask": mask}
+
+    return read
+
+
+# By kind of input: the manifest's constants → (items, whether to cut long texts) → inputs of the graph.
+READERS: dict[str, Callable[[dict[str, Any]], Callable[[list[Any], bool], Inputs]]] = {
+    "text": _texts,
+    "image": _images,
+    "frames": _frames,
+    "clip": _clips,
+    "vectors": _vectors,
+}

@@ -1,0 +1,142 @@
+"""What all pipelines share: opening a bundle's graphs, closing them, timing."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perceiver_runtime.backends.input_check import check_inputs
+from perceiver_runtime.backends.selection import Graph, open_graphs, without_gpu
+from perceiver_runtime.bundle.memory_plan import MemoryPlan
+from perceiver_runtime.bundle.reader import Bundle
+from perceiver_runtime.common.arrays import Array, Tensor
+from perceiver_runtime.common.errors import BackendError, IntegrityError, UsageError
+from perceiver_runtime.common.forks import Opened
+from perceiver_runtime.common.heap import give_back
+from perceiver_runtime.common.timing import Timing
+
+Floats = NDArray[np.float32]
+Progress = Callable[[int, int], None]
+Self = TypeVar("Self", bound="Pipeline")
+T = TypeVar("T")
+FUSED = "model"  # the graph of the whole model, for other tools
+
+
+def silent(done: int, total: int) -> None:
+    """Progress that nobody wants to see."""
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """Where graphs run, with how many threads, and in how many bytes: see `perceiver_runtime.load`.
+
+    With an `opener` they are elsewhere, and take `max_batch` inputs at most.
+    """
+
+    device: str = "auto"
+    threads: int | None = None
+    max_memory: int | None = None
+    opener: Callable[[Bundle, Sequence[str]], Mapping[str, Graph]] | None = None
+    max_batch: int | None = None
+
+
+class Pipeline(Opened, ABC):
+    """A task from a bundle. Callable, safe to share between threads, not with forked processes, closes on `with`."""
+
+    graph_names: ClassVar[tuple[str, ...]] = ("encode", "decode")
+
+    def __init__(self, bundle: Bundle, runtime_options: RuntimeOptions) -> None:
+        entries = bundle.manifest.graphs
+        if set(entries) - {FUSED} != set(self.graph_names):
+            wanted = ", ".join(self.graph_names)
+            raise IntegrityError(f"a {bundle.manifest.task} bundle has the graphs {wanted}, this one {', '.join(entries)}")
+        self.manifest = bundle.manifest
+        self.timing = Timing()
+        self._max_memory = runtime_options.max_memory
+        self._largest_batch = self.manifest.ranges["B"].max if "B" in self.manifest.ranges else 1
+        if runtime_options.max_memory is not None:
+            if runtime_options.device not in ("auto", "cpu"):
+                raise UsageError(
+                    f"memory is planned for ONNX Runtime on a CPU, not for {runtime_options.device}: leave out the limit"
+                )
+            self._largest_batch = MemoryPlan.of(self.manifest).batch(runtime_options.max_memory, self._largest_batch)
+            if runtime_options.device == "auto":
+                runtime_options = replace(runtime_options, device=without_gpu(bundle))
+        if runtime_options.max_batch is not None:
+            self._largest_batch = min(self._largest_batch, runtime_options.max_batch)
+        self.graphs: dict[str, Graph] = (
+            open_graphs(
+                bundle,
+                self.graph_names,
+                device=runtime_options.device,
+                threads=runtime_options.threads,
+                keep=runtime_options.max_memory is None,
+            )
+            if runtime_options.opener is None
+            else dict(runtime_options.opener(bundle, self.graph_names))
+        )
+        self.opened_here()
+
+    @property
+    def provider(self) -> str:
+        """What runs the graphs: an execution provider of ONNX Runtime, or TensorRT or OpenVINO with its version, a server."""
+        return self.graphs[self.graph_names[0]].provider
+
+    def batches(self, items: Sequence[T]) -> Iterator[Sequence[T]]:
+        """The items in parts, each as large as the graphs take it and memory has room for."""
+        for start in range(0, len(items), self._largest_batch):
+            yield items[start : start + self._largest_batch]
+
+    def query_limit(self, usual: int) -> int:
+        """How many queries are decoded at once: `usual`, or as many as memory has room for."""
+        return usual if self._max_memory is None else MemoryPlan.of(self.manifest).queries(self._max_memory, usual)
+
+    def run(self, graph: str, inputs: Mapping[str, Tensor], *, shape: tuple[int | None, ...]) -> Floats:
+        """The first output of a graph, which should have `shape` (None: any size). Raises `BackendError`."""
+        self.check_process()
+        check_inputs(graph, self.manifest.graphs[graph], self.manifest.ranges, inputs)
+        with self.timing.stage("encode" if graph == "encode" else "decode"):
+            output = self.graphs[graph].run(inputs)[0]
+            if graph == "encode":  # decoding takes small parts of memory again and again
+                give_back()
+        _check(graph, output.shape, shape)
+        return output
+
+    def encode(self, inputs: Mapping[str, Array], *shapes: tuple[int | None, ...]) -> list[Tensor]:
+        """The outputs of `encode`, which should have `shapes`, for decoders: on a GPU they stay there."""
+        self.check_process()
+        check_inputs("encode", self.manifest.graphs["encode"], self.manifest.ranges, inputs)
+        with self.timing.stage("encode"):
+            outputs = self.graphs["encode"].run_on_device(inputs)
+            give_back()
+        for output, shape in zip(outputs, shapes):
+            _check("encode", output.shape, shape)
+        return outputs
+
+    @abstractmethod
+    def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The pipeline's answer to the inputs of a bundle's sample.npz, by name of output."""
+
+    def close(self) -> None:
+        """Release the sessions. Also done at the end of a `with` block. In a forked child it does nothing."""
+        if self.inherited:
+            return
+        for graph in self.graphs.values():
+            graph.close()
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _check(graph: str, found: tuple[int, ...], wanted: tuple[int | None, ...]) -> None:
+    if len(found) != len(wanted) or any(size not in (None, own) for size, own in zip(wanted, found)):
+        raise BackendError(f"{graph} gave an output of shape {found}, expected {wanted}")
