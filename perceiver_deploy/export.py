@@ -142,9 +142,9 @@ def export_bundle(
             raise InputError(f"{name} does not fit into {precision}: {error}. Export it in fp32") from error
         progress("verifying against torch in a child process")
         _verify(files, task, options, staging, progress)
-        receipt_file = staging / REPORT_FILE
-        report = json.loads(receipt_file.read_text(encoding="utf-8"))
-        receipt_file.unlink()
+        report_file = staging / REPORT_FILE
+        report = json.loads(report_file.read_text(encoding="utf-8"))
+        report_file.unlink()
         if recipe.labels is not None:
             labels = json.dumps(list(recipe.labels), indent=0, ensure_ascii=False)
             (staging / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")

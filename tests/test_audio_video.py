@@ -13,16 +13,8 @@ from scipy.signal import resample_poly
 from skimage import data
 
 from perceiver_io.tasks.multimodal import output_positions as torch_positions
-from perceiver_runtime import (
-    InputError,
-    IntegrityError,
-    PerceiverError,
-    read_video,
-    read_wav,
-    video_files,
-    write_video,
-    write_wav,
-)
+from perceiver_runtime import InputError, IntegrityError, PerceiverError, read_video, read_wav, write_video, write_wav
+from perceiver_runtime.files import videos as video_files
 from perceiver_runtime.files.wav import Sound
 from perceiver_runtime.processing.multimodal import MultimodalProcessor, output_positions
 from perceiver_runtime.processing.sound import clip_audio, mono, resample

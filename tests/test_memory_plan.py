@@ -110,14 +110,14 @@ def test_memory_kept_or_not_changes_no_answer(shipped: Callable[..., Path]) -> N
     """Batches that give it back between runs that keep it."""
     image = data.camera()[:64, :64]
     with (
-        perceiver_runtime.load(shipped("image-classification"), device="cpu") as arena_policy,
+        perceiver_runtime.load(shipped("image-classification"), device="cpu") as keeping,
         perceiver_runtime.load(shipped("image-classification"), device="cpu", max_memory=10**9) as giving,
     ):
-        assert arena_policy.graphs["encode"]._keeping is not None
-        assert giving.graphs["encode"]._keeping is None
-        arena_policy.graphs["encode"]._keeping = lambda inputs: len(inputs["pixel_values"]) == 1
+        assert keeping.graphs["encode"]._arena_policy is not None
+        assert giving.graphs["encode"]._arena_policy is None
+        keeping.graphs["encode"]._arena_policy = lambda inputs: len(inputs["pixel_values"]) == 1
         for images in (image, [image] * 3, image):
-            assert arena_policy(images) == giving(images)
+            assert keeping(images) == giving(images)
 
 
 @pytest.mark.parametrize("damage", [{}, {"weights": -1, "encode": 1, "kept": 1, "decoders": {}}, [], {"weights": "many"}])

@@ -1,4 +1,4 @@
-"""flow-small truly sees motion: the metrics of its model card, recomputed, on photographs never trained on."""
+"""flow-small truly sees motion: the figures of its model card, recomputed, on photographs never trained on."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""clips-small truly keeps a clip: the metrics of its card, on clips never trained on, through the bundle, in each precision."""
+"""clips-small truly keeps a clip: the figures of its card, on clips never trained on, through the bundle, in each precision."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The shipped digit classifiers truly read digits: the metrics of their cards, on the held-out fifth."""
+"""The shipped digit classifiers truly read digits: the figures of their cards, on the held-out fifth."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The shipped text models truly know some English: the metrics of their cards, on glosses that were held out.
+"""The shipped text models truly know some English: the figures of their cards, on glosses that were held out.
 
 held_out_glosses.tsv is a third of the nouns' held-out glosses, of WordNet 3.0 (its licence: WORDNET_LICENSE).
 """

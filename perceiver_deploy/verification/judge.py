@@ -3,7 +3,7 @@
 The control is the graphs' own answer given to the wrong pixels, bytes or inputs, which must be refused: an answer that hardly
 varies would pass whatever the graphs compute. A classifier that is sure of itself may have the same logits on a whole case.
 Such an output is judged by the spread of all cases together, and has its control there. Where even that is constant, the
-report says so, as long as another output of the same graphs (the latents) varies.
+parity report says so, as long as another output of the same graphs (the latents) varies.
 """
 
 from __future__ import annotations

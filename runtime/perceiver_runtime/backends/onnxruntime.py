@@ -98,9 +98,9 @@ class OnnxGraph:
         self.name = graph.name
         self.entry = entry
         self._weights = weights if graph.weights else None
-        self._keeping = arena_policy
-        self._give_back: Any = library.RunOptions()
-        self._give_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._arena_policy = arena_policy
+        self._shrink: Any = library.RunOptions()
+        self._shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.provider: str = self._session.get_providers()[0]
         self._bound = self.provider != "CPUExecutionProvider"  # what graphs give each other stays on the GPU
         self._memory = "cuda" if self._bound else "cpu"
@@ -117,7 +117,7 @@ class OnnxGraph:
         """The graph's outputs in order, for inputs by name. Raises `BackendError` if it fails or gives NaN or infinity."""
         self._check_weights()
         if not self._bound:
-            how = None if self._keeping is None or self._keeping(inputs) else self._give_back
+            how = None if self._arena_policy is None or self._arena_policy(inputs) else self._shrink
             outputs: list[NDArray[np.float32]] = self._checked(lambda: self._session.run(None, dict(inputs), how))
         else:
             outputs = [value.numpy() for value in self._run_bound(inputs, "cpu")]

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
 def add_mask_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     """The same, and how masked bytes are found."""
     add_arguments(parser, manifest)
-    help_text = "find bytes one after the other, arena_policy the likeliest N texts: better words, a run per byte"
+    help_text = "find bytes one after the other, keeping the likeliest N texts: better words, a run per byte"
     parser.add_argument("--beams", type=positive, metavar="N", help=help_text)
 
 

@@ -30,7 +30,7 @@ def _glibc() -> ctypes.CDLL | None:
     return library
 
 
-def give_back() -> bool:
+def release_heap() -> bool:
     """Give freed memory back if there is more than `KEPT`; whether it was."""
     library = _glibc()
     if library is None or library.mallinfo2().fordblks <= KEPT:

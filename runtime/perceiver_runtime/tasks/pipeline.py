@@ -18,7 +18,7 @@ from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Array, Tensor
 from perceiver_runtime.common.errors import BackendError, IntegrityError, UsageError
 from perceiver_runtime.common.forks import Opened
-from perceiver_runtime.common.heap import give_back
+from perceiver_runtime.common.heap import release_heap
 from perceiver_runtime.common.timing import Timing
 
 Floats = NDArray[np.float32]
@@ -104,7 +104,7 @@ class Pipeline(Opened, ABC):
         with self.timing.stage("encode" if graph == "encode" else "decode"):
             output = self.graphs[graph].run(inputs)[0]
             if graph == "encode":  # decoding takes small parts of memory again and again
-                give_back()
+                release_heap()
         _check(graph, output.shape, shape)
         return output
 
@@ -114,7 +114,7 @@ class Pipeline(Opened, ABC):
         check_inputs("encode", self.manifest.graphs["encode"], self.manifest.ranges, inputs)
         with self.timing.stage("encode"):
             outputs = self.graphs["encode"].run_on_device(inputs)
-            give_back()
+            release_heap()
         for output, shape in zip(outputs, shapes):
             _check("encode", output.shape, shape)
         return outputs
