@@ -197,7 +197,7 @@ def export_ours(task: str, checkpoint: Path, output: Path) -> None:
 def export_int8(task: str, checkpoint: Path, verified: Path, output: Path) -> None:
     """A bundle with the int8 graphs of a checkpoint, in the place of a verified one's."""
     from perceiver_deploy.tasks.recipe import ExportOptions
-    from perceiver_deploy.tasks.registry import RECIPES
+    from perceiver_deploy.tasks.registry import EXPORT_TASKS
     from perceiver_export import export_graphs
     from perceiver_io.loading.checkpoint import find_checkpoint, load_files
     from perceiver_runtime.bundle.manifest import FileEntry, Manifest
@@ -206,7 +206,7 @@ def export_int8(task: str, checkpoint: Path, verified: Path, output: Path) -> No
     shutil.copytree(verified, output)
     files = find_checkpoint(checkpoint, allow_pickle=False, revision=None)
     model = load_files(files)
-    recipe = RECIPES[task](model.config, ExportOptions(precision="int8"), checkpoint)
+    recipe = EXPORT_TASKS[task].recipe(model.config, ExportOptions(precision="int8"), checkpoint)
     export_graphs(task, model, output, progress=lambda _: None, lowering=recipe.lowering(), **recipe.graph_options())
     manifest = Manifest.from_json((output / "manifest.json").read_bytes())
     entries = tuple(FileEntry(entry.path, *file_sha256(output / entry.path)) for entry in manifest.files)

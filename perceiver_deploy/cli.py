@@ -14,16 +14,16 @@ from types import FrameType
 from perceiver_deploy import __version__
 from perceiver_deploy.export import export_bundle, locate
 from perceiver_deploy.staging import check_destination
-from perceiver_deploy.tasks.registry import ABOUT, RECIPES, SHIPPED_FOR, other_names, published_for, task_name
+from perceiver_deploy.tasks.registry import EXPORT_TASKS, about, other_names, published_for, task_name
 from perceiver_export.export import ALL_PASSES
 from perceiver_runtime import PerceiverError, UsageError
 from perceiver_runtime.backends.tensorrt.backend import Engines, unavailable_reason
 from perceiver_runtime.backends.tensorrt.builder import BuildOptions, spans
 from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.bundle.reader import open_bundle
-from perceiver_runtime.commands.arguments import image_size, memory
 from perceiver_runtime.commands.main import discard_output
 from perceiver_runtime.common.terminal import CommandParser, is_terminal, json_text, one_line, printable, write_lines
+from perceiver_runtime.tasks.arguments import image_size, memory
 
 RUNS_ON = {"ort": "ONNX Runtime", "tensorrt": "TensorRT"}
 
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Turn a Perceiver IO checkpoint into a bundle of ONNX graphs, verified against PyTorch.",
         epilog="Exit codes: 0 ok, 1 bad input, 2 usage, 3 verification failed, 5 not available on this machine or version.",
     )
-    parser.add_argument("--task", metavar="TASK", help=f"one of: {', '.join(RECIPES)} (default: the checkpoint's own)")
+    parser.add_argument("--task", metavar="TASK", help=f"one of: {', '.join(EXPORT_TASKS)} (default: the checkpoint's own)")
     parser.add_argument("--list-tasks", action="store_true", help="say what each task does and which checkpoints it takes")
     parser.add_argument(
         "--checkpoint",
@@ -88,12 +88,12 @@ def list_tasks() -> list[dict[str, object]]:
     return [
         {
             "task": task,
-            "does": ABOUT[task],
-            "aliases": other_names(task),
-            "shipped": SHIPPED_FOR[task],
+            "does": about(task),
+            "aliases": list(other_names(task)),
+            "shipped": EXPORT_TASKS[task].shipped,
             "published": published_for(task),
         }
-        for task in RECIPES
+        for task in EXPORT_TASKS
     ]
 
 
@@ -122,10 +122,11 @@ def run(arguments: argparse.Namespace) -> Manifest:
         arguments.task = files.task
         _say(f"the task is {files.task}, the checkpoint's own")
     arguments.output = Path(arguments.output or arguments.task)
-    if not arguments.checkpoint:
+    shipped = EXPORT_TASKS[arguments.task].shipped
+    if not arguments.checkpoint and shipped:
         published = published_for(arguments.task)
         other = f"the published one: --checkpoint {published[0]}" if published else "your own: --checkpoint FOLDER"
-        _say(f"using the small checkpoint shipped for {arguments.task}, {SHIPPED_FOR[arguments.task]}; for {other}")
+        _say(f"using the small checkpoint shipped for {arguments.task}, {shipped}; for {other}")
     return export_bundle(
         task=arguments.task,
         output=arguments.output,
@@ -165,7 +166,7 @@ def _main(argv: Sequence[str] | None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         if not arguments.task and not arguments.checkpoint:
-            raise UsageError(f"which task? --task with one of: {', '.join(RECIPES)}; --list-tasks says what they do")
+            raise UsageError(f"which task? --task with one of: {', '.join(EXPORT_TASKS)}; --list-tasks says what they do")
         arguments.task = arguments.task and task_name(arguments.task)
         if arguments.output or arguments.task:  # before anything is downloaded
             check_destination(Path(arguments.output or arguments.task), force=arguments.force)
@@ -181,7 +182,7 @@ def _main(argv: Sequence[str] | None) -> int:
     if arguments.json:
         write_lines(json_text({"bundle": str(arguments.output), **dataclasses.asdict(manifest)}), sys.stdout)
         return 0
-    summary, unit = manifest.parity["summary"], RECIPES[manifest.task].unit
+    summary, unit = manifest.parity["summary"], EXPORT_TASKS[manifest.task].recipe.unit
     size = sum(entry.size for entry in manifest.files) / 1e6
     errors = [
         f"{printable(name)} off by {own['max_error']:.2g}{unit} at most, {own['allowed']:.2g}{unit} allowed"
@@ -195,7 +196,7 @@ def _main(argv: Sequence[str] | None) -> int:
         _say(f"note: {printable(name)}: {note}")
     if manifest.target == "tensorrt":
         write_lines(one_line(build_engines(arguments.output)), sys.stdout)
-    write_lines(f"next: perceiver run {output} {RECIPES[manifest.task].usage}", sys.stdout)
+    write_lines(f"next: perceiver run {output} {EXPORT_TASKS[manifest.task].recipe.usage}", sys.stdout)
     return 0
 
 

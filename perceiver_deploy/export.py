@@ -20,7 +20,7 @@ import torch
 from perceiver_deploy.child import python_command
 from perceiver_deploy.staging import check_destination, clean_up, staged_folder
 from perceiver_deploy.tasks.recipe import BUDGETS, ExportOptions, Precision, Recipe, Target
-from perceiver_deploy.tasks.registry import RECIPES, SHIPPED_FOR, task_name
+from perceiver_deploy.tasks.registry import EXPORT_TASKS, task_name
 from perceiver_deploy.verification.verify import REPORT_FILE
 from perceiver_export import export_graphs
 from perceiver_export.export import ALL_PASSES
@@ -32,12 +32,12 @@ from perceiver_runtime import InputError, UsageError, VerificationError
 from perceiver_runtime.backends.onnxruntime import onnxruntime
 from perceiver_runtime.bundle.manifest import SCHEMA_VERSION, FileEntry, GraphEntry, Manifest, Source, TensorSpec
 from perceiver_runtime.bundle.reader import file_sha256, open_bundle
-from perceiver_runtime.commands.outputs import check_outside_bundles
 from perceiver_runtime.common.amounts import memory_bytes, old_megabytes
 from perceiver_runtime.tasks.known_answer import FILE as SAMPLE_FILE
 from perceiver_runtime.tasks.known_answer import Sample, check_known_answer, tolerances
 from perceiver_runtime.tasks.labels import FILE as LABELS_FILE
 from perceiver_runtime.tasks.loading import open_pipeline
+from perceiver_runtime.tasks.outputs import check_outside_bundles
 from perceiver_runtime.tasks.pipeline import RuntimeOptions
 
 VERIFY = "perceiver_deploy.verification.verify"  # what runs as a process of its own
@@ -93,12 +93,14 @@ def export_bundle(
     check_destination(output, force=force)
     if checkpoint is None and task is None:
         raise UsageError("give a task, a checkpoint, or both")
-    found = checkpoint if checkpoint is not None else SHIPPED_FOR[task or ""]
+    found = checkpoint if checkpoint is not None else EXPORT_TASKS[task or ""].shipped
+    if found is None:
+        raise UsageError(f"no checkpoint is shipped for {task}: give one")
     if not isinstance(found, CheckpointFiles):
         found = locate(found, allow_pickle=allow_pickle, revision=revision, ignore_tensors=ignore_tensors)
     files, name = found, found.source
     task = task or files.task
-    if task not in (files.task, "features"):
+    if task != files.task and not EXPORT_TASKS[task].recipe.any_checkpoint:
         raise InputError(f"{name} is a checkpoint for {files.task}, not for {task}: use --task {files.task}, or features")
     progress(f"loading {name}")
     try:
@@ -121,7 +123,7 @@ def export_bundle(
         None if samples is None else str(Path(samples).absolute()),
         allow_rounding,
     )
-    recipe = RECIPES[task](model.config, options, files.config.parent)
+    recipe = EXPORT_TASKS[task].recipe(model.config, options, files.config.parent)
     processor = recipe.processor()
     if image_size is not None and "mean" not in processor:
         raise UsageError(f"an image size is for tasks on images, not for {name}: leave it out")
@@ -149,6 +151,7 @@ def export_bundle(
             labels = json.dumps(list(recipe.labels), indent=0, ensure_ascii=False)
             (staging / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")
         source = _source(files)
+        package = EXPORT_TASKS.package(task)
         (staging / "README.md").write_text(_readme(task, recipe, source), encoding="utf-8")
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
@@ -159,7 +162,7 @@ def export_bundle(
             processor=processor,
             graphs={spec.name: _graph_entry(spec) for spec in graphs.specs},
             ranges=recipe.limited_ranges(),
-            choices=graphs.choices,
+            choices=graphs.choices | ({"task_package": package} if package else {}),
             source=source,
             tools=_tools(),
             parity=report,

@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import PerceiverTokenizer
 
 from perceiver_deploy.tasks.recipe import ExportOptions
-from perceiver_deploy.tasks.registry import RECIPES
+from perceiver_deploy.tasks.registry import EXPORT_TASKS
 from perceiver_io import load_checkpoint
 
 TEXTS = ["I loved every minute of it.", "A waste of time, and dull.", "Superb, and very funny!", "An awful film, do not go."]
@@ -51,7 +51,7 @@ def _saturated(name: str, own: list[Inputs], size: float, folder: Path) -> Any:
     head = next(head for head in HEADS if head.name == name)
     model = random_head(name, {**head.tiny, **_TWO})
     model.save_pretrained(folder)
-    recipe = RECIPES[head.task](load_checkpoint(folder).config, ExportOptions(), folder)
+    recipe = EXPORT_TASKS[head.task].recipe(load_checkpoint(folder).config, ExportOptions(), folder)
     general = [_for_transformers(run) for case in recipe.cases() for run in case.runs]
     last = model.perceiver.decoder.decoder.final_layer
     features: list[torch.Tensor] = []

@@ -9,9 +9,9 @@ import pytest
 
 import perceiver_runtime as pr
 from perceiver_deploy import cli, export_bundle
-from perceiver_runtime.commands import arguments
 from perceiver_runtime.commands.main import build_parser, main
 from perceiver_runtime.common.amounts import memory_argument, memory_bytes, old_megabytes, thread_count, whole_number
+from perceiver_runtime.tasks import arguments
 
 
 @pytest.mark.parametrize(

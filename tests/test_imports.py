@@ -42,7 +42,7 @@ FLOORS = [
     "ray",
     "commands",
 ]  # each may use those before
-MOST_MODULES = 17  # in a folder
+MOST_MODULES = 15  # in a folder
 MOST_ENTRIES = 12  # at the top of the runtime
 
 

@@ -12,7 +12,7 @@ import torch
 
 from perceiver_deploy import export_bundle
 from perceiver_deploy.tasks.recipe import ExportOptions
-from perceiver_deploy.tasks.registry import RECIPES
+from perceiver_deploy.tasks.registry import EXPORT_TASKS
 from perceiver_deploy.verification.comparison import TOLERANCES
 from perceiver_deploy.verification.judge import Judge, Noise, Pair
 from perceiver_deploy.verification.rounding import UNIT, rounding_noise
@@ -22,7 +22,7 @@ from perceiver_runtime import InputError, VerificationError
 
 def judge(*, error: float, noise: float, allow_rounding: bool = False) -> Judge:
     """What is said of a flow of spread 1 that is `error` off, where rounding moves torch's own answer by `noise`."""
-    recipe: Any = RECIPES["flow"].__new__(RECIPES["flow"])
+    recipe: Any = EXPORT_TASKS["flow"].recipe.__new__(EXPORT_TASKS["flow"].recipe)
     recipe.options = ExportOptions(allow_rounding=allow_rounding)
     recipe.unit = " px"
     reference = np.random.default_rng(0).standard_normal((200, 2))

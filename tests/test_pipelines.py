@@ -18,7 +18,7 @@ from perceiver_deploy import export_bundle
 from perceiver_runtime.bundle.manifest import FileEntry, Manifest
 from perceiver_runtime.bundle.reader import file_sha256
 from perceiver_runtime.commands.main import main
-from perceiver_runtime.tasks.fill_mask import best_sequences
+from perceiver_runtime.tasks.fill_mask.pipeline import best_sequences
 from perceiver_runtime.tasks.labels import Labels, softmax
 
 

@@ -16,7 +16,7 @@ import perceiver_runtime as pr
 from perceiver_runtime.backends import onnxruntime as onnx_backend
 from perceiver_runtime.processing.flow import FlowProcessor, linear_positions
 from perceiver_runtime.processing.tiling import blend_weights, tile_grid
-from perceiver_runtime.tasks.flow import FlowPipeline
+from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
 
 TILE = (40, 56)
 

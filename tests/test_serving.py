@@ -15,7 +15,7 @@ import pytest
 import perceiver_runtime as pr
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.main import main
-from perceiver_runtime.serving.client import connect
+from perceiver_runtime.serving.connecting import connect
 
 pytest.importorskip("tritonclient.grpc", reason="tritonclient is not here")
 TASKS = ["flow", "fill-mask", "image-classification", "multimodal", "features"]

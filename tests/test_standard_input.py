@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from perceiver_runtime import InputError
-from perceiver_runtime.commands.run_text import read_lines
+from perceiver_runtime.tasks.text_commands import read_lines
 
 
 def stream(content: bytes) -> io.TextIOWrapper:

@@ -86,6 +86,9 @@ def test_a_sample_text_is_never_an_option(text: str, tiny_bundle: Path, tmp_path
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     np.savez(tmp_path / "s.npz", **{"input.text": np.frombuffer(text.encode(), np.uint8), "output.x": np.zeros(1)})
     reseal(bundle, "sample.npz", (tmp_path / "s.npz").read_bytes())
+    for command in ("run", "bench"):
+        assert main([command, str(bundle), *(["--sample"] if command == "run" else [])]) == 4  # it lacks frames
+    edit_manifest(bundle, task="fill-mask")
     with sample_inputs(str(bundle)) as inputs:
         assert inputs == ["--", text]
 

@@ -28,22 +28,8 @@ from perceiver_export.passes.exact.share_initializers import share_initializers
 from perceiver_export.passes.precision.lower_precision import LOWER, lower_precision
 from perceiver_export.passes.precision.quantize import quantize
 from perceiver_export.shared_weights import save_graphs
-from perceiver_export.tasks.features import features_graphs
-from perceiver_export.tasks.flow import flow_graphs
-from perceiver_export.tasks.image import image_classification_graphs
-from perceiver_export.tasks.multimodal import multimodal_graphs
-from perceiver_export.tasks.text import fill_mask_graphs, text_classification_graphs
+from perceiver_export.tasks.registry import GRAPHS
 from perceiver_export.trace import trace
-
-GRAPHS: dict[str, Callable[..., list[GraphSpec]]] = {
-    "flow": flow_graphs,
-    "fill-mask": fill_mask_graphs,
-    "text-classification": text_classification_graphs,
-    "image-classification": image_classification_graphs,
-    "multimodal": multimodal_graphs,
-    "features": features_graphs,
-}
-
 
 # exact rewrites that may be left out, in the order they are applied; each says how often it applied
 PASSES: dict[str, Callable[[ir.Model], int]] = {

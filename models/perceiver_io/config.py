@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from perceiver_io.config_json import ConfigError
 
@@ -224,3 +224,8 @@ class FeaturesConfig(Sized):
         super().__post_init__()
         if self.text and self.text.channels != self.channels:
             raise ConfigError(f"channels is {self.channels}, but text gives {self.text.channels}: make them equal")
+
+
+AnyConfig: TypeAlias = (  # of this project's own tasks
+    FlowConfig | FillMaskConfig | TextClassificationConfig | ImageClassificationConfig | MultimodalConfig | FeaturesConfig
+)

@@ -22,12 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from perceiver_io.config import ImageClassificationConfig
+from perceiver_io.config import AnyConfig, ImageClassificationConfig
 from perceiver_io.errors import CheckpointError
 from perceiver_io.loading.checkpoint import check_tensors, save_checkpoint
 from perceiver_io.loading.published import PUBLISHED
 from perceiver_io.loading.unpickle import UnpickleError, read_arrays
-from perceiver_io.tasks.registry import TASKS, AnyConfig
+from perceiver_io.tasks.registry import TASKS
 
 _POSITIONS = r"trainable_position_encoding/pos_embs$"
 _LABEL_QUERY = r"^classification_decoder/~/basic_decoder/~/" + _POSITIONS

@@ -36,7 +36,7 @@ from perceiver_io import (
     save_checkpoint,
 )
 from perceiver_runtime.processing.tokenizer import CLS, FIRST_BYTE, MASK, SEP, pad
-from perceiver_runtime.tasks.byte_search import search
+from perceiver_runtime.tasks.fill_mask.byte_search import search
 
 CHANNELS, LONGEST = 256, 254
 SAMPLE = "a small boat that is moved[MASK*3] oars"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from perceiver_deploy import export_bundle
 from perceiver_deploy.demo import clips, digits, flow, text
-from perceiver_deploy.tasks.registry import SHIPPED_FOR
-from perceiver_runtime.commands.outputs import progress_line
+from perceiver_deploy.tasks.registry import EXPORT_TASKS
+from perceiver_runtime.tasks.outputs import progress_line
 
 SHOWS: dict[str, Callable[[Path, Path], list[str]]] = {
     "flow": flow.show,
@@ -28,7 +28,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for task, show in SHOWS.items():
         bundle = folder / task
-        print(f"{task}: perceiver-export --task {task} -o {bundle}   ({SHIPPED_FOR[task]})", flush=True)
+        print(f"{task}: perceiver-export --task {task} -o {bundle}   ({EXPORT_TASKS[task].shipped})", flush=True)
         with progress_line() as progress:
             export_bundle(task=task, output=bundle, force=True, progress=progress)
         print("\n".join(f"  {line}" for line in show(bundle, folder)) + "\n", flush=True)

@@ -18,7 +18,7 @@ ENLARGED, FRAMES = 4, slice(None, None, 2)
 def show(bundle: Path, folder: Path) -> list[str]:
     """Write clip.png, every second frame above its reconstruction, and sound.wav, the sound reconstructed."""
     inputs = Sample.read(open_bundle(bundle).read(FILE)).inputs
-    with pr.load(bundle, device="cpu") as autoencode:
+    with pr.load(bundle, task="multimodal", device="cpu") as autoencode:
         rate = autoencode.processor.sampling_rate
         found = autoencode(inputs["video"], inputs["audio"], top_k=1)
         seconds = sum(autoencode.timing.seconds().values())

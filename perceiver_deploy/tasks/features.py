@@ -22,7 +22,7 @@ from perceiver_runtime.backends.onnxruntime import OnnxGraph
 from perceiver_runtime.bundle.manifest import Range
 from perceiver_runtime.files.images import read_image
 from perceiver_runtime.processing.text import to_bytes
-from perceiver_runtime.tasks.features import READERS
+from perceiver_runtime.tasks.kinds import KINDS
 from perceiver_runtime.tasks.known_answer import Sample
 
 ROWS = 8  # latents in the known answer
@@ -32,6 +32,7 @@ class FeaturesRecipe(Recipe):
     """Inputs of any kind to latents. Inputs, and the cases to verify on, are those of the checkpoint's own task."""
 
     usage = "INPUT -o latents.npy"
+    any_checkpoint = True
 
     def __init__(self, config: Any, options: ExportOptions, folder: Path) -> None:
         super().__init__(config, options, folder)
@@ -85,7 +86,7 @@ class FeaturesRecipe(Recipe):
         """Those of the checkpoint's task; for vectors, each .npy file."""
         if self.task is not None:
             return self.task.read_samples(folder)
-        read = READERS[self.kind](self.processor())
+        read = KINDS[self.kind].reader(self.processor())
         return [read([read_image(file)], False) for file in samples.files(folder, (".npy",))[: samples.MOST]]
 
     def cases(self) -> Iterator[Case]:
@@ -126,7 +127,7 @@ class FeaturesRecipe(Recipe):
     def sample(self, model: Any) -> Sample:
         """An input as a user gives it, and some of torch's latents. The runtime's processor makes the graph's input of it."""
         item, inputs = self._item()
-        read = READERS[self.kind](self.processor())
+        read = KINDS[self.kind].reader(self.processor())
         latents = self.reference(model, read([item], False))["latents"]
         chosen = np.unique(np.linspace(0, len(latents) - 1, ROWS).astype(np.int64))
         return Sample(inputs | {"rows": chosen}, {"latents": latents[chosen]})

@@ -67,6 +67,7 @@ class Recipe(ABC):
     unit = ""  # of the outputs, for people
     sample_files = ""  # that `read_samples` takes, for people
     usage = ""  # what follows `perceiver run BUNDLE`
+    any_checkpoint = False  # whether checkpoints of other tasks do too
     tensorrt_batch = 8  # the largest that an engine is made for
     limits: ClassVar[Mapping[str, float]] = {}  # of `metrics` in lower precision: the least agreement, else the largest error
 

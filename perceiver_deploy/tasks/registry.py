@@ -1,8 +1,9 @@
-"""What can be exported: each task's recipe, the checkpoint shipped for it, and other names people give it."""
+"""What can be exported, by the task's name. What a task does and its other names, the runtime's record says."""
 
 from __future__ import annotations
 
 import difflib
+from dataclasses import dataclass
 
 from perceiver_deploy.tasks.features import FeaturesRecipe
 from perceiver_deploy.tasks.flow import FlowRecipe
@@ -11,63 +12,58 @@ from perceiver_deploy.tasks.multimodal import MultimodalRecipe
 from perceiver_deploy.tasks.recipe import Recipe
 from perceiver_deploy.tasks.text import FillMaskRecipe, TextClassificationRecipe
 from perceiver_io import PUBLISHED
+from perceiver_io.tasks.installed import Installed
 from perceiver_runtime import UsageError
+from perceiver_runtime.tasks.registry import find_task
 
-RECIPES: dict[str, type[Recipe]] = {
-    "flow": FlowRecipe,
-    "fill-mask": FillMaskRecipe,
-    "text-classification": TextClassificationRecipe,
-    "image-classification": ImageRecipe,
-    "multimodal": MultimodalRecipe,
-    "features": FeaturesRecipe,
-}
-ABOUT = {
-    "flow": "two images to the motion of every pixel",
-    "fill-mask": "a text with masked bytes to what they may be",
-    "text-classification": "a text or a pair to labels",
-    "image-classification": "an image to labels: learned, Fourier or convolutional checkpoints",
-    "multimodal": "a clip of video and sound to its reconstruction and its label",
-    "features": "the encoder of any checkpoint, alone",
-}
-SHIPPED_FOR = {
-    "flow": "flow-small",
-    "fill-mask": "fill-mask-small",
-    "text-classification": "glosses-small",
-    "image-classification": "digits-fourier",
-    "multimodal": "clips-small",
-    "features": "flow-small",
-}
-ALIASES = {
-    "optical-flow": "flow",
-    "mlm": "fill-mask",
-    "masked-lm": "fill-mask",
-    "masked-language-modeling": "fill-mask",
-    "sequence-classification": "text-classification",
-    "sentiment-analysis": "text-classification",
-    "image": "image-classification",
-    "multimodal-autoencoding": "multimodal",
-    "autoencoding": "multimodal",
-    "feature-extraction": "features",
-    "embeddings": "features",
-}
+
+@dataclass(frozen=True)
+class ExportTask:
+    """A task's recipe, and the checkpoint that is exported where none is given (None: one has to be given)."""
+
+    recipe: type[Recipe]
+    shipped: str | None = None
+
+
+GROUP = "perceiver.export_tasks"  # of entry points: the task's name = "module:record"
+EXPORT_TASKS: Installed[ExportTask] = Installed(
+    GROUP,
+    {
+        "flow": ExportTask(FlowRecipe, "flow-small"),
+        "fill-mask": ExportTask(FillMaskRecipe, "fill-mask-small"),
+        "text-classification": ExportTask(TextClassificationRecipe, "glosses-small"),
+        "image-classification": ExportTask(ImageRecipe, "digits-fourier"),
+        "multimodal": ExportTask(MultimodalRecipe, "clips-small"),
+        "features": ExportTask(FeaturesRecipe, "flow-small"),
+    },
+)
 
 
 def task_name(given: str) -> str:
     """The task of a name or an alias. Raises `UsageError` that names the nearest."""
     name = given.lower().replace("_", "-")
-    if name in RECIPES:
+    if name in EXPORT_TASKS:
         return name
-    if name in ALIASES:
-        return ALIASES[name]
-    nearest = difflib.get_close_matches(name, [*RECIPES, *ALIASES], n=1, cutoff=0.0)[0]
-    raise UsageError(f"unknown task {given!r}; did you mean {nearest!r}? available: {', '.join(RECIPES)}")
+    aliases = {alias: task for task in EXPORT_TASKS for alias in other_names(task)}
+    if name in aliases:
+        return aliases[name]
+    nearest = difflib.get_close_matches(name, [*EXPORT_TASKS, *aliases], n=1, cutoff=0.0)[0]
+    raise UsageError(f"unknown task {given!r}; did you mean {nearest!r}? available: {', '.join(EXPORT_TASKS)}")
 
 
 def published_for(task: str) -> list[str]:
-    """The published checkpoints that a task's command takes; features take any."""
-    return [name for name, published in PUBLISHED.items() if task in (published.task, "features")]
+    """The published checkpoints that a task's command takes; those that take any task's take all."""
+    any_task = EXPORT_TASKS[task].recipe.any_checkpoint
+    return [name for name, published in PUBLISHED.items() if any_task or published.task == task]
 
 
-def other_names(task: str) -> list[str]:
+def about(task: str) -> str:
+    """One line of what a task does."""
+    found = find_task(task)
+    return found.about if found else "its runtime is not installed"
+
+
+def other_names(task: str) -> tuple[str, ...]:
     """A task's aliases."""
-    return [alias for alias, name in ALIASES.items() if name == task]
+    found = find_task(task)
+    return found.aliases if found else ()

@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from perceiver_deploy.tasks.recipe import Answer, Array, Case, ExportOptions, Recipe
-from perceiver_deploy.tasks.registry import RECIPES
+from perceiver_deploy.tasks.registry import EXPORT_TASKS
 from perceiver_deploy.verification.comparison import TOLERANCES, Comparison, Tolerance
 from perceiver_deploy.verification.judge import Judge, Noise, Pair, share
 from perceiver_export.passes.precision.emulate_bfloat16 import emulate_bfloat16
@@ -137,7 +137,7 @@ def run(request_file: Path) -> None:
     folder, files = Path(request["folder"]), CheckpointFiles.from_json(request["checkpoint"])
     model = load_files(files)
     options = ExportOptions.from_json(request["options"])
-    recipe = RECIPES[request["task"]](model.config, options, files.config.parent)
+    recipe = EXPORT_TASKS[request["task"]].recipe(model.config, options, files.config.parent)
     with tempfile.TemporaryDirectory() as emulated:
         report = verify(recipe, model, _open(folder, options.precision, Path(emulated)))
     sample = recipe.sample(model)

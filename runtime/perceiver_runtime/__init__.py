@@ -22,15 +22,15 @@ from perceiver_runtime.files.images import read_image
 from perceiver_runtime.files.videos import read_video, write_video
 from perceiver_runtime.files.wav import read_wav, write_wav
 from perceiver_runtime.processing.flow_image import flow_to_image, warp
-from perceiver_runtime.serving.client import connect
-from perceiver_runtime.tasks.features import FeaturesPipeline
-from perceiver_runtime.tasks.fill_mask import Candidate, FillMaskPipeline, MaskedSpan
-from perceiver_runtime.tasks.flow import FlowPipeline
-from perceiver_runtime.tasks.image_classification import ImageClassificationPipeline
+from perceiver_runtime.serving.connecting import connect
+from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline
+from perceiver_runtime.tasks.fill_mask.pipeline import Candidate, FillMaskPipeline, MaskedSpan
+from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
+from perceiver_runtime.tasks.image_classification.pipeline import ImageClassificationPipeline
 from perceiver_runtime.tasks.labels import LabelScore
 from perceiver_runtime.tasks.loading import load
-from perceiver_runtime.tasks.multimodal import MultimodalPipeline, Reconstruction
-from perceiver_runtime.tasks.text_classification import TextClassificationPipeline
+from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline, Reconstruction
+from perceiver_runtime.tasks.text_classification.pipeline import TextClassificationPipeline
 
 __all__ = [
     "BackendError",

@@ -15,7 +15,7 @@ should be what `num_cpus` says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,10 @@ import numpy as np
 from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import PerceiverError, UsageError
 from perceiver_runtime.files.flo import write_flo
-from perceiver_runtime.files.images import read_image, read_images
-from perceiver_runtime.files.videos import read_video
-from perceiver_runtime.files.wav import Sound, read_wav
 from perceiver_runtime.tasks.loading import load
+from perceiver_runtime.tasks.registry import find_task
+from perceiver_runtime.tasks.task import Row
 
-Row = dict[str, Any]
 ERROR = "error"
 
 
@@ -47,20 +45,21 @@ class BundleRows:
     def __init__(self, bundle: str | Path, *, device: str = "cpu", threads: int = 1, flo: str | Path | None = None) -> None:
         """Load the bundle. Raises as `perceiver_runtime.load`."""
         self._pipeline = load(bundle, device=device, threads=threads)
-        self._task = self._pipeline.manifest.task
+        found = find_task(self._pipeline.manifest.task)
+        assert found is not None  # it was loaded
+        self._task = found
+        kind = self._task.kind(self._pipeline.manifest)
+        if kind.from_row is None:
+            raise UsageError(f"{bundle} takes {kind.name}, which tables have no column for: call its pipeline yourself")
+        self._read, self._columns = kind.from_row, kind.columns
         self._flo = None if flo is None else Path(flo)
-        kind = self._pipeline.input if self._task == "features" else _KINDS[self._task]
-        if kind not in _READERS:
-            raise UsageError(f"{bundle} takes {kind}, which tables have no column for: call its pipeline yourself")
-        self._columns, self._read = _READERS[kind]
-        self._answers: Callable[[list[Any]], list[Row]] = getattr(self, f"_{self._task.replace('-', '_')}")
-        self.added = (*_ADDED[self._task], *(["flo"] if self._flo and self._task == "flow" else []))
+        self.added = (*self._task.columns, *(["flo"] if self._flo and self._task.gives_field else []))
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Any]:
         """A batch of rows, by column, with the columns added. Raises `UsageError` where a column is missing."""
         missing = [column for column in self._columns if column not in batch]
         if missing:
-            raise UsageError(f"the table has no column {', '.join(missing)}: a bundle for {self._task} reads it")
+            raise UsageError(f"the table has no column {', '.join(missing)}: a bundle for {self._task.name} reads it")
         count = len(next(iter(batch.values())))
         rows: list[Row] = [{} for _ in range(count)]
         items: dict[int, Any] = {}
@@ -79,7 +78,7 @@ class BundleRows:
     def _answered(self, items: list[Any]) -> list[Row]:
         """All at once, or where that fails one after the other, so that each failure is of its own row."""
         try:
-            return self._answers(items) if items else []
+            return self._task.rows(self._pipeline, items) if items else []
         except PerceiverError as error:
             if len(items) == 1:
                 return [{ERROR: _reason(error)}]
@@ -98,82 +97,6 @@ class BundleRows:
             rows[place][ERROR] = _reason(error)
             return None
         return str(path)
-
-    def _flow(self, items: list[Any]) -> list[Row]:
-        rows = []
-        for first, second in items:
-            field = self._pipeline(first, second)
-            length = np.hypot(field[..., 0], field[..., 1])
-            numbers = {"mean_dx": field[..., 0].mean(), "mean_dy": field[..., 1].mean()}
-            numbers |= {"mean_length": length.mean(), "max_length": length.max()}
-            rows.append({**{name: float(number) for name, number in numbers.items()}, "field": field})
-        return rows
-
-    def _fill_mask(self, items: list[Any]) -> list[Row]:
-        return [{"filled": self._pipeline.fill(text)} for text in items]
-
-    def _text_classification(self, items: list[Any]) -> list[Row]:
-        return [{"label": best.label, "probability": best.probability} for (best,) in self._pipeline(items, top_k=1)]
-
-    _image_classification = _text_classification
-
-    def _multimodal(self, items: list[Any]) -> list[Row]:
-        found = []
-        for video, audio in items:
-            (best,) = self._pipeline.labels(video, audio, top_k=1)
-            found.append({"label": best.label, "probability": best.probability})
-        return found
-
-    def _features(self, items: list[Any]) -> list[Row]:
-        return [{"latents": latents} for latents in self._pipeline(items)]
-
-
-def _image(value: Any) -> Array:
-    return value if isinstance(value, np.ndarray) else read_image(str(value))
-
-
-def _pair(row: Row) -> tuple[Array, Array]:
-    first, second = row["frame1"], row["frame2"]
-    if isinstance(first, np.ndarray) or isinstance(second, np.ndarray):
-        return _image(first), _image(second)
-    found = read_images([str(first), str(second)])
-    return found[0], found[1]
-
-
-def _clip(row: Row) -> tuple[Any, Any]:
-    """Frames and sound; a file's sampling rate goes with its samples, an array's is in `sampling_rate`, or the bundle's."""
-    video, audio = row["video"], row.get("audio")
-    frames = video if isinstance(video, np.ndarray) else read_video(str(video))
-    if audio is None:
-        return frames, None
-    if not isinstance(audio, np.ndarray):
-        return frames, read_wav(str(audio))
-    rate = row.get("sampling_rate")
-    return frames, audio if rate is None else Sound(audio, rate)
-
-
-# kinds of input: the columns that must be there, and how a row is read
-_READERS: dict[str, tuple[tuple[str, ...], Callable[[Row], Any]]] = {
-    "frames": (("frame1", "frame2"), _pair),
-    "text": (("text",), lambda row: str(row["text"])),
-    "image": (("image",), lambda row: _image(row["image"])),
-    "clip": (("video",), _clip),
-}
-_KINDS = {
-    "flow": "frames",
-    "fill-mask": "text",
-    "text-classification": "text",
-    "image-classification": "image",
-    "multimodal": "clip",
-}
-_ADDED = {
-    "flow": ("mean_dx", "mean_dy", "mean_length", "max_length"),
-    "fill-mask": ("filled",),
-    "text-classification": ("label", "probability"),
-    "image-classification": ("label", "probability"),
-    "multimodal": ("label", "probability"),
-    "features": ("latents",),
-}
 
 
 def _column(values: Sequence[Any]) -> Any:

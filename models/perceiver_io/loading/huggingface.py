@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from perceiver_io.config import (
     Activation,
+    AnyConfig,
     DecoderConfig,
     EncoderConfig,
     FeaturesConfig,
@@ -26,7 +27,6 @@ from perceiver_io.config import (
     check_size,
 )
 from perceiver_io.config_json import ConfigError
-from perceiver_io.tasks.registry import AnyConfig
 
 T = TypeVar("T")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from perceiver_io.config import (
+    AnyConfig,
     EncoderConfig,
     FillMaskConfig,
     FlowConfig,
@@ -15,7 +16,6 @@ from perceiver_io.config import (
 )
 from perceiver_io.config_json import ConfigError
 from perceiver_io.loading.huggingface import model_config
-from perceiver_io.tasks.registry import AnyConfig
 
 _IMAGE_MODELS = {
     ("conv1x1", "learned"): "PerceiverForImageClassificationLearned",

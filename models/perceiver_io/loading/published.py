@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from perceiver_io.config import (
+    AnyConfig,
     DecoderConfig,
     EncoderConfig,
     FillMaskConfig,
@@ -13,7 +14,6 @@ from perceiver_io.config import (
     ImageInputConfig,
     MultimodalConfig,
 )
-from perceiver_io.tasks.registry import AnyConfig
 
 
 @dataclass(frozen=True)

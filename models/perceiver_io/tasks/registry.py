@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from torch import nn
 
@@ -19,18 +19,15 @@ from perceiver_io.tasks.classification import ImageClassifier, TextClassifier
 from perceiver_io.tasks.features import FeatureExtractor
 from perceiver_io.tasks.fill_mask import MaskedLanguageModel
 from perceiver_io.tasks.flow import OpticalFlow
+from perceiver_io.tasks.installed import Installed
 from perceiver_io.tasks.multimodal import MultimodalAutoencoder
-
-AnyConfig: TypeAlias = (
-    FlowConfig | FillMaskConfig | TextClassificationConfig | ImageClassificationConfig | MultimodalConfig | FeaturesConfig
-)
 
 
 @dataclass(frozen=True)
 class Task:
     """A configuration class, and the model class that takes one."""
 
-    config: type[AnyConfig]
+    config: type[Any]
     model: type[nn.Module]
 
     def build(self, config: Any) -> nn.Module:
@@ -38,14 +35,18 @@ class Task:
         return self.model(config)
 
 
-TASKS: dict[str, Task] = {
-    "flow": Task(FlowConfig, OpticalFlow),
-    "fill-mask": Task(FillMaskConfig, MaskedLanguageModel),
-    "text-classification": Task(TextClassificationConfig, TextClassifier),
-    "image-classification": Task(ImageClassificationConfig, ImageClassifier),
-    "multimodal": Task(MultimodalConfig, MultimodalAutoencoder),
-    "features": Task(FeaturesConfig, FeatureExtractor),
-}
+GROUP = "perceiver.models"  # of entry points: the task's name = "module:record"
+TASKS: Installed[Task] = Installed(
+    GROUP,
+    {
+        "flow": Task(FlowConfig, OpticalFlow),
+        "fill-mask": Task(FillMaskConfig, MaskedLanguageModel),
+        "text-classification": Task(TextClassificationConfig, TextClassifier),
+        "image-classification": Task(ImageClassificationConfig, ImageClassifier),
+        "multimodal": Task(MultimodalConfig, MultimodalAutoencoder),
+        "features": Task(FeaturesConfig, FeatureExtractor),
+    },
+)
 
 
 def task_of(model: nn.Module) -> str:

@@ -49,7 +49,10 @@ class AttentionPlan:
 
 @dataclass(frozen=True)
 class Choices:
-    """Everything in `choices`; `islands` are the nodes that stay float32, by graph and reason."""
+    """Everything in `choices`; `islands` are the nodes that stay float32, by graph and reason.
+
+    `task_package` is what has to be installed for a task that does not come with the runtime.
+    """
 
     passes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     cost: Work | None = None
@@ -57,6 +60,7 @@ class Choices:
     islands: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     attention: Mapping[str, tuple[AttentionPlan, ...]] = field(default_factory=dict)
     memory_budget: int | None = None
+    task_package: str | None = None
 
     @classmethod
     def of(cls, manifest: Manifest) -> Choices:

@@ -13,11 +13,11 @@ import numpy as np
 from perceiver_runtime.bundle.choices import Choices
 from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.bundle.reader import open_bundle
-from perceiver_runtime.commands.arguments import add_bundle, add_device, positive, runtime_options
-from perceiver_runtime.commands.outputs import progress
-from perceiver_runtime.processing.text import from_bytes
+from perceiver_runtime.commands.arguments import add_bundle, add_device, runtime_options
+from perceiver_runtime.tasks.arguments import positive
 from perceiver_runtime.tasks.known_answer import FILE, Sample
 from perceiver_runtime.tasks.loading import check_task, open_pipeline
+from perceiver_runtime.tasks.outputs import progress
 from perceiver_runtime.tasks.pipeline import FUSED, Pipeline
 
 PERCENTILES = (50, 90, 99)
@@ -44,20 +44,21 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> dict[str, object]:
     """Load, warm up, measure."""
     bundle = open_bundle(arguments.bundle)
-    check_task(bundle, None)
+    task = check_task(bundle, None)
     inputs = Sample.read(bundle.read(FILE)).inputs
+    item = task.kind(bundle.manifest).from_sample(inputs)
     start = time.perf_counter()
     with open_pipeline(bundle, runtime_options(arguments)) as pipeline:
         loaded = time.perf_counter() - start
-        batched = bundle.manifest.task not in ("flow", "multimodal")
         batches: list[dict[str, Any]] = []
-        for size in arguments.batch if batched else [1]:
-            call = caller(bundle.manifest.task, pipeline, inputs, size)
+        for size in arguments.batch if task.batched else [1]:
+            call = task.call(pipeline, item, size)
             seconds = measure(pipeline, call, arguments.runs, arguments.warm_up)
             rows = {name: percentiles(values) for name, values in seconds.items()}
             batches.append({"batch": size, "seconds": rows, "inputs_per_second": size / rows["call"]["p50"]})
         shapes = {name: list(array.shape) for name, array in inputs.items()}
-        speed = gigaflops(bundle.manifest, batches[0]["seconds"]) if batches[0]["batch"] == 1 else None
+        counted = task.fixed_size and batches[0]["batch"] == 1
+        speed = gigaflops(bundle.manifest, batches[0]["seconds"]) if counted else None
         result: dict[str, object] = {name: getattr(bundle.manifest, name) for name in ("task", "precision")}
         result |= {"bundle": str(bundle.folder), "provider": pipeline.provider, "load_seconds": loaded}
         result |= {"sample": shapes, "runs": arguments.runs}
@@ -66,24 +67,6 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
             peak = matrix_peak()
             result |= {"gigaflops": speed, "matrix_peak_gigaflops": peak, "share_of_peak": speed / peak}
         return {**result, "batches": batches, "peak_memory_bytes": memory}
-
-
-def caller(task: str, pipeline: Any, inputs: dict[str, Any], batch: int) -> Callable[[], object]:
-    """A call as a user makes it, on a bundle's sample."""
-    if task == "flow":
-        return lambda: pipeline(inputs["frame1"], inputs["frame2"])
-    if task == "multimodal":
-        return lambda: pipeline(inputs["video"], inputs["audio"])
-    item: Any
-    if "text" in inputs:
-        item = from_bytes(inputs["text"])
-    elif "frame1" in inputs:
-        item = (inputs["frame1"], inputs["frame2"])
-    elif "video" in inputs:
-        item = (inputs["video"], inputs["audio"])
-    else:
-        item = inputs["image" if "image" in inputs else "vectors"]
-    return lambda: pipeline([item] * batch)
 
 
 def measure(pipeline: Pipeline, call: Callable[[], object], runs: int, warm_up: int) -> dict[str, list[float]]:
@@ -106,10 +89,8 @@ def measure(pipeline: Pipeline, call: Callable[[], object], runs: int, warm_up: 
 def gigaflops(manifest: Manifest, seconds: dict[str, dict[str, float]]) -> float | None:
     """Operations a second while graphs run, in thousands of millions: what the export counted over the median.
 
-    None for tasks whose inputs have no usual size, and for a bundle without such a count.
+    None for a bundle without such a count.
     """
-    if manifest.task not in ("flow", "image-classification", "multimodal"):
-        return None
     work = Choices.of(manifest).cost
     if work is None:
         return None

@@ -15,9 +15,9 @@ from perceiver_runtime.backends.tensorrt.cache import EngineCache, write_whole
 from perceiver_runtime.backends.tensorrt.library import tensorrt
 from perceiver_runtime.backends.tensorrt.machine import Machine
 from perceiver_runtime.bundle.reader import Bundle, open_bundle
-from perceiver_runtime.commands.arguments import memory
-from perceiver_runtime.commands.outputs import check_outside_bundles, progress_line
 from perceiver_runtime.common.errors import BackendError, InputError, UsageError
+from perceiver_runtime.tasks.arguments import memory
+from perceiver_runtime.tasks.outputs import check_outside_bundles, progress_line
 
 Sizes = dict[str, ProfileRange]
 

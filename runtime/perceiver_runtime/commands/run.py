@@ -4,42 +4,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from perceiver_runtime.bundle.manifest import MAX_MANIFEST_BYTES, Manifest
-from perceiver_runtime.commands import run_features, run_flow, run_image, run_multimodal, run_text
 from perceiver_runtime.commands.arguments import add_bundle, add_device, load_for
 from perceiver_runtime.commands.sample_inputs import sample_inputs
 from perceiver_runtime.common.errors import PerceiverError
+from perceiver_runtime.tasks.registry import BUILT_IN, find_task
+from perceiver_runtime.tasks.task import Task
 
-
-class Runner(NamedTuple):
-    """How a task is run: its arguments on a parser, given its bundle's manifest; what it does; the result for people."""
-
-    add_arguments: Callable[[argparse.ArgumentParser, Manifest], None]
-    run: Callable[[argparse.Namespace], dict[str, object]]
-    render: Callable[[dict[str, Any]], str]
-
-
-RUNNERS = {
-    "flow": Runner(run_flow.add_arguments, run_flow.run, run_flow.render),
-    "fill-mask": Runner(run_text.add_mask_arguments, run_text.fill_mask, run_text.render_spans),
-    "text-classification": Runner(run_text.add_pair_arguments, run_text.classify, run_text.render_labels),
-    "image-classification": Runner(run_image.add_arguments, run_image.run, run_text.render_labels),
-    "multimodal": Runner(run_multimodal.add_arguments, run_multimodal.run, run_multimodal.render),
-    "features": Runner(run_features.add_arguments, run_features.run, run_features.render),
-}
 SAMPLE = "--sample"
-_USAGE = """what follows BUNDLE depends on its task:
-  flow                  FRAME1 FRAME2 [-o FLOW.png] [--flo FILE] [--at X,Y …]
-  fill-mask             TEXT … (with [MASK], or [MASK*9] for nine bytes) [--beams 8]
-  text-classification   TEXT … [--pair TEXT]
-  image-classification  IMAGE …
-  multimodal            CLIP [--audio WAV] [-o CLIP.gif] [--audio-output WAV] [--frames 3,7]
-  features              INPUT … [-o LATENTS.npy]
-`perceiver run BUNDLE --help` says more, `perceiver run BUNDLE --sample` runs the input that comes with the bundle."""
+_MORE = "BUNDLE --help says more, BUNDLE --sample runs the input that comes with the bundle."
 
 
 def add_parser(commands: Any, argv: Sequence[str]) -> None:
@@ -50,16 +27,18 @@ def add_parser(commands: Any, argv: Sequence[str]) -> None:
         "run",
         help="run a bundle on files or text",
         description=f"Run a {manifest.task} bundle." if manifest else "Run a bundle.",
-        epilog=None if manifest else _USAGE,
+        epilog=None if manifest else _usage(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_bundle(parser)
     add_device(parser)
-    if manifest:
-        runner = RUNNERS[manifest.task]
+    if found and manifest:
         parser.add_argument(SAMPLE, action="store_true", help="run the input that comes with the bundle, instead of others")
-        runner.add_arguments(parser, manifest)
-        parser.set_defaults(function=runner.run, render=runner.render)
+        command = found.task.command
+        command.add_arguments(parser, manifest)
+        parser.set_defaults(
+            function=lambda arguments: command.run(arguments, lambda: load_for(arguments)), render=command.render
+        )
     else:
         parser.add_argument("inputs", nargs=argparse.REMAINDER, help="as the bundle's task takes them")
         parser.set_defaults(function=_without_bundle, render=str)
@@ -79,6 +58,14 @@ def with_sample(argv: Sequence[str]) -> Iterator[list[str]]:
 class _Bundle(NamedTuple):
     place: int  # in the arguments
     manifest: Manifest
+    task: Task
+
+
+def _usage() -> str:
+    commands = {task.name: task.command.usage for task in BUILT_IN.values()}
+    width = 2 + max(map(len, commands))
+    lines = [f"  {name:{width}}{usage}" for name, usage in commands.items()]
+    return "\n".join(["what follows BUNDLE depends on its task:", *lines, _MORE])
 
 
 def _bundle(argv: Sequence[str]) -> _Bundle | None:
@@ -92,7 +79,8 @@ def _bundle(argv: Sequence[str]) -> _Bundle | None:
                 manifest = Manifest.from_json(file.read(MAX_MANIFEST_BYTES + 1))
         except (OSError, ValueError, PerceiverError):
             continue
-        return _Bundle(place, manifest) if manifest.task in RUNNERS else None
+        task = find_task(manifest.task)
+        return None if task is None else _Bundle(place, manifest, task)
     return None
 
 

@@ -4,37 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.bundle.reader import open_bundle
-from perceiver_runtime.common.arrays import Array
-from perceiver_runtime.files.wav import write_wav
-from perceiver_runtime.processing.multimodal import MultimodalProcessor
-from perceiver_runtime.processing.text import from_bytes
 from perceiver_runtime.tasks.known_answer import FILE, Sample
+from perceiver_runtime.tasks.loading import check_task
 
 
 @contextlib.contextmanager
 def sample_inputs(bundle_folder: str) -> Iterator[list[str]]:
     """The arguments that name the inputs; their files are there until the end. Raises `IntegrityError`."""
     bundle = open_bundle(bundle_folder)
+    kind = check_task(bundle, None).kind(bundle.manifest)
     sample = Sample.read(bundle.read(FILE))
     with tempfile.TemporaryDirectory(prefix="perceiver-sample-") as folder:
-        yield _arguments(sample.inputs, Path(folder), bundle.manifest)
-
-
-def _arguments(inputs: Mapping[str, Array], folder: Path, manifest: Manifest) -> list[str]:
-    if "text" in inputs:
-        return ["--", from_bytes(inputs["text"])]
-    if "video" in inputs:
-        np.save(folder / "video.npy", inputs["video"])
-        write_wav(folder / "audio.wav", inputs["audio"], MultimodalProcessor.from_json(manifest.processor).sampling_rate)
-        return ["--audio", str(folder / "audio.wav"), "--", str(folder / "video.npy")]
-    names = [name for name in ("frame1", "frame2", "image", "vectors") if name in inputs]
-    for name in names:
-        np.save(folder / f"{name}.npy", inputs[name])
-    return ["--", *(str(folder / f"{name}.npy") for name in names)]
+        yield kind.sample_files(sample.inputs, Path(folder), bundle.manifest.processor)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from perceiver_runtime.bundle.reader import open_bundle
-from perceiver_runtime.commands.arguments import add_bundle, positive, threads
-from perceiver_runtime.commands.outputs import check_outside_bundles
+from perceiver_runtime.commands.arguments import add_bundle
 from perceiver_runtime.serving.repository import DEVICES, RepositoryOptions, write_repository
+from perceiver_runtime.tasks.arguments import positive, threads
 from perceiver_runtime.tasks.loading import check_task
+from perceiver_runtime.tasks.outputs import check_outside_bundles
 
 
 def add_parser(commands: Any) -> None:

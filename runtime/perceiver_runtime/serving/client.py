@@ -1,9 +1,8 @@
-"""Pipelines whose graphs run on a server: pre- and post-processing here in numpy, encode and decode there.
+"""Graphs that run on a server which speaks the Open Inference Protocol over gRPC: Triton, KServe and others.
 
-Speaks the Open Inference Protocol over gRPC, with tritonclient, so to Triton, KServe and others. Of a repository that
-`perceiver triton` wrote, the version that has this very bundle is used, and encode and decode are of one version. Latents come
-back once for each input and go with each chunk of queries. A call that meets a lost connection, a worker that died or a version
-that went is tried again, three times at most; graphs have no state, so that is safe.
+Of a repository that `perceiver triton` wrote, the version that has this very bundle is used, and encode and decode are of one
+version. A call that meets a lost connection, a worker that died or a version that went is tried again, three times at most;
+graphs have no state, so that is safe. Needs tritonclient.
 """
 
 from __future__ import annotations
@@ -16,19 +15,16 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.bundle.manifest import GraphEntry, TensorSpec
-from perceiver_runtime.bundle.reader import Bundle, open_bundle
+from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Tensor, on_host
-from perceiver_runtime.common.errors import BackendError, UsageError
+from perceiver_runtime.common.errors import BackendError
 from perceiver_runtime.serving.model_config import BUNDLE_KEY
-from perceiver_runtime.tasks.loading import open_pipeline
-from perceiver_runtime.tasks.pipeline import RuntimeOptions
 
 _VERSION = re.compile(re.escape(BUNDLE_KEY) + r"([0-9]{1,18})")
 _TYPES = {"float32": "FP32", "int64": "INT64"}
@@ -37,37 +33,8 @@ _GONE = ("UNAVAILABLE", "INTERNAL", "NOT_FOUND")  # status codes, and what serve
 _GONE_TEXTS = ("stub process", "is not ready", "not found", "unloaded", "failed to process the request")
 
 
-def connect(
-    address: str,
-    *,
-    bundle: str | Path,
-    name: str | None = None,
-    timeout: float = 60.0,
-    tls: bool = False,
-    task: str | None = None,
-) -> Any:
-    """The pipeline of a bundle whose graphs run on the server at `address`, "host:port" of its gRPC service.
-
-    `bundle` is the folder: its manifest and labels are used here, graphs and weights may be left out of it. `name` begins the
-    models' names there, by default the folder's. A request that takes longer than `timeout` seconds is an error. Objects and
-    calls are those of `perceiver_runtime.load`. Raises `InputError`, `UsageError`, `IntegrityError`, `BackendError`.
-
-    >>> with perceiver_runtime.connect("server:8001", bundle="flow") as flow:
-    ...     field = flow(frame1, frame2)
-    """
-    if not timeout > 0:
-        raise UsageError(f"timeout is {timeout}: give seconds, more than 0")
-    opened = open_bundle(bundle, partial=True)
-    server = _Server(address, name or opened.folder.absolute().name, opened, timeout, tls)
-    try:
-        return open_pipeline(opened, RuntimeOptions(opener=server.graphs, max_batch=server.max_batch()), task=task)
-    except BaseException:
-        server.close()
-        raise
-
-
 @dataclass
-class _Server:
+class Server:
     """Where the models are, and the clients to ask them with: one for each thread."""
 
     address: str
@@ -196,7 +163,7 @@ class _Server:
 class RemoteGraph:
     """A graph on a server: `perceiver_runtime.backends.selection.Graph`. Threads may share it."""
 
-    def __init__(self, server: _Server, name: str, entry: GraphEntry) -> None:
+    def __init__(self, server: Server, name: str, entry: GraphEntry) -> None:
         self.name, self.entry, self.provider = name, entry, f"the server {server.address}"
         self._server, self._closed = server, False
 

@@ -33,12 +33,11 @@ from perceiver_runtime.tasks.known_answer import Sample, check_known_answer, tol
 from perceiver_runtime.tasks.labels import FILE as LABELS_FILE
 from perceiver_runtime.tasks.labels import MAX_BYTES as MAX_LABELS_BYTES
 from perceiver_runtime.tasks.labels import read_labels
-from perceiver_runtime.tasks.loading import open_pipeline
+from perceiver_runtime.tasks.loading import check_task, open_pipeline
 from perceiver_runtime.tasks.pipeline import Pipeline, RuntimeOptions
 
 Backend = Literal["onnxruntime", "python"]
 DEVICES = ("cpu", "cuda", "tensorrt")
-ENSEMBLES = ("fill-mask", "text-classification", "image-classification")  # one call gives the whole answer
 MODEL_FILE = "model.py"
 BUNDLE_FOLDER = "bundle"
 _MODEL = '''"""Runs a graph of the bundle beside this file; written by `perceiver triton`."""
@@ -159,7 +158,7 @@ def _models(
             labels=own_labels,
             warm_up=samples.get(graph, {}),
         )
-    if manifest.task in ENSEMBLES:
+    if check_task(bundle, None).single_call:
         models[name] = _ensemble(name, models[f"{name}_encode"], models[f"{name}_decode"], version)
     return models
 

@@ -24,6 +24,11 @@ MAX_SAMPLE_BYTES = 1 << 28
 _BFLOAT16_FACTOR = 20.0  # how much further off a float32 bundle may be where products are in bfloat16: 8 bits, not 24
 
 
+class _Inputs(dict[str, Array]):
+    def __missing__(self, name: str) -> Array:
+        raise IntegrityError(f"the known answer lacks the input {name!r}: export the bundle again")
+
+
 @dataclass(frozen=True)
 class Sample:
     """Inputs and the reference's outputs, by name."""
@@ -35,7 +40,7 @@ class Sample:
     def read(cls, source: Path | bytes) -> Sample:
         """Read `sample.npz`, by its path or its content. Raises `IntegrityError`."""
         path = source if isinstance(source, Path) else FILE
-        inputs: dict[str, Array] = {}
+        inputs: dict[str, Array] = _Inputs()
         outputs: dict[str, Array] = {}
         try:
             with zipfile.ZipFile(source if isinstance(source, Path) else io.BytesIO(source)) as archive:

@@ -2,29 +2,99 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
-from typing import Any
+from typing import Literal, overload
 
+from perceiver_runtime.bundle.choices import Choices
 from perceiver_runtime.bundle.reader import Bundle, open_bundle
 from perceiver_runtime.common.amounts import memory_bytes, thread_count
 from perceiver_runtime.common.errors import UsageError
-from perceiver_runtime.tasks.features import FeaturesPipeline
-from perceiver_runtime.tasks.fill_mask import FillMaskPipeline
-from perceiver_runtime.tasks.flow import FlowPipeline
-from perceiver_runtime.tasks.image_classification import ImageClassificationPipeline
-from perceiver_runtime.tasks.multimodal import MultimodalPipeline
+from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline
+from perceiver_runtime.tasks.fill_mask.pipeline import FillMaskPipeline
+from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
+from perceiver_runtime.tasks.image_classification.pipeline import ImageClassificationPipeline
+from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline
 from perceiver_runtime.tasks.pipeline import Pipeline, RuntimeOptions
-from perceiver_runtime.tasks.text_classification import TextClassificationPipeline
+from perceiver_runtime.tasks.registry import find_task, unknown_task
+from perceiver_runtime.tasks.task import Task
+from perceiver_runtime.tasks.text_classification.pipeline import TextClassificationPipeline
 
-PIPELINES: dict[str, type[Pipeline]] = {
-    "flow": FlowPipeline,
-    "fill-mask": FillMaskPipeline,
-    "text-classification": TextClassificationPipeline,
-    "image-classification": ImageClassificationPipeline,
-    "multimodal": MultimodalPipeline,
-    "features": FeaturesPipeline,
-}
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: Literal["flow"],
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> FlowPipeline: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: Literal["fill-mask"],
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> FillMaskPipeline: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: Literal["text-classification"],
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> TextClassificationPipeline: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: Literal["image-classification"],
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> ImageClassificationPipeline: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: Literal["multimodal"],
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> MultimodalPipeline: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: Literal["features"],
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> FeaturesPipeline: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> Pipeline: ...
 
 
 def load(
@@ -34,14 +104,15 @@ def load(
     device: str = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
-) -> Any:
-    """Check a bundle and open it for use: the pipeline of its task, one of `PIPELINES`.
+) -> Pipeline:
+    """Check a bundle and open it for use: the pipeline of its task, see `perceiver_runtime.tasks`.
 
     `device` is one of `perceiver_runtime.backends.selection.DEVICES`, whose rules are said there; with TensorRT the first
     use of a bundle builds its engines, which takes minutes. `threads` defaults to the cores this process may use. With `task`,
-    a bundle of another task is refused. `max_memory`, bytes or a text such as "700MB", is what weights and intermediate values
-    may take with ONNX Runtime on a CPU, for one input of the usual size: queries and batches become smaller to fit. Raises
-    `InputError`, also where that is too little, `UsageError`, `IntegrityError`, `BackendError`.
+    a bundle of another task is refused, and type checkers know the pipeline. `max_memory`, bytes or a text such as "700MB", is
+    what weights and intermediate values may take with ONNX Runtime on a CPU, for one input of the usual size: queries and
+    batches become smaller to fit. Raises `InputError`, also where that is too little, `UsageError`, `IntegrityError`,
+    `BackendError`.
 
     >>> with perceiver_runtime.load("flow") as flow:
     ...     field = flow(frame1, frame2)
@@ -56,17 +127,19 @@ def load(
 
 def open_pipeline(bundle: Bundle, runtime_options: RuntimeOptions, *, task: str | None = None) -> Pipeline:
     """The pipeline of a bundle that was checked."""
-    check_task(bundle, task)
-    return PIPELINES[bundle.manifest.task](bundle, runtime_options)
+    return check_task(bundle, task).pipeline(bundle, runtime_options)
 
 
-def check_task(bundle: Bundle, task: str | None) -> None:
-    """Raise `UsageError` unless the bundle is for `task` (any, if None) and this version can run it."""
+def check_task(bundle: Bundle, task: str | None) -> Task:
+    """The bundle's task, which has to be `task` (any, if None). Raises `UsageError`, also where it cannot be run here."""
     found = bundle.manifest.task
-    if task is not None and task not in PIPELINES:
-        nearest = difflib.get_close_matches(task, PIPELINES, n=1, cutoff=0.0)[0]
-        raise UsageError(f"unknown task {task!r}; did you mean {nearest!r}? available: {', '.join(PIPELINES)}")
+    if task is not None and find_task(task) is None:
+        raise unknown_task(task)
     if task is not None and found != task:
         raise UsageError(f"{bundle.folder} is a bundle for {found}, not for {task}: give a {task} bundle")
-    if found not in PIPELINES:
-        raise UsageError(f"{bundle.folder} is for the task {found!r}, which this perceiver-runtime cannot run: upgrade it")
+    known = find_task(found)
+    if known is None:
+        package = Choices.of(bundle.manifest).task_package
+        way_out = f"install {package}, which brings it" if package else "upgrade it"
+        raise UsageError(f"{bundle.folder} is for the task {found!r}, which this perceiver-runtime cannot run: {way_out}")
+    return known

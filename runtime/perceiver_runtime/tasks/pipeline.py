@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +118,10 @@ class Pipeline(Opened, ABC):
         for output, shape in zip(outputs, shapes):
             _check("encode", output.shape, shape)
         return outputs
+
+    @abstractmethod
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """What each task takes and gives, its own pipeline says."""
 
     @abstractmethod
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -9,40 +9,30 @@ from typing import Any
 import numpy as np
 
 from perceiver_runtime.bundle.manifest import Manifest
-from perceiver_runtime.commands.arguments import load_for
-from perceiver_runtime.commands.outputs import add_force, check_outputs
-from perceiver_runtime.commands.run_multimodal import add_clip_arguments, read_clip
-from perceiver_runtime.commands.run_text import seconds
-from perceiver_runtime.files.images import read_image, read_images
 from perceiver_runtime.files.outputs import check_ending, replacing
-from perceiver_runtime.processing.multimodal import MultimodalProcessor
-
-_INPUTS = {"text": "a text", "image": "an image file", "vectors": "a .npy file of vectors (M, channels)"}
+from perceiver_runtime.tasks.features.pipeline import kind_of
+from perceiver_runtime.tasks.outputs import add_force, check_outputs
+from perceiver_runtime.tasks.task import Load
+from perceiver_runtime.tasks.text_commands import seconds
 
 
 def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     """What follows the bundle."""
-    kind = manifest.processor.get("input")
-    if kind == "clip":
-        add_clip_arguments(parser, manifest)
-    elif kind == "frames":
-        parser.add_argument("inputs", nargs=2, metavar="FRAME", help="two image files of one size")
-    else:
-        help_text = f"{_INPUTS.get(str(kind), 'an input')}; several are a batch"
-        parser.add_argument("inputs", nargs="+", metavar="INPUT", help=help_text)
+    kind = kind_of(manifest)
+    kind.add_arguments(parser, manifest.processor)
     parser.add_argument("-o", "--output", metavar="NPY", help="write the latents, float32 (N, D), of a batch (B, N, D)")
     add_force(parser)
-    parser.set_defaults(kind=kind, clip_processor=manifest.processor)
+    parser.set_defaults(read_items=lambda arguments: kind.from_arguments(arguments, manifest.processor))
 
 
-def run(arguments: argparse.Namespace) -> dict[str, object]:
+def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     """Latents of the inputs."""
     check_outputs([arguments.output], force=arguments.force)
     if arguments.output:
         check_ending(arguments.output, (".npy",), "an array")
-    items = _items(arguments)
+    items = arguments.read_items(arguments)
     start = time.perf_counter()
-    with load_for(arguments, "features") as features:
+    with load() as features:
         loaded = time.perf_counter() - start
         latents = features(items if len(items) > 1 else items[0])
         if arguments.output:
@@ -56,19 +46,6 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
             "written": [arguments.output] if arguments.output else [],
             "seconds": {"load": loaded, **features.timing.seconds()},
         }
-
-
-def _items(arguments: argparse.Namespace) -> list[Any]:
-    if arguments.kind == "clip":
-        clip = MultimodalProcessor.from_json(arguments.clip_processor)
-        frames, sound = read_clip(arguments, clip)
-        return [(frames, sound)]
-    if arguments.kind == "frames":
-        first, second = read_images(arguments.inputs)
-        return [(first, second)]
-    if arguments.kind == "text":
-        return list(arguments.inputs)
-    return [read_image(name) for name in arguments.inputs]  # pictures, or arrays as they are
 
 
 def render(result: dict[str, Any]) -> str:

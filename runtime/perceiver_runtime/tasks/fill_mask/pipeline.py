@@ -16,7 +16,7 @@ from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.processing import tokenizer
 from perceiver_runtime.processing.text import TextProcessor, from_bytes
-from perceiver_runtime.tasks.byte_search import search
+from perceiver_runtime.tasks.fill_mask.byte_search import search
 from perceiver_runtime.tasks.labels import softmax
 from perceiver_runtime.tasks.pipeline import Floats, Pipeline, RuntimeOptions
 

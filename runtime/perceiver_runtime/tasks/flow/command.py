@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from perceiver_runtime.bundle.manifest import Manifest
-from perceiver_runtime.commands.arguments import load_for, positive
-from perceiver_runtime.commands.outputs import add_force, check_outputs, progress
 from perceiver_runtime.common.errors import UsageError
 from perceiver_runtime.files.flo import write_flo
 from perceiver_runtime.files.images import check_picture_ending, read_images, write_image
 from perceiver_runtime.files.outputs import check_ending
 from perceiver_runtime.processing.flow_image import flow_to_image, warp
-from perceiver_runtime.tasks.flow import FlowPipeline
+from perceiver_runtime.tasks.arguments import positive
+from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
+from perceiver_runtime.tasks.outputs import add_force, check_outputs, progress
+from perceiver_runtime.tasks.task import Load
 
 
 def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     add_force(parser)
 
 
-def run(arguments: argparse.Namespace) -> dict[str, object]:
+def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     """Read the frames, run the bundle, write what was asked for."""
     if arguments.at and (arguments.output or arguments.flo):
         raise UsageError("--at prints the motion of some pixels: leave out -o and --flo, or --at")
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     points = _points(arguments.at) if arguments.at else None
     frame1, frame2 = read_images([arguments.frame1, arguments.frame2])
     start = time.perf_counter()
-    with load_for(arguments, "flow") as flow:
+    with load() as flow:
         loaded = time.perf_counter() - start
         result: dict[str, object] = {"provider": flow.provider, "width": frame1.shape[1], "height": frame1.shape[0]}
         if points is not None:

@@ -7,9 +7,10 @@ import dataclasses
 import time
 
 from perceiver_runtime.bundle.manifest import Manifest
-from perceiver_runtime.commands.arguments import image_size, load_for, positive
-from perceiver_runtime.commands.outputs import progress
 from perceiver_runtime.files.images import read_image
+from perceiver_runtime.tasks.arguments import image_size, positive
+from perceiver_runtime.tasks.outputs import progress
+from perceiver_runtime.tasks.task import Load
 
 
 def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
@@ -20,12 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images run at once (default: 1)")
 
 
-def run(arguments: argparse.Namespace) -> dict[str, object]:
+def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     """Labels of each image."""
     names, report = arguments.images, progress("images")
     read_image(names[0])  # a wrong name shows before the bundle is loaded
     start = time.perf_counter()
-    with load_for(arguments, "image-classification") as classify:
+    with load() as classify:
         loaded = time.perf_counter() - start
         results = []
         for first in range(0, len(names), arguments.batch):

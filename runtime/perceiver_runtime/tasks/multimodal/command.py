@@ -12,21 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.bundle.manifest import Manifest
-from perceiver_runtime.commands.arguments import load_for, memory, old_memory, positive
-from perceiver_runtime.commands.outputs import add_force, check_outputs, progress
-from perceiver_runtime.commands.run_text import seconds
 from perceiver_runtime.common.errors import UsageError
 from perceiver_runtime.files.images import require_pillow
 from perceiver_runtime.files.outputs import check_ending
-from perceiver_runtime.files.videos import check_clip_ending, read_video, write_video
-from perceiver_runtime.files.wav import SOUNDS, Sound, read_wav, write_wav
-from perceiver_runtime.processing.multimodal import MultimodalProcessor
-from perceiver_runtime.tasks.multimodal import MultimodalPipeline
+from perceiver_runtime.files.videos import check_clip_ending, write_video
+from perceiver_runtime.files.wav import SOUNDS, write_wav
+from perceiver_runtime.tasks.arguments import memory, old_memory, positive
+from perceiver_runtime.tasks.kinds.clip import CLIP
+from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline
+from perceiver_runtime.tasks.outputs import add_force, check_outputs, progress
+from perceiver_runtime.tasks.task import Load
+from perceiver_runtime.tasks.text_commands import seconds
 
 
 def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     """What follows the bundle."""
-    add_clip_arguments(parser, manifest)
+    CLIP.add_arguments(parser, manifest.processor)
     parser.add_argument("-o", "--output", metavar="GIF|DIR", help="write the video reconstructed: an animated GIF, or pictures")
     parser.add_argument("--audio-output", metavar="WAV", help="write the sound reconstructed")
     parser.add_argument("--frames", type=_numbers, metavar="N,N", help="reconstruct only these frames (with -o)")
@@ -39,31 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     add_force(parser)
 
 
-def add_clip_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
-    """A clip, and which part of it."""
-    clip = MultimodalProcessor.from_json(manifest.processor)
-    length = clip.audio_samples / clip.sampling_rate
-    help_text = f"a folder of pictures, an animated GIF, or a .npy array; {clip.frames} frames, or more with --start"
-    parser.add_argument("clip", help=help_text)
-    parser.add_argument("--start", type=int, metavar="N", help="take the frames from number N on")
-    parser.add_argument("--audio", metavar="WAV", help=f"the sound of these frames, {length:.2f} s (default: silence)")
-    parser.add_argument("--audio-start", type=float, default=0.0, metavar="S", help="take the sound from S seconds on")
-
-
 def _numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]  # argparse reports a ValueError
 
 
-def read_clip(arguments: argparse.Namespace, clip: MultimodalProcessor) -> tuple[NDArray[Any], Sound | None]:
-    """The frames and the sound that the arguments ask for. Raises `InputError`."""
-    taken = {} if arguments.start is None else {"start": arguments.start, "frames": clip.frames}
-    frames = read_video(arguments.clip, **taken)
-    if not arguments.audio:
-        return frames, None
-    return frames, read_wav(arguments.audio, start=arguments.audio_start, seconds=clip.audio_samples / clip.sampling_rate)
-
-
-def run(arguments: argparse.Namespace) -> dict[str, object]:
+def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     """Labels, and what was asked to be written."""
     if arguments.frames and (arguments.audio_output or not arguments.output):
         raise UsageError("--frames goes with -o, and without --audio-output")
@@ -74,9 +55,9 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     if arguments.audio_output:
         check_ending(arguments.audio_output, SOUNDS, "a sound")
     start = time.perf_counter()
-    with load_for(arguments, "multimodal") as autoencode:
+    with load() as autoencode:
         loaded = time.perf_counter() - start
-        frames, sound = read_clip(arguments, autoencode.processor)
+        ((frames, sound),) = CLIP.from_arguments(arguments, autoencode.manifest.processor)
         result: dict[str, object] = {"provider": autoencode.provider}
         chunks = {"query_chunk": arguments.query_chunk, "query_memory": arguments.query_memory}
         if arguments.frames:

@@ -9,8 +9,9 @@ import time
 from typing import Any, TextIO
 
 from perceiver_runtime.bundle.manifest import Manifest
-from perceiver_runtime.commands.arguments import load_for, positive
 from perceiver_runtime.common.errors import InputError, UsageError
+from perceiver_runtime.tasks.arguments import positive
+from perceiver_runtime.tasks.task import Load
 
 
 def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
@@ -35,25 +36,25 @@ def add_pair_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> N
     parser.add_argument("--plain", action="store_true", help=help_text)
 
 
-def fill_mask(arguments: argparse.Namespace) -> dict[str, object]:
+def fill_mask(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     """Candidates for each masked span of each text."""
     texts = _texts(arguments)
     start = time.perf_counter()
-    with load_for(arguments, "fill-mask") as mlm:
+    with load() as mlm:
         loaded = time.perf_counter() - start
         found = mlm(texts, top_k=arguments.top_k, beams=arguments.beams, truncate=arguments.truncate)
         results = [{"text": text, "spans": [dataclasses.asdict(span) for span in spans]} for text, spans in zip(texts, found)]
         return {"provider": mlm.provider, "results": results, "seconds": {"load": loaded, **mlm.timing.seconds()}}
 
 
-def classify(arguments: argparse.Namespace) -> dict[str, object]:
+def classify(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     """Labels of each text."""
     texts: list[Any] = list(_texts(arguments))
     if arguments.pair is not None and len(texts) != 1:
         raise UsageError(f"--pair goes with one text, found {len(texts)}")
     items = [(texts[0], arguments.pair)] if arguments.pair is not None else texts
     start = time.perf_counter()
-    with load_for(arguments, "text-classification") as classifier:
+    with load() as classifier:
         loaded = time.perf_counter() - start
         plain = arguments.plain or _from_stdin(arguments)
         found = classifier(items, top_k=arguments.top_k, truncate=arguments.truncate, plain=plain)

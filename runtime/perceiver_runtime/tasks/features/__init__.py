@@ -1,0 +1,16 @@
+"""Bare features: the encoder of any checkpoint, alone."""
+
+from perceiver_runtime.tasks.features import command
+from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline, kind_of
+from perceiver_runtime.tasks.task import RunCommand, Task
+
+TASK = Task(
+    name="features",
+    about="the encoder of any checkpoint, alone",
+    aliases=("feature-extraction", "embeddings"),
+    pipeline=FeaturesPipeline,
+    kind=kind_of,
+    command=RunCommand("INPUT … [-o LATENTS.npy]", command.add_arguments, command.run, command.render),
+    columns=("latents",),
+    rows=lambda pipeline, items: [{"latents": latents} for latents in pipeline(items)],
+)

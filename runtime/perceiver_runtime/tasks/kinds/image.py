@@ -1,0 +1,39 @@
+"""Images: an array, uint8 (H, W, 3) or another that the processor takes."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from perceiver_runtime.common.arrays import Array
+from perceiver_runtime.files.images import read_image
+from perceiver_runtime.processing.image import ImageProcessor
+from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Reader, array_files
+
+
+def _add_arguments(parser: argparse.ArgumentParser, constants: Constants) -> None:
+    parser.add_argument("inputs", nargs="+", metavar="IMAGE", help="an image file; several are a batch")
+
+
+def _reader(constants: Constants) -> Reader:
+    processor = ImageProcessor.from_json(dict(constants))
+    return lambda items, _: {"pixel_values": np.stack([processor(item) for item in items])}
+
+
+def image_of(value: Any) -> Array:
+    """An array as it is, or the picture of a file's name."""
+    return value if isinstance(value, np.ndarray) else read_image(str(value))
+
+
+IMAGE = InputKind(
+    name="image",
+    add_arguments=_add_arguments,
+    from_arguments=lambda arguments, constants: [read_image(name) for name in arguments.inputs],
+    from_sample=lambda inputs: inputs["image"],
+    sample_files=array_files("image"),
+    reader=_reader,
+    columns=("image",),
+    from_row=lambda row: image_of(row["image"]),
+)

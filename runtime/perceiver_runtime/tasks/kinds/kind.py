@@ -1,0 +1,49 @@
+"""The record of a kind of input."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perceiver_runtime.common.arrays import Array
+
+Constants = Mapping[str, Any]  # `Manifest.processor`
+Inputs = dict[str, Array]  # of a graph
+Row = Mapping[str, Any]  # of a table
+Reader = Callable[[list[Any], bool], Inputs]
+
+
+@dataclass(frozen=True)
+class InputKind:
+    """A kind of input. An item is what a pipeline is called with: a str, an array, a tuple of two.
+
+    `add_arguments` puts what names items on the parser of `perceiver run`, `from_arguments` reads them. `from_sample` makes the
+    item of a bundle's known answer, `sample_files` writes it into a folder and returns the arguments that name it. A table
+    must have `columns`, of which `from_row` makes an item (None: tables cannot hold this kind). `reader` makes of the
+    manifest's constants what turns a batch of items, and whether to cut what is too long, into the inputs of `encode`.
+    """
+
+    name: str
+    add_arguments: Callable[[argparse.ArgumentParser, Constants], None]
+    from_arguments: Callable[[argparse.Namespace, Constants], list[Any]]
+    from_sample: Callable[[Mapping[str, Array]], Any]
+    sample_files: Callable[[Mapping[str, Array], Path, Constants], list[str]]
+    reader: Callable[[Constants], Reader]
+    columns: tuple[str, ...] = ()
+    from_row: Callable[[Row], Any] | None = None
+
+
+def array_files(*names: str) -> Callable[[Mapping[str, Array], Path, Constants], list[str]]:
+    """`sample_files` of kinds whose items are arrays: a `.npy` file each."""
+
+    def write(inputs: Mapping[str, Array], folder: Path, constants: Constants) -> list[str]:
+        for name in names:
+            np.save(folder / f"{name}.npy", inputs[name])
+        return ["--", *(str(folder / f"{name}.npy") for name in names)]
+
+    return write

@@ -1,0 +1,35 @@
+"""Texts: a str, or a tuple of two."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from perceiver_runtime.processing.text import TextProcessor, from_bytes
+from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Inputs, Reader
+
+
+def _add_arguments(parser: argparse.ArgumentParser, constants: Constants) -> None:
+    parser.add_argument("inputs", nargs="+", metavar="TEXT", help="a text; several are a batch")
+
+
+def _reader(constants: Constants) -> Reader:
+    processor = TextProcessor.from_json(dict(constants))
+
+    def read(items: list[Any], truncate: bool) -> Inputs:
+        input_ids, attention_mask = processor.batch(items, truncate=truncate)
+        return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+    return read
+
+
+TEXT = InputKind(
+    name="text",
+    add_arguments=_add_arguments,
+    from_arguments=lambda arguments, constants: list(arguments.inputs),
+    from_sample=lambda inputs: from_bytes(inputs["text"]),
+    sample_files=lambda inputs, folder, constants: ["--", from_bytes(inputs["text"])],
+    reader=_reader,
+    columns=("text",),
+    from_row=lambda row: str(row["text"]),
+)

@@ -1,0 +1,67 @@
+"""The record of a task: all that commands, servers and tables need to know of it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from perceiver_runtime.bundle.manifest import Manifest
+from perceiver_runtime.tasks.kinds.kind import InputKind
+from perceiver_runtime.tasks.pipeline import Pipeline
+
+Load = Callable[[], Any]  # opens the pipeline of the bundle that a command names
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunCommand:
+    """`perceiver run` of a task: `usage` is what follows BUNDLE, `run` gives a JSON object, `render` that for people."""
+
+    usage: str
+    add_arguments: Callable[[argparse.ArgumentParser, Manifest], None]
+    run: Callable[[argparse.Namespace, Load], dict[str, object]]
+    render: Callable[[dict[str, Any]], str]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of the runtime.
+
+    `kind` says what a bundle's pipeline takes. `rows` are the answers to several items as a table's rows, `columns` what they
+    have; where a task `gives_field`, a row has a flow field besides, under `field`, for .flo files. With `batched` the pipeline
+    is called with a list of items, else with the parts of one. `fixed_size` is for inputs of one usual size, whose operations
+    say how well a machine is used; `single_call` where encode and decode alone give the whole answer, so that a server can
+    join them.
+    """
+
+    name: str
+    about: str
+    pipeline: type[Pipeline]
+    kind: Callable[[Manifest], InputKind]
+    command: RunCommand
+    columns: tuple[str, ...]
+    rows: Callable[[Any, list[Any]], list[Row]]
+    aliases: tuple[str, ...] = ()
+    batched: bool = True
+    fixed_size: bool = False
+    single_call: bool = False
+    gives_field: bool = False
+
+    def call(self, pipeline: Any, item: Any, batch: int) -> Callable[[], object]:
+        """A call as a user makes it, with `batch` times the item where the task is `batched`."""
+        return (lambda: pipeline([item] * batch)) if self.batched else (lambda: pipeline(*item))
+
+
+def always(kind: InputKind) -> Callable[[Manifest], InputKind]:
+    """For tasks whose bundles all take one kind."""
+    return lambda manifest: kind
+
+
+def label_rows(pipeline: Any, items: list[Any]) -> list[Row]:
+    """The best label of each item and its probability."""
+    return [{"label": best.label, "probability": best.probability} for (best,) in pipeline(items, top_k=1)]
+
+
+LABEL_COLUMNS = ("label", "probability")
