@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
+import sysconfig
+import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +25,7 @@ from transformers import PerceiverForOpticalFlow
 
 from perceiver_deploy import export_bundle
 from perceiver_deploy.tasks.recipe import Precision
-from perceiver_runtime.common.children import python_module
+from perceiver_runtime.common.children import python_code, python_module
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,6 +36,19 @@ class HuggingFace:
     def __init__(self, folder: Path, **config: object) -> None:
         self.folder = folder
         self.model: PerceiverForOpticalFlow = save_random_checkpoint(folder, **config)
+
+
+TOY = Path(__file__).parent / "toy_task"  # a task and a kind of input of another package
+_SAVE_TOY = """
+import sys, torch, perceiver_io as pio
+from perceiver_toy.model import SeriesClassifier, SeriesConfig
+torch.manual_seed(0)
+encoder = pio.EncoderConfig(num_latents=8, latent_channels=16, layers_per_block=2, self_attention_heads=4)
+model = SeriesClassifier(SeriesConfig(encoder, pio.DecoderConfig(), ("rest", "walk", "run"), channels=3))
+for parameter in model.parameters():
+    torch.nn.init.normal_(parameter, std=0.3)
+pio.save_checkpoint(model, sys.argv[1])
+"""
 
 
 @pytest.fixture(scope="session")
@@ -93,3 +110,29 @@ def device_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fixed_seed() -> None:
     """Every test draws the same random numbers each time."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def toy_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python that has the toy package, and all that this one has."""
+    folder = tmp_path_factory.mktemp("toy") / "venv"
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+    here = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "here.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in here))
+    source = shutil.copytree(TOY, folder / "source")  # its build leaves files there
+    install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(site), str(source)]
+    subprocess.run([*python_module("pip"), *install], check=True)
+    return python
+
+
+@pytest.fixture(scope="session")
+def toy_bundle(toy_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("series")
+    subprocess.run([*python_code(_SAVE_TOY, toy_python), str(folder / "checkpoint")], check=True)
+    export = [*python_module("perceiver_deploy.cli", toy_python), "--checkpoint", str(folder / "checkpoint")]
+    done = subprocess.run([*export, "-o", str(folder / "bundle")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the task is series-classification, the checkpoint's own" in done.stderr
+    return folder / "bundle"
