@@ -13,9 +13,11 @@ from types import FrameType
 
 from perceiver_deploy import __version__
 from perceiver_deploy.export import export_bundle, locate
+from perceiver_deploy.options import PRECISIONS, combinations
 from perceiver_deploy.staging import check_destination
 from perceiver_deploy.tasks.registry import EXPORT_TASKS, about, other_names, published_for, task_name
-from perceiver_export.export import ALL_PASSES
+from perceiver_export.passes.table import ALL_PASSES
+from perceiver_export.targets import TARGETS
 from perceiver_runtime import PerceiverError, UsageError
 from perceiver_runtime.backends.tensorrt.backend import Engines, unavailable_reason
 from perceiver_runtime.backends.tensorrt.builder import BuildOptions, spans
@@ -25,15 +27,14 @@ from perceiver_runtime.commands.main import discard_output
 from perceiver_runtime.common.terminal import CommandParser, is_terminal, json_text, one_line, printable, write_lines
 from perceiver_runtime.tasks.arguments import image_size, memory
 
-RUNS_ON = {"ort": "ONNX Runtime", "tensorrt": "TensorRT"}
-
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = CommandParser(
         prog="perceiver-export",
         description="Turn a Perceiver IO checkpoint into a bundle of ONNX graphs, verified against PyTorch.",
-        epilog="Exit codes: 0 ok, 1 bad input, 2 usage, 3 verification failed, 5 not available on this machine or version.",
+        epilog=f"{combinations()}\n\nexit codes: 0 ok, 1 bad input, 2 usage, 3 verification failed, 5 not available here",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--task", metavar="TASK", help=f"one of: {', '.join(EXPORT_TASKS)} (default: the checkpoint's own)")
     parser.add_argument("--list-tasks", action="store_true", help="say what each task does and which checkpoints it takes")
@@ -51,25 +52,23 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N|HxW",
         help="what images are resized to (default: the checkpoint's size); learned positions are interpolated for it",
     )
-    parser.add_argument("--target", default="ort", choices=["ort", "tensorrt"], help="what runs the graphs (default: ort)")
+    parser.add_argument("--target", default="ort", choices=[*TARGETS], help="what runs the graphs (default: ort)")
+    budgets = ", ".join(f"{target.memory_budget >> 20}MiB for {target.runs_on}" for target in TARGETS.values())
     parser.add_argument(
         "--memory-budget",
         type=memory,
         metavar="MEMORY",
-        help="the largest score matrix of an attention that is not one kernel, such as 100MB (default: 192MiB, for TensorRT "
-        "512MiB)",
+        help=f"the largest score matrix of an attention that is not one kernel, such as 100MB (default: {budgets})",
     )
     help_text = f"exact rewrites of the graphs, by name, or none (default: all: {', '.join(ALL_PASSES)})"
     parser.add_argument(
         "--passes", nargs="+", choices=[*ALL_PASSES, "none"], default=ALL_PASSES, metavar="PASS", help=help_text
     )
-    precision = parser.add_mutually_exclusive_group()
-    help_text = "half precision: half the size, for GPUs; verified against fp32"
-    precision.add_argument("--fp16", dest="precision", action="store_const", const="fp16", default="fp32", help=help_text)
-    help_text = "8-bit integers in the latents' self-attention layers, for CPUs: smaller and faster; verified against fp32"
-    precision.add_argument("--int8", dest="precision", action="store_const", const="int8", help=help_text)
-    help_text = "bfloat16, for TensorRT: fewer digits, no overflow; verified in emulation"
-    precision.add_argument("--bf16", dest="precision", action="store_const", const="bf16", help=help_text)
+    group = parser.add_mutually_exclusive_group()
+    for precision, help_text in PRECISIONS.items():
+        group.add_argument(
+            f"--{precision}", dest="precision", action="store_const", const=precision, default="fp32", help=help_text
+        )
     parser.add_argument("--revision", help="branch, tag or commit of a hub checkpoint")
     parser.add_argument("--allow-pickle", action="store_true", help="also read pytorch_model.bin, if you trust it")
     help_text = "tensors to leave out, by name or pattern, such as 'loss.*'"
@@ -190,11 +189,11 @@ def _main(argv: Sequence[str] | None) -> int:
     ]
     closeness = "equal to torch" if manifest.precision == "fp32" else "near to torch in fp32"
     output = printable(str(arguments.output))
-    written = f"wrote {output} ({size:.1f} MB, {manifest.precision}, for {RUNS_ON[manifest.target]}), {closeness} on "
+    written = f"wrote {output} ({size:.1f} MB, {manifest.precision}, for {TARGETS[manifest.target].runs_on}), {closeness} on "
     write_lines(f"{written}{summary['cases']} shapes: {'; '.join(errors)}", sys.stdout)
     for name, note in summary.get("constant", {}).items():
         _say(f"note: {printable(name)}: {note}")
-    if manifest.target == "tensorrt":
+    if TARGETS[manifest.target].profiles:
         write_lines(one_line(build_engines(arguments.output)), sys.stdout)
     write_lines(f"next: perceiver run {output} {EXPORT_TASKS[manifest.task].recipe.usage}", sys.stdout)
     return 0

@@ -12,20 +12,21 @@ import tempfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import get_args
 
 import onnx
 import torch
 
 from perceiver_deploy.child import python_command
+from perceiver_deploy.options import check_options
 from perceiver_deploy.staging import check_destination, clean_up, staged_folder
-from perceiver_deploy.tasks.recipe import BUDGETS, ExportOptions, Precision, Recipe, Target
+from perceiver_deploy.tasks.recipe import ExportOptions, Recipe
 from perceiver_deploy.tasks.registry import EXPORT_TASKS, task_name
 from perceiver_deploy.verification.verify import REPORT_FILE
 from perceiver_export import export_graphs
-from perceiver_export.export import ALL_PASSES
 from perceiver_export.graph_spec import GraphSpec
 from perceiver_export.passes.precision.lower_precision import OverflowingWeights
+from perceiver_export.passes.table import ALL_PASSES
+from perceiver_export.targets import TARGETS, Precision, TargetName
 from perceiver_io import CheckpointError, to_json
 from perceiver_io.loading.checkpoint import CheckpointFiles, find_checkpoint, load_files
 from perceiver_runtime import InputError, UsageError, VerificationError
@@ -59,7 +60,7 @@ def export_bundle(
     fused: bool = False,
     image_size: tuple[int, int] | None = None,
     precision: Precision = "fp32",
-    target: Target = "ort",
+    target: TargetName = "ort",
     memory_budget: int | str | None = None,
     memory_budget_mb: int | None = None,
     passes: tuple[str, ...] = ALL_PASSES,
@@ -81,13 +82,9 @@ def export_bundle(
     compute what torch computes; `output` is then left as it was.
     """
     task = None if task is None else task_name(task)
-    if isinstance(passes, str) or not set(passes) <= set(ALL_PASSES):
-        raise UsageError(f"unknown passes in {passes!r}; a tuple of some of: {', '.join(ALL_PASSES)}; () for none")
-    for option, value, known in (("precision", precision, get_args(Precision)), ("target", target, get_args(Target))):
-        if value not in known:
-            raise UsageError(f"unknown {option} {value!r}; available: {', '.join(known)}")
+    check_options(passes=passes, precision=precision, target=target, fused=fused)
     chosen = old_megabytes("memory_budget", memory_budget, "memory_budget_mb", memory_budget_mb, unit=1 << 20)
-    budget = BUDGETS[target] if chosen is None else memory_bytes("memory_budget", chosen)
+    budget = TARGETS[target].memory_budget if chosen is None else memory_bytes("memory_budget", chosen)
     output = Path(output)
     clean_up(output)
     check_destination(output, force=force)
@@ -107,12 +104,6 @@ def export_bundle(
         model = load_files(files)
     except CheckpointError as error:
         raise InputError(str(error)) from error
-    if fused and target == "tensorrt":
-        raise UsageError("one graph of the whole model is for ONNX Runtime: leave out --fused, or --target tensorrt")
-    if precision == "bf16" and target != "tensorrt":
-        raise UsageError("bfloat16 is for TensorRT, no CPU runs it: add --target tensorrt, or take --fp16")
-    if precision == "int8" and target != "ort":
-        raise UsageError("int8 is for ONNX Runtime on CPUs: leave out --target tensorrt, or take --fp16")
     options = ExportOptions(
         fused,
         image_size,

@@ -24,7 +24,7 @@ from published import PUBLISHED, TINY, save_random_checkpoint
 from transformers import PerceiverForOpticalFlow
 
 from perceiver_deploy import export_bundle
-from perceiver_deploy.tasks.recipe import Precision
+from perceiver_export.targets import Precision
 from perceiver_runtime.common.children import python_code, python_module
 
 ROOT = Path(__file__).parent.parent

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from perceiver_export.analysis.attention_shapes import AttentionShape
-from perceiver_export.export import ALL_PASSES, FOLDS, FUSIONS, PASSES
 from perceiver_export.graph_spec import GraphSpec, traceable
 from perceiver_export.passes.attention.decompose_attention import attention_nodes
 from perceiver_export.passes.attention.lower_attention_ort import lower_attention_ort
@@ -24,6 +23,7 @@ from perceiver_export.passes.exact.fold_transposes import fold_transposes
 from perceiver_export.passes.exact.fuse_biases import fuse_biases
 from perceiver_export.passes.exact.fuse_gelu import fuse_gelu
 from perceiver_export.passes.patterns import layer_norm, linear, width
+from perceiver_export.passes.table import AFTER_LOWERING, ALL_PASSES, BEFORE_LOWERING, FUSIONS
 from perceiver_export.trace import trace
 from perceiver_io.parts.attention import CrossAttentionLayer
 
@@ -80,7 +80,7 @@ def made(kind: type[nn.Module], *, queries: int, inputs: int, qk: int, v: int, h
 
 def run(graph: ir.Model, path: Path, inputs: Tensor, passes: tuple[str, ...]) -> Tensor:
     lower_attention_ort(graph)
-    for name, apply in {**FOLDS, **FUSIONS}.items():
+    for name, apply in {**AFTER_LOWERING, **FUSIONS}.items():
         if name in passes:
             apply(graph)
     ir.save(graph, path)
@@ -113,9 +113,9 @@ def test_alone_in_pairs_and_together(
 ) -> None:
     queries, inputs, qk, v = sizes
     model, graph = made(kind, queries=queries, inputs=inputs, qk=qk, v=v)
-    for name in PASSES:
+    for name in BEFORE_LOWERING:
         if name in passes:
-            PASSES[name](graph)
+            BEFORE_LOWERING[name](graph)
     check(model, graph, tmp_path / "g.onnx", inputs if kind is Latents else queries, passes)
 
 

@@ -3,48 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import onnx_ir as ir
 from torch import nn
 
-from perceiver_export.analysis.attention_shapes import attention_shapes
 from perceiver_export.analysis.cost import UnknownCost, graph_cost
 from perceiver_export.analysis.memory_plan import memory_plan
 from perceiver_export.graph_spec import GraphSpec
 from perceiver_export.passes.attention.lower_attention_ort import lower_attention_ort
-from perceiver_export.passes.attention.lower_attention_tensorrt import lower_attention_tensorrt
-from perceiver_export.passes.exact.fold_expanded import fold_expanded
-from perceiver_export.passes.exact.fold_kv_projections import fold_kv_projections
-from perceiver_export.passes.exact.fold_mlp_output import fold_mlp_output
-from perceiver_export.passes.exact.fold_query_projections import fold_query_projections
 from perceiver_export.passes.exact.fold_transposes import fold_transposes
-from perceiver_export.passes.exact.fuse_biases import fuse_biases
-from perceiver_export.passes.exact.fuse_gelu import fuse_gelu
 from perceiver_export.passes.exact.name_by_module import name_by_module
 from perceiver_export.passes.exact.share_initializers import share_initializers
 from perceiver_export.passes.precision.lower_precision import LOWER, lower_precision
 from perceiver_export.passes.precision.quantize import quantize
+from perceiver_export.passes.table import AFTER_LOWERING, BEFORE_LOWERING, FUSIONS, Pass
 from perceiver_export.shared_weights import save_graphs
+from perceiver_export.targets import TARGETS, Lowering
 from perceiver_export.tasks.registry import GRAPHS
 from perceiver_export.trace import trace
-
-# exact rewrites that may be left out, in the order they are applied; each says how often it applied
-PASSES: dict[str, Callable[[ir.Model], int]] = {
-    "fold_kv_projections": fold_kv_projections,
-    "fold_query_projections": fold_query_projections,
-    "fold_mlp_output": fold_mlp_output,
-}
-# after attentions were lowered, for which TensorRT pads the layers that make queries
-FOLDS: dict[str, Callable[[ir.Model], int]] = {"fold_expanded": fold_expanded}
-# into operators of ONNX Runtime's own, in float32, after layers were quantized
-FUSIONS: dict[str, Callable[[ir.Model], int]] = {
-    "fuse_gelu": fuse_gelu,
-    "fuse_biases": fuse_biases,
-}
-ALL_PASSES = (*PASSES, *FOLDS, *FUSIONS)
 
 
 class ExportedGraphs(NamedTuple):
@@ -54,19 +32,9 @@ class ExportedGraphs(NamedTuple):
     choices: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Lowering:
-    """What the graphs are made for.
-
-    `passes` are those of `ALL_PASSES` to apply. `sizes` are the largest dynamic sizes, by name, and `memory_budget` the bytes
-    that a stored score matrix may have at those, for ONNX Runtime in a batch of one.
-    """
-
-    target: Literal["ort", "tensorrt"] = "ort"
-    precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    memory_budget: int = 512 << 20
-    passes: tuple[str, ...] = ALL_PASSES
+def _apply(passes: Mapping[str, Pass], graph: ir.Model, lowering: Lowering) -> dict[str, int]:
+    """Those asked for, in order; how often each applied."""
+    return {name: rewrite(graph) for name, rewrite in passes.items() if name in lowering.passes}
 
 
 def _saved(before: ir.Model, after: ir.Model, sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:
@@ -90,6 +58,7 @@ def export_graphs(
     `progress` is told what is being done. Raises `OverflowingWeights`.
     """
     lowering = lowering or Lowering()
+    target = TARGETS[lowering.target]
     specs = GRAPHS[task](model, **options)
     graphs: dict[str, ir.Model] = {}
     islands: dict[str, Any] = {}
@@ -101,18 +70,15 @@ def export_graphs(
         graph = graphs[spec.name] = trace(spec)
         fold_transposes(graph)
         unchanged = graph.clone()
-        applied[spec.name] = {name: PASSES[name](graph) for name in PASSES if name in lowering.passes}
-        if lowering.target == "tensorrt":
-            plans[spec.name] = lower_attention_tensorrt(
-                graph, attention_shapes(spec, lowering.sizes), lowering.precision, budget=lowering.memory_budget
-            )
-        else:
-            lower_attention_ort(graph, attention_shapes(spec, {**lowering.sizes, "B": 1}), budget=lowering.memory_budget)
-            if lowering.precision == "int8":
-                applied[spec.name]["quantize"] = quantize(graph)
-        applied[spec.name] |= {name: FOLDS[name](graph) for name in FOLDS if name in lowering.passes}
-        if lowering.target == "ort" and lowering.precision in ("fp32", "int8"):
-            applied[spec.name] |= {name: FUSIONS[name](graph) for name in FUSIONS if name in lowering.passes}
+        applied[spec.name] = _apply(BEFORE_LOWERING, graph, lowering)
+        plan = target.lower(graph, spec, lowering.sizes, lowering.precision, lowering.memory_budget)
+        if plan is not None:
+            plans[spec.name] = plan
+        if lowering.precision == "int8":
+            applied[spec.name]["quantize"] = quantize(graph)
+        applied[spec.name] |= _apply(AFTER_LOWERING, graph, lowering)
+        if lowering.precision in target.fusions:
+            applied[spec.name] |= _apply(FUSIONS, graph, lowering)
         share_initializers(graph)
         name_by_module(graph)
         if lowering.precision in LOWER:
@@ -128,7 +94,7 @@ def export_graphs(
     progress("writing graphs and weights")
     save_graphs(graphs, folder)
     choices: dict[str, Any] = {"passes": applied, "cost": {"sizes": dict(lowering.sizes), "graphs": costs}}
-    if lowering.target == "ort" and len(costs) == len(graphs):
+    if not target.profiles and len(costs) == len(graphs):
         choices["memory"] = memory_plan(graphs, lowering.sizes)
     if islands:
         choices["islands"] = islands

@@ -67,7 +67,7 @@ class FeaturesRecipe(Recipe):
     def ranges(self) -> dict[str, Range]:
         """The sizes that the graph is meant for."""
         if self.task is None:
-            most = 1 << 18 if self.options.target == "tensorrt" else 1 << 20  # an engine's memory is that of its largest input
+            most = 1 << 18 if self.target.profiles else 1 << 20  # an engine's memory is that of its largest input
             return {"B": Range(1, 64), "M": Range(1, most)}
         return {name: span for name, span in self.task.ranges().items() if name != "O"}
 
@@ -75,7 +75,7 @@ class FeaturesRecipe(Recipe):
         """Those of the checkpoint's task; of vectors, for ONNX Runtime, 65,536."""
         if self.task is not None:
             return self.task.planned_sizes()
-        return super().planned_sizes() | ({"M": 1 << 16} if self.options.target == "ort" else {})
+        return super().planned_sizes() | ({} if self.target.profiles else {"M": 1 << 16})
 
     @property
     def sample_files(self) -> str:  # type: ignore[override]

@@ -62,7 +62,7 @@ class FlowRecipe(Recipe):
 
     def planned_sizes(self) -> dict[str, int]:
         """Of the training size, which the runtime's tiles have."""
-        if self.options.target == "tensorrt":
+        if self.target.profiles:
             return super().planned_sizes()
         height, width = self.config.train_size
         return {"B": 1, "H": height, "W": width, "O": height * width}

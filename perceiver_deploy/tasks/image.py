@@ -49,7 +49,7 @@ class ImageRecipe(ClassificationRecipe):
     def ranges(self) -> dict[str, Range]:
         """The sizes that the graphs are meant for."""
         height, width = (LARGEST, LARGEST)
-        if self.options.target == "tensorrt":  # an engine's memory is that of its largest input
+        if self.target.profiles:  # an engine's memory is that of its largest input
             height, width = self.size
         return {"B": Range(1, 64), "H": Range(min(SMALLEST, height), height), "W": Range(min(SMALLEST, width), width)}
 

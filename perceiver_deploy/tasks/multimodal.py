@@ -40,7 +40,7 @@ class MultimodalRecipe(Recipe):
         config = self.config
         height, width = config.frame_size
         ranges = {"B": Range(1, 8), "O": Range(1, config.num_frames * height * width)}
-        if self.options.target == "tensorrt":  # whose profiles want every size
+        if self.target.profiles:  # whose profiles want every size
             ranges |= {name: Range(size, size) for name, size in self.clip_sizes().items()}
             ranges["P"] = Range(1, config.audio_samples // config.samples_per_patch)
         return ranges

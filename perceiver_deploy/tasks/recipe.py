@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from perceiver_export.export import ALL_PASSES, Lowering
+from perceiver_export.passes.table import ALL_PASSES
+from perceiver_export.targets import TARGETS, Lowering, Precision, Target, TargetName
 from perceiver_runtime import InputError
 from perceiver_runtime.backends.onnxruntime import OnnxGraph
 from perceiver_runtime.bundle.manifest import Range
@@ -24,9 +25,6 @@ Array = NDArray[Any]
 Inputs = dict[str, Array]
 Answer = dict[str, Array]  # by output: (what differs, channels)
 Graphs = Mapping[str, OnnxGraph]
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
-Target = Literal["ort", "tensorrt"]
-BUDGETS: Mapping[Target, int] = {"ort": 192 << 20, "tensorrt": 512 << 20}  # bytes of a stored score matrix
 PREPROCESSOR_FILE = "preprocessor_config.json"
 PROCESSOR_FILE = "processor_config.json"  # which may have the other inside, as `image_processor`
 SAMPLE_FOLDER = "sample"
@@ -39,8 +37,8 @@ class ExportOptions:
     fused: bool = False
     image_size: tuple[int, int] | None = None  # height, width; None: the checkpoint's
     precision: Precision = "fp32"
-    target: Target = "ort"
-    memory_budget: int = 192 << 20  # bytes of a stored score matrix
+    target: TargetName = "ort"
+    memory_budget: int = TARGETS["ort"].memory_budget  # bytes of a stored score matrix
     passes: tuple[str, ...] = ALL_PASSES
     samples: str | None = None  # a folder of the user's own inputs, to verify on
     allow_rounding: bool = False  # also where the checkpoint amplifies rounding beyond the usual cap
@@ -73,6 +71,11 @@ class Recipe(ABC):
 
     def __init__(self, config: Any, options: ExportOptions, folder: Path) -> None:
         self.config, self.options, self.folder = config, options, folder
+
+    @property
+    def target(self) -> Target:
+        """What the graphs are made for."""
+        return TARGETS[self.options.target]
 
     def graph_options(self) -> dict[str, Any]:
         """The keywords that the task's graphs are made with."""
@@ -126,7 +129,7 @@ class Recipe(ABC):
     def limited_ranges(self) -> dict[str, Range]:
         """`ranges`, for TensorRT with a smaller batch and no more queries than the memory budget has room for."""
         ranges = self.ranges()
-        if self.options.target == "tensorrt":
+        if self.target.profiles:
             ranges["B"] = Range(1, self.tensorrt_batch)
             if "O" in ranges:
                 ranges["O"] = Range(1, self.query_limit(ranges["O"].max))
@@ -135,7 +138,7 @@ class Recipe(ABC):
     def planned_sizes(self) -> dict[str, int]:
         """What memory is planned for: the largest sizes; for ONNX Runtime in a batch of one, and of images the usual size."""
         sizes = {name: span.max for name, span in self.limited_ranges().items()}
-        return sizes if self.options.target == "tensorrt" else sizes | {"B": 1}
+        return sizes if self.target.profiles else sizes | {"B": 1}
 
     def lowering(self) -> Lowering:
         """What the graphs are made for."""
@@ -144,7 +147,7 @@ class Recipe(ABC):
 
     def query_limit(self, usual: int) -> int:
         """How many queries are decoded at once: `usual`, or for TensorRT as many as the memory budget has room for."""
-        if self.options.target != "tensorrt":
+        if not self.target.profiles:
             return usual
         row: int = 4 * self.tensorrt_batch * self.config.decoder.heads * self.config.encoder.num_latents
         return max(1, min(usual, self.options.memory_budget // row))

@@ -1,0 +1,32 @@
+"""The rewrites that an export applies and that `--passes` chooses from, in order: a line each, named as the file of its rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+import onnx_ir as ir
+
+Pass = Callable[[ir.Model], int]  # changes the model, says how often it applied
+
+
+def _exact(*names: str) -> dict[str, Pass]:
+    return {name: getattr(import_module(f"perceiver_export.passes.exact.{name}"), name) for name in names}
+
+
+# on the graph as it was traced, each attention one node
+BEFORE_LOWERING = _exact(
+    "fold_kv_projections",
+    "fold_query_projections",
+    "fold_mlp_output",
+)
+# after attentions were lowered, for which TensorRT pads the layers that make queries
+AFTER_LOWERING = _exact(
+    "fold_expanded",
+)
+# into operators of ONNX Runtime's own, after layers were quantized
+FUSIONS = _exact(
+    "fuse_gelu",
+    "fuse_biases",
+)
+ALL_PASSES = (*BEFORE_LOWERING, *AFTER_LOWERING, *FUSIONS)
