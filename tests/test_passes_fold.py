@@ -213,7 +213,7 @@ def test_latents_in_groups(rows: int, tmp_path: Path) -> None:
 def test_latents_are_folded() -> None:
     """Up to the attention nothing depends on more than weights: norm, product, sum."""
     _, graph = made(Latents, queries=11, inputs=9, qk=9, v=9)
-    assert FOLDS["fold_expanded"](graph) == 3
+    assert AFTER_LOWERING["fold_expanded"](graph) == 3
     expand = attention_nodes(graph)[0].inputs[0].producer()  # type: ignore[union-attr]
     assert expand is not None
     assert expand.op_type == "Expand"

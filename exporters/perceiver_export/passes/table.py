@@ -1,4 +1,4 @@
-"""The rewrites that an export applies and that `--passes` chooses from, in order: a line each, named as the file of its rule."""
+"""The rewrites that an export applies and that `--passes` chooses from, in order: a line each, named as its file."""
 
 from __future__ import annotations
 

@@ -13,16 +13,19 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.backends.device import Arithmetic, Device, OpenOptions, reason
 from perceiver_runtime.bundle.graph_check import CheckedGraph
 from perceiver_runtime.bundle.held_file import HeldFile
 from perceiver_runtime.bundle.manifest import GraphEntry
+from perceiver_runtime.bundle.memory_plan import ArenaPolicy
+from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Array, Tensor
 from perceiver_runtime.common.errors import BackendError, IntegrityError, ProviderFallbackWarning
 from perceiver_runtime.common.telemetry import import_onnxruntime
@@ -61,6 +64,8 @@ def choose_providers(device: str) -> tuple[str, ...]:
 
 class OnnxGraph:
     """One graph, ready to run. Threads may share it."""
+
+    arithmetic: Arithmetic = "float32"
 
     def __init__(
         self,
@@ -161,6 +166,29 @@ class OnnxGraph:
     def close(self) -> None:
         """Release the session and its memory."""
         self._session, self._weights = _Closed(), None
+
+
+def _on(device: str) -> Callable[[Bundle, Sequence[str], OpenOptions], dict[str, OnnxGraph]]:
+    def open_graphs(bundle: Bundle, names: Sequence[str], options: OpenOptions) -> dict[str, OnnxGraph]:
+        graphs: dict[str, OnnxGraph] = {}
+        here = device
+        for name in names:
+            policy = ArenaPolicy.of(bundle.manifest, name) if options.keep else None
+            graph, entry = bundle.graph(name), bundle.manifest.graphs[name]
+            graphs[name] = OnnxGraph(graph, bundle.weights, entry, device=here, threads=options.threads, arena_policy=policy)
+            if here == "auto" and graphs[name].provider == "CPUExecutionProvider":
+                here = "cpu"  # what did not start, and was warned of, is not tried again
+        return graphs
+
+    return open_graphs
+
+
+ORT_CPU = Device("cpu", _on("cpu"), lambda bundle: reason(lambda: choose_providers("cpu")), is_cpu=True, planned=True)
+ORT_CUDA = Device("cuda", _on("cuda"), lambda bundle: reason(lambda: choose_providers("cuda")))
+ORT_TENSORRT = Device("ort-tensorrt", _on("ort-tensorrt"), lambda bundle: reason(lambda: choose_providers("ort-tensorrt")))
+ORT_BEST = Device(
+    "auto", _on("auto"), lambda bundle: reason(lambda: choose_providers("auto"))
+)  # CUDA where this ONNX Runtime has it and it starts, else the CPU
 
 
 class OrtArray:

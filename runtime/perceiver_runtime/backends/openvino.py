@@ -16,16 +16,18 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.backends.device import Arithmetic, Device, OpenOptions, reason
 from perceiver_runtime.backends.onnxruntime import available_cores
 from perceiver_runtime.bundle.graph_check import CheckedGraph
 from perceiver_runtime.bundle.held_file import HeldFile
 from perceiver_runtime.bundle.manifest import GraphEntry
+from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Tensor, on_host
 from perceiver_runtime.common.errors import BackendError, IntegrityError
 from perceiver_runtime.common.telemetry import import_openvino
@@ -58,6 +60,7 @@ class OpenVinoGraph:
         if precision == "int8":
             options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _GROUP
         self.name, self.entry = graph.name, entry
+        self.arithmetic: Arithmetic = "bfloat16" if _HINTS[device] == "bf16" else "float32"
         self.provider = f"OpenVINO {library.__version__.partition('-')[0]} {_HINTS[device]}"
         try:
             model = _read(core, graph, weights)
@@ -228,6 +231,25 @@ def _weights_only(node: Any) -> list[Any]:
     x, weight, scale, bias = (node.get_input(place) for place in (0, 1, 2, 4))
     floats = operators.multiply(operators.convert(weight, "f32"), scale)
     return [operators.add(operators.matmul(x, floats, False, False), bias).output(0)]
+
+
+def _on(device: str) -> Callable[[Bundle, Sequence[str], OpenOptions], dict[str, OpenVinoGraph]]:
+    def open_graphs(bundle: Bundle, names: Sequence[str], options: OpenOptions) -> dict[str, OpenVinoGraph]:
+        precision, entries = bundle.manifest.precision, bundle.manifest.graphs
+        return {
+            name: OpenVinoGraph(
+                bundle.graph(name), bundle.weights, entries[name], device=device, precision=precision, threads=options.threads
+            )
+            for name in names
+        }
+
+    return open_graphs
+
+
+OPENVINO = Device("openvino", _on("openvino"), lambda bundle: reason(lambda: check_processor("openvino")), is_cpu=True)
+OPENVINO_BF16 = Device(
+    "openvino-bf16", _on("openvino-bf16"), lambda bundle: reason(lambda: check_processor("openvino-bf16")), is_cpu=True
+)
 
 
 def check_processor(device: str) -> Any:

@@ -9,41 +9,20 @@ named. A device that is named is used, or an error says why it cannot be: nothin
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from perceiver_runtime.backends.onnxruntime import OnnxGraph, choose_providers
-from perceiver_runtime.backends.openvino import OpenVinoGraph
-from perceiver_runtime.backends.tensorrt.backend import open_engines, unavailable_reason
-from perceiver_runtime.bundle.manifest import GraphEntry
-from perceiver_runtime.bundle.memory_plan import ArenaPolicy
+from perceiver_runtime.backends.device import Device, Graph, OpenOptions
+from perceiver_runtime.backends.onnxruntime import ORT_BEST, ORT_CPU, ORT_CUDA, ORT_TENSORRT, choose_providers
+from perceiver_runtime.backends.openvino import OPENVINO, OPENVINO_BF16
+from perceiver_runtime.backends.tensorrt.backend import TENSORRT, unavailable_reason
 from perceiver_runtime.bundle.reader import Bundle
-from perceiver_runtime.common.arrays import Tensor
 from perceiver_runtime.common.errors import BackendError, ProviderFallbackWarning, UsageError
 
-OPENVINO = ("openvino", "openvino-bf16")
 CPU = "CPUExecutionProvider"
-DEVICES = ("auto", "cpu", "cuda", "tensorrt", "ort-tensorrt", *OPENVINO)
-
-
-class Graph(Protocol):
-    """A graph, ready to run. Threads may share it."""
-
-    name: str
-    entry: GraphEntry
-    provider: str
-
-    def run(self, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
-        """The outputs in order."""
-
-    def run_on_device(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        """The outputs in order, left in the memory of what computed them."""
-
-    def close(self) -> None:
-        """Release what it holds."""
+DEVICE_RECORDS: dict[str, Device] = {
+    device.name: device for device in (ORT_CPU, ORT_CUDA, TENSORRT, ORT_TENSORRT, OPENVINO, OPENVINO_BF16)
+}
+DEVICES = ("auto", *DEVICE_RECORDS)
 
 
 def open_graphs(
@@ -57,21 +36,11 @@ def open_graphs(
         raise UsageError(f"unknown device {device!r}; available: {', '.join(DEVICES)}")
     if device == "auto":
         device = _chosen(bundle)
-    if device == "tensorrt":
-        return dict(open_engines(bundle, names))
-    precision = bundle.manifest.precision
-    if precision == "bf16" and (device in OPENVINO or choose_providers(device)[0] == CPU):
+    chosen = DEVICE_RECORDS.get(device, ORT_BEST)
+    on_cpu = chosen.is_cpu or (chosen is ORT_BEST and choose_providers(device)[0] == CPU)
+    if on_cpu and bundle.manifest.precision == "bf16":
         raise BackendError(_no_bfloat16(bundle))
-    graphs: dict[str, Graph] = {}
-    for name in names:
-        entry = bundle.manifest.graphs[name]
-        graph = bundle.graph(name)
-        if device in OPENVINO:
-            graphs[name] = OpenVinoGraph(graph, bundle.weights, entry, device=device, precision=precision, threads=threads)
-        else:
-            arena_policy = ArenaPolicy.of(bundle.manifest, name) if keep else None
-            graphs[name] = OnnxGraph(graph, bundle.weights, entry, device=device, threads=threads, arena_policy=arena_policy)
-    return graphs
+    return dict(chosen.open(bundle, names, OpenOptions(threads, keep)))
 
 
 def without_gpu(bundle: Bundle) -> str:

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from perceiver_runtime.backends.cuda import cuda, gpu_name
-from perceiver_runtime.backends.onnxruntime import available_cores, choose_providers, onnxruntime
-from perceiver_runtime.backends.openvino import check_processor, openvino
-from perceiver_runtime.backends.selection import DEVICES, OPENVINO
-from perceiver_runtime.backends.tensorrt.backend import check_target, unavailable_reason
+from perceiver_runtime.backends.onnxruntime import available_cores, onnxruntime
+from perceiver_runtime.backends.openvino import openvino
+from perceiver_runtime.backends.selection import DEVICE_RECORDS
 from perceiver_runtime.backends.tensorrt.library import tensorrt
 from perceiver_runtime.backends.tensorrt.machine import DRIVER_VERSION, TEGRA_RELEASE, first_line
 from perceiver_runtime.bundle.reader import Bundle, open_bundle
@@ -81,7 +80,7 @@ def examine(folder: str) -> dict[str, Any]:
         return {"bundle": folder, "refused": str(error)}
     manifest = bundle.manifest
     found = {"bundle": folder, **{name: getattr(manifest, name) for name in ("task", "precision", "target")}}
-    found["devices"] = {device: why_not(bundle, device) for device in DEVICES if device != "auto"}
+    found["devices"] = {device: why_not(bundle, device) for device in DEVICE_RECORDS}
     try:
         with _fallbacks() as said, open_pipeline(bundle, RuntimeOptions()) as pipeline:
             found |= {"provider": pipeline.provider, "fallback": "; ".join(said())}
@@ -102,19 +101,10 @@ def _fallbacks() -> Iterator[Callable[[], list[str]]]:
 
 def why_not(bundle: Bundle, device: str) -> str:
     """Why a bundle does not run on a device; empty where it should."""
-    try:
-        if device == "tensorrt":
-            check_target(bundle)
-            return unavailable_reason()
-        if bundle.manifest.precision == "bf16" and device in ("cpu", *OPENVINO):
-            return "no CPU runs a bfloat16 bundle"
-        if device in OPENVINO:
-            check_processor(device)
-            return ""
-        choose_providers(device)
-    except PerceiverError as error:
-        return str(error)
-    return ""
+    record = DEVICE_RECORDS[device]
+    if bundle.manifest.precision == "bf16" and record.is_cpu:
+        return "no CPU runs a bfloat16 bundle"
+    return record.unavailable_reason(bundle)
 
 
 def memory() -> tuple[int, int]:

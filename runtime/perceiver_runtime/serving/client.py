@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.backends.device import Arithmetic
 from perceiver_runtime.bundle.manifest import GraphEntry, TensorSpec
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Tensor, on_host
@@ -161,7 +162,9 @@ class Server:
 
 
 class RemoteGraph:
-    """A graph on a server: `perceiver_runtime.backends.selection.Graph`. Threads may share it."""
+    """A graph on a server: `perceiver_runtime.backends.device.Graph`. Threads may share it."""
+
+    arithmetic: Arithmetic = "float32"
 
     def __init__(self, server: Server, name: str, entry: GraphEntry) -> None:
         self.name, self.entry, self.provider = name, entry, f"the server {server.address}"

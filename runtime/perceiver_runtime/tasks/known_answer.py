@@ -92,7 +92,7 @@ def check_known_answer(pipeline: Pipeline, sample: Sample, allowed: dict[str, fl
             f"the known answer has {sorted(sample.outputs)} with tolerances for {sorted(allowed)}, this task gives "
             f"{sorted(found)}: export the bundle again"
         )
-    if pipeline.manifest.precision == "fp32" and pipeline.provider.endswith("bf16"):
+    if pipeline.manifest.precision == "fp32" and pipeline.arithmetic == "bfloat16":
         allowed = {name: _BFLOAT16_FACTOR * limit for name, limit in allowed.items()}
     outputs = {}
     for name, expected in sample.outputs.items():

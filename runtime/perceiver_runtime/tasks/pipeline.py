@@ -11,8 +11,9 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.backends.device import Arithmetic, Graph
 from perceiver_runtime.backends.input_check import check_inputs
-from perceiver_runtime.backends.selection import Graph, open_graphs, without_gpu
+from perceiver_runtime.backends.selection import DEVICE_RECORDS, open_graphs, without_gpu
 from perceiver_runtime.bundle.memory_plan import MemoryPlan
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Array, Tensor
@@ -61,7 +62,8 @@ class Pipeline(Opened, ABC):
         self._max_memory = runtime_options.max_memory
         self._largest_batch = self.manifest.ranges["B"].max if "B" in self.manifest.ranges else 1
         if runtime_options.max_memory is not None:
-            if runtime_options.device not in ("auto", "cpu"):
+            named = DEVICE_RECORDS.get(runtime_options.device)
+            if named is not None and not named.planned:
                 raise UsageError(
                     f"memory is planned for ONNX Runtime on a CPU, not for {runtime_options.device}: leave out the limit"
                 )
@@ -87,6 +89,11 @@ class Pipeline(Opened, ABC):
     def provider(self) -> str:
         """What runs the graphs: an execution provider of ONNX Runtime, or TensorRT or OpenVINO with its version, a server."""
         return self.graphs[self.graph_names[0]].provider
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What products of a float32 bundle are computed in, on this device."""
+        return self.graphs[self.graph_names[0]].arithmetic
 
     def batches(self, items: Sequence[T]) -> Iterator[Sequence[T]]:
         """The items in parts, each as large as the graphs take it and memory has room for."""

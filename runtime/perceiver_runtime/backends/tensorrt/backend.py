@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.backends.cuda import cuda
+from perceiver_runtime.backends.device import Arithmetic, Device, reason
 from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange, build, spans
 from perceiver_runtime.backends.tensorrt.cache import EngineCache, EngineKey
 from perceiver_runtime.backends.tensorrt.library import tensorrt
@@ -25,6 +26,8 @@ Phase = Callable[[str], None]
 
 class TensorRTGraph:
     """One graph's engine, ready to run. Threads may share it."""
+
+    arithmetic: Arithmetic = "float32"
 
     def __init__(self, runner: Engine, provider: str) -> None:
         self._runner, self.entry, self.name, self.provider = runner, runner.entry, runner.name, provider
@@ -104,18 +107,20 @@ def open_engines(bundle: Bundle, names: Sequence[str]) -> dict[str, TensorRTGrap
 
 def unavailable_reason() -> str:
     """Why engines cannot be run here; empty where they can."""
-    try:
-        tensorrt()
-        cuda()
-    except BackendError as error:
-        return str(error)
-    return ""
+    return reason(tensorrt) or reason(cuda)
 
 
 def check_target(bundle: Bundle) -> None:
     """Raise `UsageError` unless the bundle's graphs are for TensorRT."""
     if bundle.manifest.target != "tensorrt":
         raise UsageError(f"{bundle.folder} is for ONNX Runtime: export it again with --target tensorrt")
+
+
+TENSORRT = Device(
+    "tensorrt",
+    lambda bundle, names, options: open_engines(bundle, names),
+    lambda bundle: reason(lambda: check_target(bundle)) or unavailable_reason(),
+)
 
 
 def _silent(phase: str) -> None:
