@@ -17,7 +17,6 @@ from typing import get_args
 import onnx
 import torch
 
-from perceiver_deploy.child import python_command
 from perceiver_deploy.recipe import BUDGETS, ExportOptions, Precision, Recipe, Target
 from perceiver_deploy.staging import check_destination, clean_up, staged_folder
 from perceiver_deploy.tasks import RECIPES, SHIPPED_FOR, task_name
@@ -31,6 +30,7 @@ from perceiver_io.checkpoint import CheckpointFiles, find_checkpoint, load_files
 from perceiver_runtime import InputError, UsageError, VerificationError
 from perceiver_runtime.amounts import memory_bytes, old_megabytes
 from perceiver_runtime.bundle import file_sha256, open_bundle
+from perceiver_runtime.children import own_module
 from perceiver_runtime.classification import FILE as LABELS_FILE
 from perceiver_runtime.commands.outputs import check_outside_bundles
 from perceiver_runtime.known_answer import FILE as SAMPLE_FILE
@@ -191,7 +191,7 @@ def _verify(files: CheckpointFiles, task: str, options: ExportOptions, staging: 
     }
     request.write_text(json.dumps(asked), encoding="utf-8")
     with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
-        command = [*python_command(VERIFY, never=[files.config.parent]), str(request)]
+        command = [*own_module(VERIFY, never=[files.config.parent]), str(request)]
         with subprocess.Popen(command, cwd=staging, stdout=subprocess.PIPE, stderr=errors, text=True) as child:
             try:
                 for line in child.stdout or ():
