@@ -12,6 +12,7 @@ from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.errors import InputError, IntegrityError
 from perceiver_runtime.flow_processing import FlowProcessor, tile_input
 from perceiver_runtime.image_processing import ImageProcessor
+from perceiver_runtime.input_check import places
 from perceiver_runtime.multimodal_processing import MultimodalProcessor
 from perceiver_runtime.pipeline import Floats, Pipeline, Placement
 from perceiver_runtime.text_processing import TextProcessor, from_bytes
@@ -65,7 +66,8 @@ class FeaturesPipeline(Pipeline):
             item = (inputs["video"], inputs["audio"])
         else:
             item = inputs[self.input]
-        return {"latents": self(item)[inputs["rows"]]}
+        latents = self(item)
+        return {"latents": latents[places(inputs, "rows", len(latents))]}
 
 
 def _texts(constants: dict[str, Any]) -> Callable[[list[Any], bool], Inputs]:

@@ -20,6 +20,7 @@ from perceiver_runtime.arrays import Array, Tensor
 from perceiver_runtime.bundle import Bundle
 from perceiver_runtime.classification import Labels, LabelScore
 from perceiver_runtime.errors import InputError
+from perceiver_runtime.input_check import places
 from perceiver_runtime.multimodal_processing import Audio, MultimodalProcessor, output_positions
 from perceiver_runtime.pipeline import Floats, Pipeline, Placement, Progress, silent
 
@@ -117,10 +118,11 @@ class MultimodalPipeline(Pipeline):
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Inputs `video`, `audio`, `pixels`, `patches`; outputs `rgb`, `samples`, `logits`."""
         latents = self._encode(inputs["video"], inputs["audio"], self.processor.sampling_rate)
-        chunk = self.processor.query_chunk
+        chunk, clip = self.processor.query_chunk, self.processor
+        pixels = places(inputs, "pixels", clip.frames * clip.frame_size[0] * clip.frame_size[1])
         return {
-            "rgb": self._decode(latents, "decode_video", inputs["pixels"], chunk),
-            "samples": self._decode(latents, "decode_audio", inputs["patches"], chunk),
+            "rgb": self._decode(latents, "decode_video", pixels, chunk),
+            "samples": self._decode(latents, "decode_audio", places(inputs, "patches", clip.patches), chunk),
             "logits": self._logits(latents),
         }
 

@@ -37,7 +37,8 @@ _BASE_SECONDS, _BYTES_PER_SECOND = 300, 4 << 20
 _MAX_THREADS = 4  # each takes addresses
 _VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "ORT_DISABLE_TELEMETRY")  # that the child is given
 _NO_MEMORY = re.compile(
-    r"(not enough|out of|allocate) memory|memoryerror|unable to allocate|memory allocation|bad[_ ]alloc|failed to map segment", re.IGNORECASE
+    r"(not enough|out of|allocate) memory|memoryerror|unable to allocate|memory allocation|bad[_ ]alloc|failed to map segment",
+    re.IGNORECASE,
 )
 _ERRORS = {kind.exit_code: kind for kind in (InputError, UsageError, VerificationError, IntegrityError, BackendError)}
 
