@@ -25,6 +25,7 @@ from torch import nn
 from perceiver_io.checkpoint import check_tensors, save_checkpoint
 from perceiver_io.config import ImageClassificationConfig
 from perceiver_io.errors import CheckpointError
+from perceiver_io.printing import one_line
 from perceiver_io.published import PUBLISHED
 from perceiver_io.tasks import TASKS, AnyConfig
 from perceiver_io.unpickle import UnpickleError, read_arrays
@@ -145,11 +146,12 @@ def main() -> int:
         if arguments.output.exists():
             raise CheckpointError(f"{arguments.output} is already there: choose another -o")
         model = convert(arguments.pickle, published.task, as_deepmind_has_it(published.config))
-    except CheckpointError as error:
-        print(error, file=sys.stderr)
+        save_checkpoint(model, arguments.output)
+    except (CheckpointError, OSError) as error:
+        print(one_line(str(error)), file=sys.stderr)
         return 1
-    save_checkpoint(model, arguments.output)
-    print(f"wrote {arguments.output}; next: perceiver-export --task {published.task} --checkpoint {arguments.output}")
+    output = one_line(str(arguments.output))
+    print(f"wrote {output}; next: perceiver-export --task {published.task} --checkpoint {output}")
     return 0
 
 
