@@ -61,7 +61,10 @@ def open_pipeline(bundle: Bundle, placement: Placement, *, task: str | None = No
 
 
 def check_task(bundle: Bundle, task: str | None) -> None:
-    """Raise `UsageError` unless the bundle is for `task` (any, if None) and this version can run it."""
+    """Raise `UsageError` unless the bundle is for `task` (any, if None) and this version can run it.
+
+    Raises `IntegrityError` where its graphs are not those of its task.
+    """
     found = bundle.manifest.task
     if task is not None and task not in PIPELINES:
         nearest = difflib.get_close_matches(task, PIPELINES, n=1, cutoff=0.0)[0]
@@ -70,3 +73,4 @@ def check_task(bundle: Bundle, task: str | None) -> None:
         raise UsageError(f"{bundle.folder} is a bundle for {found}, not for {task}: give a {task} bundle")
     if found not in PIPELINES:
         raise UsageError(f"{bundle.folder} is for the task {found!r}, which this perceiver-runtime cannot run: upgrade it")
+    PIPELINES[found].check_graphs(bundle.manifest)

@@ -18,6 +18,7 @@ from perceiver_runtime.errors import BackendError, IntegrityError, UsageError
 from perceiver_runtime.forks import Opened
 from perceiver_runtime.heap import give_back
 from perceiver_runtime.input_check import check_inputs
+from perceiver_runtime.manifest import Manifest
 from perceiver_runtime.memory_plan import MemoryPlan
 from perceiver_runtime.timing import Timing
 
@@ -52,10 +53,7 @@ class Pipeline(Opened, ABC):
     graph_names: ClassVar[tuple[str, ...]] = ("encode", "decode")
 
     def __init__(self, bundle: Bundle, placement: Placement) -> None:
-        entries = bundle.manifest.graphs
-        if set(entries) - {FUSED} != set(self.graph_names):
-            wanted = ", ".join(self.graph_names)
-            raise IntegrityError(f"a {bundle.manifest.task} bundle has the graphs {wanted}, this one {', '.join(entries)}")
+        self.check_graphs(bundle.manifest)
         self.manifest = bundle.manifest
         self.timing = Timing()
         self._max_memory = placement.max_memory
@@ -82,6 +80,13 @@ class Pipeline(Opened, ABC):
             else dict(placement.opener(bundle, self.graph_names))
         )
         self.opened_here()
+
+    @classmethod
+    def check_graphs(cls, manifest: Manifest) -> None:
+        """Raise `IntegrityError` unless the graphs are those of the task."""
+        if set(manifest.graphs) - {FUSED} != set(cls.graph_names):
+            wanted = ", ".join(cls.graph_names)
+            raise IntegrityError(f"a {manifest.task} bundle has the graphs {wanted}, this one {', '.join(manifest.graphs)}")
 
     @property
     def provider(self) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 from perceiver_runtime.bundle import open_bundle
 from perceiver_runtime.commands.arguments import add_bundle, positive, threads
 from perceiver_runtime.commands.outputs import check_outside_bundles
-from perceiver_runtime.loading import check_task
 from perceiver_runtime.serving.repository import DEVICES, RepositoryOptions, write_repository
 
 
@@ -43,7 +42,6 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> dict[str, object]:
     """Verify, then write."""
     bundle = open_bundle(arguments.bundle)
-    check_task(bundle, None)
     options = RepositoryOptions(
         backend=arguments.backend,
         device=arguments.device,

@@ -24,7 +24,7 @@ from perceiver_runtime.classification import read_labels
 from perceiver_runtime.errors import InputError, UsageError
 from perceiver_runtime.known_answer import FILE as SAMPLE_FILE
 from perceiver_runtime.known_answer import Sample, check_known_answer, tolerances
-from perceiver_runtime.loading import open_pipeline
+from perceiver_runtime.loading import check_task, open_pipeline
 from perceiver_runtime.manifest import TensorSpec
 from perceiver_runtime.pipeline import Pipeline, Placement
 from perceiver_runtime.serving.model_config import (
@@ -71,9 +71,10 @@ class RepositoryOptions:
 def write_repository(bundle: Bundle, repository: Path, name: str, options: RepositoryOptions) -> dict[str, Any]:
     """Write a bundle's models; what was written.
 
-    The known answer is run first, on this machine's CPU. Raises `InputError`, `UsageError`, `VerificationError`,
-    `BackendError`.
+    The known answer is run first, on this machine's CPU; in bfloat16, which no CPU runs, what else a pipeline checks is. Raises
+    `InputError`, `UsageError`, `IntegrityError`, `VerificationError`, `BackendError`.
     """
+    check_task(bundle, None)
     _check(bundle, name, options)
     samples = _sample_inputs(bundle)
     models = _models(bundle, name, options, samples)
