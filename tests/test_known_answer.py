@@ -132,10 +132,22 @@ def test_places_that_are_not_there(name: str) -> None:
             places({name: np.array(wrong)}, name, 100)
 
 
-def test_inputs_that_the_task_does_not_take(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"points": np.array([[9999, 0]])}, "point (9999, 0) is outside the frame"),
+        ({"frame1": np.zeros((30, 20, 3), np.uint8)}, "the frames differ in size"),
+        ({"frame2": np.full((40, 56, 3), 7.0, np.float32)}, "outside [0, 1]"),
+    ],
+)
+def test_inputs_that_the_task_does_not_take(
+    change: dict[str, np.ndarray], message: str, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     sample = Sample.read(bundle / "sample.npz")
-    Sample(sample.inputs | {"points": np.array([[9999, 0]])}, sample.outputs).write(tmp_path / "sample.npz")
+    Sample(sample.inputs | change, sample.outputs).write(tmp_path / "sample.npz")
     reseal(bundle, "sample.npz", (tmp_path / "sample.npz").read_bytes())
     assert main(["verify", str(bundle)]) == 4
-    assert "the known answer's inputs cannot be used (point (9999, 0) is outside the frame" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the known answer's inputs cannot be used" in said
+    assert message in said
