@@ -16,7 +16,6 @@ from pathlib import Path
 import onnx
 import torch
 
-from perceiver_deploy.child import python_command
 from perceiver_deploy.options import check_options
 from perceiver_deploy.staging import check_destination, clean_up, staged_folder
 from perceiver_deploy.tasks.recipe import ExportOptions, Recipe
@@ -34,6 +33,7 @@ from perceiver_runtime.backends.onnxruntime import onnxruntime
 from perceiver_runtime.bundle.manifest import SCHEMA_VERSION, FileEntry, GraphEntry, Manifest, Source, TensorSpec
 from perceiver_runtime.bundle.reader import file_sha256, open_bundle
 from perceiver_runtime.common.amounts import memory_bytes, old_megabytes
+from perceiver_runtime.common.children import own_module
 from perceiver_runtime.tasks.known_answer import FILE as SAMPLE_FILE
 from perceiver_runtime.tasks.known_answer import Sample, check_known_answer, tolerances
 from perceiver_runtime.tasks.labels import FILE as LABELS_FILE
@@ -185,7 +185,7 @@ def _verify(files: CheckpointFiles, task: str, options: ExportOptions, staging: 
     }
     request.write_text(json.dumps(asked), encoding="utf-8")
     with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
-        command = [*python_command(VERIFY, never=[files.config.parent]), str(request)]
+        command = [*own_module(VERIFY, never=[files.config.parent]), str(request)]
         with subprocess.Popen(command, cwd=staging, stdout=subprocess.PIPE, stderr=errors, text=True) as child:
             try:
                 for line in child.stdout or ():

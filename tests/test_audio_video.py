@@ -417,8 +417,23 @@ def test_chunks() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"frames": 0}, {"frames": 99999}, {"samples_per_patch": 7}, {"frame_size": [9]}, {"query_bytes": 0}, {"frames": "x"}],
+    [
+        {"frames": 0},
+        {"frames": 99999},
+        {"frames": 1.5},
+        {"frames": True},
+        {"frames": "8"},
+        {"samples_per_patch": 7},
+        {"samples_per_patch": 0},
+        {"frame_size": [9]},
+        {"frame_size": [8.0, 8.0]},
+        {"query_bytes": 0},
+        {"query_chunk": 1 << 40},
+        {"sampling_rate": None},
+        {"sampling_rate": 1 << 40},
+    ],
 )
 def test_constants_that_make_no_sense(change: dict[str, Any]) -> None:
-    with pytest.raises(IntegrityError, match="processor constants"):
+    (name,) = change
+    with pytest.raises(IntegrityError, match=rf"manifest\.processor.*\b{name}\b"):
         MultimodalProcessor.from_json({**CONSTANTS, **change})

@@ -106,12 +106,30 @@ def test_refusals(image: Any, message: str) -> None:
         {"size": [0, 9]},
         {"size": [9999, 9]},
         {"size": [9]},
-        {"mean": [0.5]},
-        {"std": [0, 1, 1]},
+        {"size": [64.5, 64.5]},
+        {"size": [True, True]},
+        {"size": ["8", "8"]},
+        {"size": {"height": 8}},
+        {"mean": [0.5] * 4},
         {"mean": "x"},
+        {"mean": [float("nan")] * 3},
+        {"mean": [1e300] * 3},
+        {"std": [0, 1, 1]},
+        {"std": [1e-45, 1, 1]},
+        {"std": [None, 1, 1]},
+        {"std": [1]},
         {"crop": [-1, 4]},
+        {"resize": [1, 2, 3]},
+        {"resize": [0]},
+        {"resize": [8.5]},
+        {"resample": 99},
+        {"resample": 2.0},
+        {"scale": float("inf")},
+        {"scale": "1"},
+        {"another": 1},
     ],
 )
 def test_constants_that_make_no_sense(change: dict[str, Any]) -> None:
-    with pytest.raises(IntegrityError, match="processor constants"):
+    (name,) = change
+    with pytest.raises(IntegrityError, match=rf"manifest\.processor.*\b{name}\b"):
         ImageProcessor.from_json({**CONSTANTS, **change})

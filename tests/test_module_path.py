@@ -11,7 +11,7 @@ import pytest
 from perceiver_runtime.backends import cuda
 from perceiver_runtime.commands import doctor
 from perceiver_runtime.commands.main import main
-from perceiver_runtime.common.children import python_code, python_module
+from perceiver_runtime.common.children import own_module, python_code, python_module
 
 ROOT = Path(__file__).parent.parent
 NAMES = ["queue", "random", "types", "numpy", "json", "enum", "runpy", "tempfile", "perceiver_runtime", "ray"]
@@ -60,6 +60,24 @@ def test_modules_and_code(traps: Traps, tiny_bundle: Path) -> None:
     done = traps.run(*python_code("import queue, random, types, numpy; print(sys.argv[1:])"), "a", "b c")
     assert (done.stdout, done.returncode, traps.ran()) == ("['a', 'b c']\n", 0, [])
     assert traps.run(*python_module("platform"), "--terse").stdout.startswith("Linux")
+
+
+def test_own_module(traps: Traps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the current folder nor a checkpoint's, though they are on this process's own path and in PYTHONPATH."""
+    checkpoint = Traps(tmp_path / "checkpoint")
+    monkeypatch.chdir(traps.folder)
+    monkeypatch.setattr(sys, "path", [str(checkpoint.folder), str(traps.folder), "", *sys.path])
+    command = own_module("perceiver_runtime", never=[checkpoint.folder])
+    done = traps.run(*command, "--version", PYTHONPATH=f":{checkpoint.folder}")
+    assert (done.returncode, traps.ran(), checkpoint.ran()) == (0, [], []), done.stderr
+
+
+def test_limits_hold_before_anything_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tells.py").write_text("import resource\nprint(resource.getrlimit(resource.RLIMIT_CORE), __name__)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    command = own_module("tells", limits={"RLIMIT_CORE": (0, 0), "RLIMIT_NOFILE": (10**9, 10**9)})
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("(0, 0) __main__\n", "")
 
 
 @pytest.mark.parametrize("version", ["3.10", "3.12", "3.13"])
@@ -139,6 +157,7 @@ def test_nobody_starts_python_otherwise() -> None:
         "tests/**/*.py",
         "models/**/*.py",
         "exporters/**/*.py",
+        "perceiver_deploy/**/*.py",
     )
     wrong = [(path, line) for path, line in found if path not in own and re.search(r'[\[,] ?"-[mc]", ?[^"h]', line)]
     assert [each for each in wrong if "add_argument" not in each[1]] == []

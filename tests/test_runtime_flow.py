@@ -247,21 +247,27 @@ def test_closed_pipelines_say_so(tiny_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change",
     [
-        ({"tile": [0, 56]}, "make no sense"),
-        ({"tile": [10**9, 56]}, "make no sense"),
-        ({"min_overlap": 40}, "make no sense"),
-        ({"query_chunk": 0}, "make no sense"),
-        ({"flow_scale": float("inf")}, "make no sense"),
-        ({"tile": [40]}, "not those of a flow bundle"),
-        ({"flow_scale": "much"}, "not those of a flow bundle"),
+        {"tile": [0, 56]},
+        {"tile": [10**9, 56]},
+        {"tile": [40]},
+        {"tile": [40.5, 56.0]},
+        {"tile": ["40", "56"]},
+        {"min_overlap": 40},
+        {"min_overlap": True},
+        {"query_chunk": 0},
+        {"query_chunk": 1 << 40},
+        {"flow_scale": float("inf")},
+        {"flow_scale": float("nan")},
+        {"flow_scale": "much"},
     ],
 )
-def test_processor_constants_are_bounded(change: dict[str, Any], message: str) -> None:
+def test_processor_constants_are_bounded(change: dict[str, Any]) -> None:
+    (name,) = change
     good = {"tile": [40, 56], "min_overlap": 13, "flow_scale": 20.0, "query_chunk": 100}
     assert FlowProcessor.from_json(good).tile == (40, 56)
-    with pytest.raises(pr.IntegrityError, match=message):
+    with pytest.raises(pr.IntegrityError, match=rf"manifest\.processor.*\b{name}\b"):
         FlowProcessor.from_json({**good, **change})
 
 

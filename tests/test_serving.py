@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from forgery import edit_manifest
 
 import perceiver_runtime as pr
 from perceiver_runtime.bundle.reader import open_bundle
@@ -165,3 +166,33 @@ def test_a_client_needs_no_weights(small_bundle: Path, tmp_path: Path) -> None:
     os.symlink("/etc/hostname", tmp_path / "encode.onnx")
     with pytest.raises(pr.IntegrityError, match=r"encode.onnx has \d+ bytes, the manifest says"):
         open_bundle(tmp_path, partial=True)
+
+
+def test_a_copied_bundle_is_what_the_manifest_lists(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    (bundle / "private.txt").write_text("not of the bundle")
+    (bundle / "more").mkdir()
+    (bundle / "link").symlink_to("/etc/hostname")
+    assert main(["triton", str(bundle), "-o", str(tmp_path / "models"), "--backend", "python", "--copy"]) == 0
+    copy = tmp_path / "models" / "bundle_encode" / "1" / "bundle"
+    manifest = open_bundle(bundle).manifest
+    assert {path.name for path in copy.iterdir()} == {"manifest.json", *(entry.path for entry in manifest.files)}
+    assert open_bundle(copy).unlisted == ()
+    assert not any(path.is_symlink() for path in copy.iterdir())
+
+
+@pytest.mark.parametrize("names", [{"encode": "encode", "decode": "decode_all"}, {"encode": "encode"}])
+@pytest.mark.parametrize("backend", ["onnxruntime", "python"])
+def test_graphs_of_bfloat16_are_those_of_the_task(
+    backend: str, names: dict[str, str], tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No CPU runs them, so no pipeline is opened, and yet what a pipeline checks is."""
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    graphs = open_bundle(bundle).manifest.graphs
+    edit_manifest(bundle, precision="bf16", graphs={new: graphs[old] for old, new in names.items()})
+    command = ["triton", str(bundle), "-o", str(tmp_path / "models"), "--device", "cuda", "--backend", backend]
+    assert main(command) == 4
+    assert "a flow bundle has the graphs encode, decode, this one encode" in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
+    edit_manifest(bundle, graphs=graphs)
+    assert main(command) == 0

@@ -84,7 +84,7 @@ def test_a_sample_text_is_never_an_option(text: str, tiny_bundle: Path, tmp_path
     import numpy as np
 
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
-    np.savez(tmp_path / "s.npz", **{"input.text": np.frombuffer(text.encode(), np.uint8), "output.x": np.zeros(1)})
+    np.savez(tmp_path / "s.npz", **{"input.text": np.frombuffer(text.encode(), np.uint8), "output.logits": np.zeros(1)})
     reseal(bundle, "sample.npz", (tmp_path / "s.npz").read_bytes())
     for command in ("run", "bench"):
         assert main([command, str(bundle), *(["--sample"] if command == "run" else [])]) == 4  # it lacks frames

@@ -27,6 +27,7 @@ from perceiver_io.errors import CheckpointError
 from perceiver_io.loading.checkpoint import check_tensors, save_checkpoint
 from perceiver_io.loading.published import PUBLISHED
 from perceiver_io.loading.unpickle import UnpickleError, read_arrays
+from perceiver_io.printing import one_line
 from perceiver_io.tasks.registry import TASKS
 
 _POSITIONS = r"trainable_position_encoding/pos_embs$"
@@ -145,11 +146,12 @@ def main() -> int:
         if arguments.output.exists():
             raise CheckpointError(f"{arguments.output} is already there: choose another -o")
         model = convert(arguments.pickle, published.task, as_deepmind_has_it(published.config))
-    except CheckpointError as error:
-        print(error, file=sys.stderr)
+        save_checkpoint(model, arguments.output)
+    except (CheckpointError, OSError) as error:
+        print(one_line(str(error)), file=sys.stderr)
         return 1
-    save_checkpoint(model, arguments.output)
-    print(f"wrote {arguments.output}; next: perceiver-export --task {published.task} --checkpoint {arguments.output}")
+    output = one_line(str(arguments.output))
+    print(f"wrote {output}; next: perceiver-export --task {published.task} --checkpoint {output}")
     return 0
 
 

@@ -1,10 +1,14 @@
 """Mutated files into every reader of the runtime: it takes them or raises a `PerceiverError`, nothing else, and ends.
 
+Likewise into `main()` of every command (commands.py), which ends in a documented exit code.
+
     python tests/fuzz/fuzz.py all --bundle BUNDLE --seconds 600 [--seed N]      # any target by name, or all
     python tests/fuzz/fuzz.py all --bundle BUNDLE --inputs 3000                 # the same inputs on any machine
+    python tests/fuzz/fuzz.py checkpoint --bundle BUNDLE --inputs 100           # perceiver-export; with torch
 
 Each input is a real file with bytes changed, cut, repeated or swapped. A find prints the exception and keeps the input in
-tests/fuzz/corpus; `--replay` runs what is there. Memory is capped at 4 GB of address space where the system can.
+tests/fuzz/corpus; `--replay` runs what is there. Memory is capped at 4 GB of address space
+where the system can, with torch at 16 GB.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import commands
 import differential
 import numpy as np
 
@@ -75,7 +80,11 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     return bytes(out)
 
 
-MUTATIONS = {"differential": differential.mutate}  # of targets that want their own
+MUTATIONS = {  # of targets that want their own
+    "differential": differential.mutate,
+    "bundlesample": commands.change_sample,
+    **dict.fromkeys(commands.MUTATIONS_OF_JSON, commands.change_json),
+}
 
 
 def from_file(read: Callable[[Path], object], suffix: str) -> Callable[[bytes], None]:
@@ -128,7 +137,7 @@ def targets(bundle: Path) -> dict[str, tuple[Callable[[bytes], object], bytes]]:
     }
     for suffix, picture in pictures().items():
         found[suffix[1:]] = (from_file(read_video if suffix == ".gif" else read_image, suffix), picture)
-    return found
+    return found | commands.of_bundle(bundle)
 
 
 def wav() -> bytes:
@@ -179,12 +188,12 @@ def attempt(name: str, run: Callable[[bytes], object], data: bytes) -> bool:
     return True
 
 
-def limit_memory() -> None:
+def limit_memory(most: int = 4 << 30) -> None:
     """4 GB of addresses, and an error for more."""
     if sys.platform.startswith("linux"):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def main() -> int:
@@ -193,16 +202,22 @@ def main() -> int:
     parser.add_argument("target")
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=60, help="of all targets together")
-    parser.add_argument("--inputs", type=int, default=sys.maxsize, help="at most, for each target")
+    parser.add_argument("--inputs", type=int, default=sys.maxsize, help="at most, for each target; a tenth for commands")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--replay", action="store_true")
     options = parser.parse_args()
-    limit_memory()
+    kept = [path for path in sorted(CORPUS.glob("*-*")) if options.replay]
+    with_torch = options.target == "checkpoint" or any(path.name.startswith(commands.OF_CHECKPOINT) for path in kept)
+    limit_memory(16 << 30 if with_torch else 4 << 30)
     every = targets(options.bundle)
     chosen = list(every) if options.target == "all" else [options.target]
+    if with_torch:
+        more = commands.of_checkpoint()
+        every |= more
+        chosen = list(more)
     good = True
     if options.replay:
-        for path in sorted(CORPUS.glob("*-*")):
+        for path in kept:
             name = path.name.partition("-")[0]
             good &= attempt(name, every[name][0], path.read_bytes())
         return 0 if good else 1
@@ -212,7 +227,7 @@ def main() -> int:
         run(seed)  # the valid one is taken
         change = MUTATIONS.get(name, mutate)
         count, end = 0, time.monotonic() + options.seconds / len(chosen)
-        while time.monotonic() < end and count < options.inputs:
+        while time.monotonic() < end and count < options.inputs // commands.SLOW.get(name, 1):
             good &= attempt(name, run, change(seed, rng))
             count += 1
         print(f"{name}: {count} inputs")

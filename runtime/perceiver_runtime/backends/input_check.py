@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from perceiver_runtime.bundle.manifest import GraphEntry, Range
-from perceiver_runtime.common.arrays import Tensor
+from perceiver_runtime.common.arrays import Array, Tensor
 from perceiver_runtime.common.errors import InputError
 
 
@@ -29,3 +29,11 @@ def check_inputs(name: str, entry: GraphEntry, ranges: Mapping[str, Range], inpu
             if not low <= size <= high:
                 allowed = str(low) if low == high else f"{low} to {high}"
                 raise InputError(f"{name} takes {spec.name} of shape {list(spec.shape)}, {wanted} {allowed}; got {list(shape)}")
+
+
+def places(inputs: Mapping[str, Array], name: str, count: int) -> Array:
+    """The known answer's `name`: places among `count`, from 0. Raises `InputError`."""
+    found = inputs[name]
+    if found.min() < 0 or found.max() >= count:
+        raise InputError(f"{name} holds {found.min()} to {found.max()}, there are {count} from 0")
+    return found

@@ -10,7 +10,6 @@ from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.arguments import add_bundle
 from perceiver_runtime.serving.repository import DEVICES, RepositoryOptions, write_repository
 from perceiver_runtime.tasks.arguments import positive, threads
-from perceiver_runtime.tasks.loading import check_task
 from perceiver_runtime.tasks.outputs import check_outside_bundles
 
 
@@ -44,7 +43,6 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> dict[str, object]:
     """Verify, then write."""
     bundle = open_bundle(arguments.bundle)
-    check_task(bundle, None)
     options = RepositoryOptions(
         backend=arguments.backend,
         device=arguments.device,

@@ -7,6 +7,7 @@ from typing import Any
 
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.arguments import add_bundle, add_device, runtime_options
+from perceiver_runtime.commands.isolated import add_limits, verify_isolated
 from perceiver_runtime.tasks.known_answer import FILE, Sample, check_known_answer, tolerances
 from perceiver_runtime.tasks.loading import check_task, open_pipeline
 
@@ -16,11 +17,14 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("verify", help="check a bundle's known answer on this machine")
     add_bundle(parser)
     add_device(parser)
+    add_limits(parser)
     parser.set_defaults(function=verify_bundle, render=render)
 
 
 def verify_bundle(arguments: argparse.Namespace) -> dict[str, object]:
     """Run the known answer. Raises `VerificationError`."""
+    if arguments.isolated:
+        return verify_isolated(arguments)
     bundle = open_bundle(arguments.bundle)
     check_task(bundle, None)
     allowed, sample = tolerances(bundle.manifest), Sample.read(bundle.read(FILE))

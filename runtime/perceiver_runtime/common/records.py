@@ -19,6 +19,8 @@ from perceiver_runtime.common.errors import IntegrityError
 
 MAX_DEPTH = 16
 MAX_INTEGER = (1 << 63) - 1
+PROCESSOR = "manifest.processor"
+KINDS = ("input", "problem")  # keys of `processor` that say what it is for, beside its constants
 
 T = TypeVar("T")
 
@@ -83,6 +85,13 @@ def record(kind: type[T], data: Any, where: str, *, ignored: Collection[str] | N
         if field.name in data
     }
     return kind(**found)
+
+
+def check_fields(where: str, **valid: bool) -> None:
+    """Raise `IntegrityError` that names the fields of `where` whose values are not `valid`."""
+    wrong = [name for name, fine in valid.items() if not fine]
+    if wrong:
+        raise IntegrityError(f"{where} makes no sense in {', '.join(wrong)}: export the bundle again")
 
 
 def _convert(hint: Any, value: Any, where: str, ignored: Collection[str] | None) -> Any:

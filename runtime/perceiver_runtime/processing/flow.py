@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perceiver_runtime.common.errors import InputError, IntegrityError
+from perceiver_runtime.common.errors import InputError
+from perceiver_runtime.common.records import KINDS, PROCESSOR, check_fields, record
 
 Image = NDArray[Any]
 Floats = NDArray[np.float32]
 MIN_TILE, MAX_TILE = 16, 4096  # pixels a side: bounds memory whatever a manifest says, and positions are exact up to here
+MAX_SCALE, MAX_CHUNK = 1e6, 1 << 31
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,15 @@ class FlowProcessor:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> FlowProcessor:
         """Raises `IntegrityError` where the manifest's values make no sense."""
-        try:
-            height, width = data["tile"]
-            result = cls(
-                tile=(int(height), int(width)),
-                min_overlap=int(data["min_overlap"]),
-                flow_scale=float(data["flow_scale"]),
-                query_chunk=int(data["query_chunk"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise IntegrityError(f"the manifest's processor constants are not those of a flow bundle ({error!r})") from error
-        sides_valid = all(MIN_TILE <= side <= MAX_TILE and 0 <= result.min_overlap < side for side in result.tile)
-        if not sides_valid or result.query_chunk < 1 or not math.isfinite(result.flow_scale):
-            raise IntegrityError(f"the manifest's processor constants make no sense: {data}")
-        return result
+        found = record(cls, data, PROCESSOR, ignored=KINDS)
+        check_fields(
+            PROCESSOR,
+            tile=all(MIN_TILE <= side <= MAX_TILE for side in found.tile),
+            min_overlap=0 <= found.min_overlap < min(found.tile),
+            flow_scale=abs(found.flow_scale) <= MAX_SCALE,
+            query_chunk=1 <= found.query_chunk <= MAX_CHUNK,
+        )
+        return found
 
 
 def model_input(image: Image, name: str) -> Floats:

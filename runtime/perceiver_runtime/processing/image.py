@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perceiver_runtime.common.errors import InputError, IntegrityError
+from perceiver_runtime.common.errors import InputError
+from perceiver_runtime.common.records import KINDS, PROCESSOR, check_fields, record
 from perceiver_runtime.processing.resize import BICUBIC, FILTERS, NEAREST, resize
 
 Floats = NDArray[np.float32]
 MIN_SIDE, MAX_SIDE = 16, 4096  # of an input that is asked for; and whatever a manifest says, to bound memory
+MAX_LEVEL = 1e6  # of constants, so that what they are applied to stays finite
 MAX_RESIZED = 1 << 14  # the longer side, where the shorter one is asked for
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's convert("L")
 
@@ -45,23 +47,20 @@ class ImageProcessor:
         `share` is `crop` under another name, in bundles with `resize`, `resample` and `scale`: versions that do not know these
         keys need `crop`, so they refuse the bundle.
         """
-        try:
-            height, width = (int(side) for side in data["size"])
-            rows, columns = (int(side) for side in data["share" if "share" in data else "crop"])
-            mean, std = (tuple(float(value) for value in data[key]) for key in ("mean", "std"))
-            resized = None if data.get("resize") is None else tuple(int(side) for side in data["resize"])
-            resample, scale = int(data.get("resample", BICUBIC)), float(data.get("scale", 1 / 255))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise IntegrityError(f"the manifest's processor constants are not those of an image bundle ({error!r})") from error
-        sides = [height, width, *(resized or ())]
-        valid = min(sides) >= 1 and max(sides) <= MAX_SIDE and min(rows, columns) >= 0 and len(resized or ()) <= 2
-        with np.errstate(over="ignore"):
-            numbers = np.array([*mean, *std, scale], np.float32)
-        finite = bool(np.isfinite(numbers).all()) and all(np.array(std, np.float32))
-        known = resample in (NEAREST, *FILTERS)
-        if not (valid and finite and known) or len(mean) != len(std) or len(mean) not in (1, 3):
-            raise IntegrityError(f"the manifest's processor constants make no sense: {data}")
-        return cls((height, width), (rows, columns), mean, std, resized, resample, scale)
+        named = {"crop" if key == "share" else key: value for key, value in data.items()}
+        found = record(cls, named, PROCESSOR, ignored=KINDS)
+        resized = found.resize or ()
+        check_fields(
+            PROCESSOR,
+            size=all(1 <= side <= MAX_SIDE for side in found.size),
+            crop=min(found.crop) >= 0,
+            mean=len(found.mean) in (1, 3) and all(abs(value) <= MAX_LEVEL for value in found.mean),
+            std=len(found.std) == len(found.mean) and all(1 / MAX_LEVEL <= abs(value) <= MAX_LEVEL for value in found.std),
+            resize=len(resized) <= 2 and all(1 <= side <= MAX_SIDE for side in resized),
+            resample=found.resample in (NEAREST, *FILTERS),
+            scale=abs(found.scale) <= MAX_LEVEL,
+        )
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads: as the first versions wrote it where that says everything."""

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.common.amounts import memory_bytes, whole_number
-from perceiver_runtime.common.errors import InputError, IntegrityError
+from perceiver_runtime.common.errors import InputError
+from perceiver_runtime.common.records import KINDS, PROCESSOR, check_fields, record
 from perceiver_runtime.files.wav import Sound
+from perceiver_runtime.processing.flow import MAX_CHUNK
 from perceiver_runtime.processing.image import MAX_SIDE, center_crop, checked_image, with_channels
 from perceiver_runtime.processing.resize import resize
-from perceiver_runtime.processing.sound import clip_audio
+from perceiver_runtime.processing.sound import MAX_RATE, clip_audio
 
 Floats = NDArray[np.float32]
 Audio = NDArray[Any] | Sound
@@ -36,19 +38,19 @@ class MultimodalProcessor:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> MultimodalProcessor:
         """Raises `IntegrityError` where the manifest's values make no sense."""
-        names = ("frames", "audio_samples", "samples_per_patch", "sampling_rate", "query_chunk", "query_bytes")
-        try:
-            height, width = (int(side) for side in data["frame_size"])
-            result = cls(frame_size=(height, width), **{name: int(data[name]) for name in names})
-        except (KeyError, TypeError, ValueError) as error:
-            raise IntegrityError(
-                f"the manifest's processor constants are not those of a multimodal bundle ({error!r})"
-            ) from error
-        bounded = result.frames <= MAX_FRAMES and result.audio_samples <= MAX_SAMPLES and max(height, width) <= MAX_SIDE
-        whole = result.samples_per_patch > 0 and result.audio_samples % result.samples_per_patch == 0
-        if min(height, width, *(getattr(result, name) for name in names)) < 1 or not bounded or not whole:
-            raise IntegrityError(f"the manifest's processor constants make no sense: {data}")
-        return result
+        found = record(cls, data, PROCESSOR, ignored=KINDS)
+        whole = found.samples_per_patch > 0 and found.audio_samples % found.samples_per_patch == 0
+        check_fields(
+            PROCESSOR,
+            frames=1 <= found.frames <= MAX_FRAMES,
+            frame_size=all(1 <= side <= MAX_SIDE for side in found.frame_size),
+            audio_samples=1 <= found.audio_samples <= MAX_SAMPLES,
+            samples_per_patch=whole,
+            sampling_rate=1 <= found.sampling_rate <= MAX_RATE,
+            query_chunk=1 <= found.query_chunk <= MAX_CHUNK,
+            query_bytes=found.query_bytes >= 1,
+        )
+        return found
 
     @property
     def patches(self) -> int:

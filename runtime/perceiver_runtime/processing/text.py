@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perceiver_runtime.common.errors import InputError, IntegrityError
+from perceiver_runtime.common.errors import InputError
+from perceiver_runtime.common.records import KINDS, PROCESSOR, check_fields, record
 from perceiver_runtime.processing import tokenizer
 
 Text = str | tuple[str, str]  # a text, or a pair
@@ -25,10 +26,9 @@ class TextProcessor:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TextProcessor:
         """Raises `IntegrityError` where the manifest's values make no sense."""
-        length = data.get("max_length")
-        if type(length) is not int or not 4 <= length <= MAX_POSITIONS:
-            raise IntegrityError(f"the manifest's max_length is {length!r}: export the bundle again")
-        return cls(length)
+        found = record(cls, data, PROCESSOR, ignored=KINDS)
+        check_fields(PROCESSOR, max_length=4 <= found.max_length <= MAX_POSITIONS)
+        return found
 
     def encode(self, text: Text, *, truncate: bool, plain: bool = False) -> list[int]:
         """The ids of a text or a pair, see `tokenizer.tokenize` for `plain`. Raises `InputError`."""

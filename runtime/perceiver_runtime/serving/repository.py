@@ -70,9 +70,10 @@ class RepositoryOptions:
 def write_repository(bundle: Bundle, repository: Path, name: str, options: RepositoryOptions) -> dict[str, Any]:
     """Write a bundle's models; what was written.
 
-    The known answer is run first, on this machine's CPU. Raises `InputError`, `UsageError`, `VerificationError`,
-    `BackendError`.
+    The known answer is run first, on this machine's CPU; in bfloat16, which no CPU runs, what else a pipeline checks is. Raises
+    `InputError`, `UsageError`, `IntegrityError`, `VerificationError`, `BackendError`.
     """
+    check_task(bundle, None)
     _check(bundle, name, options)
     samples = _sample_inputs(bundle)
     models = _models(bundle, name, options, samples)

@@ -131,7 +131,10 @@ def open_pipeline(bundle: Bundle, runtime_options: RuntimeOptions, *, task: str 
 
 
 def check_task(bundle: Bundle, task: str | None) -> Task:
-    """The bundle's task, which has to be `task` (any, if None). Raises `UsageError`, also where it cannot be run here."""
+    """The bundle's task, which has to be `task` (any, if None). Raises `UsageError`, also where it cannot be run here.
+
+    Raises `IntegrityError` where its graphs are not those of its task.
+    """
     found = bundle.manifest.task
     if task is not None and find_task(task) is None:
         raise unknown_task(task)
@@ -142,4 +145,5 @@ def check_task(bundle: Bundle, task: str | None) -> Task:
         package = Choices.of(bundle.manifest).task_package
         way_out = f"install {package}, which brings it" if package else "upgrade it"
         raise UsageError(f"{bundle.folder} is for the task {found!r}, which this perceiver-runtime cannot run: {way_out}")
+    known.pipeline.check_graphs(bundle.manifest)
     return known

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from perceiver_runtime.backends.device import Arithmetic, Graph
 from perceiver_runtime.backends.input_check import check_inputs
 from perceiver_runtime.backends.selection import DEVICE_RECORDS, open_graphs, without_gpu
+from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.bundle.memory_plan import MemoryPlan
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Array, Tensor
@@ -53,10 +54,7 @@ class Pipeline(Opened, ABC):
     graph_names: ClassVar[tuple[str, ...]] = ("encode", "decode")
 
     def __init__(self, bundle: Bundle, runtime_options: RuntimeOptions) -> None:
-        entries = bundle.manifest.graphs
-        if set(entries) - {FUSED} != set(self.graph_names):
-            wanted = ", ".join(self.graph_names)
-            raise IntegrityError(f"a {bundle.manifest.task} bundle has the graphs {wanted}, this one {', '.join(entries)}")
+        self.check_graphs(bundle.manifest)
         self.manifest = bundle.manifest
         self.timing = Timing()
         self._max_memory = runtime_options.max_memory
@@ -84,6 +82,13 @@ class Pipeline(Opened, ABC):
             else dict(runtime_options.opener(bundle, self.graph_names))
         )
         self.opened_here()
+
+    @classmethod
+    def check_graphs(cls, manifest: Manifest) -> None:
+        """Raise `IntegrityError` unless the graphs are those of the task."""
+        if set(manifest.graphs) - {FUSED} != set(cls.graph_names):
+            wanted = ", ".join(cls.graph_names)
+            raise IntegrityError(f"a {manifest.task} bundle has the graphs {wanted}, this one {', '.join(manifest.graphs)}")
 
     @property
     def provider(self) -> str:

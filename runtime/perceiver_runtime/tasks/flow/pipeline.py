@@ -17,7 +17,6 @@ from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.processing.flow import (
     FlowProcessor,
     Image,
-    model_input,
     nearest_pixels,
     padded_pair,
     pixel_grid,
@@ -97,7 +96,7 @@ class FlowPipeline(Pipeline):
 
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Inputs `frame1`, `frame2`, `points`; output `flow` (K, 2) in pixels, from the frames' own size, however small."""
-        first, second = model_input(inputs["frame1"], "frame1"), model_input(inputs["frame2"], "frame2")
+        first, second = padded_pair(inputs["frame1"], inputs["frame2"], (0, 0))
         latents, features = self._run_encode(first, second)
         size = (first.shape[0], first.shape[1])
         pixels = nearest_pixels(inputs["points"], size[1], size[0])

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.backends.input_check import places
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.amounts import old_megabytes
 from perceiver_runtime.common.arrays import Array, Tensor
@@ -117,10 +118,11 @@ class MultimodalPipeline(Pipeline):
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Inputs `video`, `audio`, `pixels`, `patches`; outputs `rgb`, `samples`, `logits`."""
         latents = self._encode(inputs["video"], inputs["audio"], self.processor.sampling_rate)
-        chunk = self.processor.query_chunk
+        chunk, clip = self.processor.query_chunk, self.processor
+        pixels = places(inputs, "pixels", clip.frames * clip.frame_size[0] * clip.frame_size[1])
         return {
-            "rgb": self._decode(latents, "decode_video", inputs["pixels"], chunk),
-            "samples": self._decode(latents, "decode_audio", inputs["patches"], chunk),
+            "rgb": self._decode(latents, "decode_video", pixels, chunk),
+            "samples": self._decode(latents, "decode_audio", places(inputs, "patches", clip.patches), chunk),
             "logits": self._logits(latents),
         }
 
