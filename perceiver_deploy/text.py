@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,12 +23,13 @@ from perceiver_deploy.recipe import (
     shape_text,
     tensors,
 )
-from perceiver_deploy.tokenizer_config import check_tokenizer
+from perceiver_deploy.tokenizer_config import read_vocabulary
 from perceiver_runtime import InputError, tokenizer
 from perceiver_runtime.known_answer import Sample
 from perceiver_runtime.manifest import Range
 from perceiver_runtime.onnx_backend import OnnxGraph
-from perceiver_runtime.text_processing import to_bytes
+from perceiver_runtime.text_processing import TextProcessor, to_bytes
+from perceiver_runtime.vocabulary import FIRST_ADDED
 
 TEXTS = (
     "A robot that sees where things go needs no map of where they were.",
@@ -43,20 +45,21 @@ class TextRecipe(Recipe):
 
     sample_files = "texts (.txt, one a line)"
 
+    @cached_property
+    def text(self) -> TextProcessor:
+        """How the checkpoint reads texts. Raises `InputError` unless its tokens can be those that the runtime makes."""
+        vocabulary = read_vocabulary(self.folder)
+        size = self.config.text.vocab_size
+        if size != vocabulary.size:
+            raise InputError(
+                f"the checkpoint has {size} tokens, its tokenizer {vocabulary.size} (bytes have {FIRST_ADDED}): it was trained "
+                "with another tokenizer, or no file names its added tokens (tokenizer_config.json, added_tokens.json)"
+            )
+        return TextProcessor(self.config.text.max_positions, vocabulary)
+
     def processor(self) -> dict[str, Any]:
         """The constants that perceiver_runtime.text_processing.TextProcessor reads."""
-        check_tokenizer(self.folder)
-        self._check_vocabulary()
-        return {"max_length": self.config.text.max_positions}
-
-    def _check_vocabulary(self) -> None:
-        """Raise `InputError` unless the checkpoint's tokens can be the bytes that the runtime makes."""
-        size = self.config.text.vocab_size
-        if size != tokenizer.VOCABULARY:
-            raise InputError(
-                f"the checkpoint has {size} tokens, bytes have {tokenizer.VOCABULARY}: it was trained with another "
-                "tokenizer, or with added tokens, and bundles take bytes only"
-            )
+        return self.text.to_json()
 
     def ranges(self) -> dict[str, Range]:
         """The sizes that the graphs are meant for."""
@@ -67,7 +70,7 @@ class TextRecipe(Recipe):
         limit = self.config.text.max_positions
         lengths = dict.fromkeys([3, min(37, limit), min(77, limit), limit])
         for number, length in enumerate(lengths):
-            sequences = [_sequence(text, length) for text in TEXTS]
+            sequences = [self._sequence(text, length) for text in TEXTS]
             if number == 1:
                 batch = _inputs([sequences[0], sequences[1][: length // 2 + 1], sequences[2][: length - 3]])
                 yield Case(shape_text(batch), (batch,))
@@ -75,10 +78,16 @@ class TextRecipe(Recipe):
                 alone = tuple(_inputs([sequence]) for sequence in sequences[:2])
                 yield Case(f"{shape_text(alone[0])}, twice", alone)
 
+    def _sequence(self, text: str, length: int) -> list[int]:
+        """A text's ids after those of all added tokens, repeated and cut to `length`, `[CLS]` and `[SEP]` among them."""
+        ids = [*range(FIRST_ADDED, self.config.text.vocab_size), *self.text.tokenize(text)]
+        repeated = ids * (length // len(ids) + 1)
+        return [tokenizer.CLS, *repeated[: length - 2], tokenizer.SEP]
+
     def read_samples(self, folder: Path) -> list[Inputs]:
         """Each line of the .txt files is a text; of one too long, the beginning."""
         limit = self.config.text.max_positions - 2
-        ids = [tokenizer.tokenize(text)[:limit] for text in samples.texts(folder)[: samples.MOST]]
+        ids = [self.text.tokenize(text)[:limit] for text in samples.texts(folder)[: samples.MOST]]
         return [_inputs([[tokenizer.CLS, *each, tokenizer.SEP]]) for each in ids]
 
     def sample_text(self, usual: str) -> str:
@@ -129,7 +138,7 @@ class FillMaskRecipe(TextRecipe):
     def sample(self, model: Any) -> Sample:
         """A sentence with masked bytes."""
         text = self.sample_text(MASKED_TEXT)
-        ids = np.array([[tokenizer.CLS, *tokenizer.tokenize(text), tokenizer.SEP]])
+        ids = np.array([[tokenizer.CLS, *self.text.tokenize(text), tokenizer.SEP]])
         places = np.flatnonzero(ids[0] == tokenizer.MASK)
         with torch.no_grad():
             latents = model.encode(torch.from_numpy(ids))
@@ -149,17 +158,10 @@ class TextClassificationRecipe(TextRecipe, ClassificationRecipe):
     def sample(self, model: Any) -> Sample:
         """A sentence."""
         text = self.sample_text(TEXTS[0])
-        ids = np.array([[tokenizer.CLS, *tokenizer.tokenize(text), tokenizer.SEP]])
+        ids = np.array([[tokenizer.CLS, *self.text.tokenize(text), tokenizer.SEP]])
         with torch.no_grad():
             logits = model(torch.from_numpy(ids))[0].numpy()
         return Sample({"text": to_bytes(text)}, {"logits": logits})
-
-
-def _sequence(text: str, length: int) -> list[int]:
-    """A text's ids, repeated and cut to `length`, `[CLS]` and `[SEP]` among them."""
-    ids = tokenizer.tokenize(text)
-    repeated = ids * (length // len(ids) + 1)
-    return [tokenizer.CLS, *repeated[: length - 2], tokenizer.SEP]
 
 
 def _inputs(sequences: list[list[int]]) -> Inputs:

@@ -285,7 +285,7 @@ def test_tokens_that_are_no_bytes(name: str, size: int, tmp_path: Path, capsys: 
     save_random_head(tmp_path / "saved", name, CLASSIFIER.tiny | {"vocab_size": size})
     capsys.readouterr()
     assert main(["--checkpoint", str(tmp_path / "saved"), "-o", str(tmp_path / "out")]) == 1
-    assert f"the checkpoint has {size} tokens, bytes have 262" in capsys.readouterr().err
+    assert f"the checkpoint has {size} tokens, its tokenizer 262" in capsys.readouterr().err
 
 
 LATER = ["output_num_channels", "_label_trainable_num_channels", "problem_type", "dtype"]  # what published files lack
