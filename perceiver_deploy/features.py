@@ -86,7 +86,7 @@ class FeaturesRecipe(Recipe):
         if self.task is not None:
             return self.task.read_samples(folder)
         read = READERS[self.kind](self.processor())
-        return [read([read_image(file)], False) for file in samples.files(folder, (".npy",))[: samples.MOST]]
+        return [read([read_image(file)], {}) for file in samples.files(folder, (".npy",))[: samples.MOST]]
 
     def cases(self) -> Iterator[Case]:
         """Those of the checkpoint's task; for vectors, a few lengths."""
@@ -127,7 +127,7 @@ class FeaturesRecipe(Recipe):
         """An input as a user gives it, and some of torch's latents. The runtime's processor makes the graph's input of it."""
         item, inputs = self._item()
         read = READERS[self.kind](self.processor())
-        latents = self.reference(model, read([item], False))["latents"]
+        latents = self.reference(model, read([item], {"truncate": False}))["latents"]
         chosen = np.unique(np.linspace(0, len(latents) - 1, ROWS).astype(np.int64))
         return Sample(inputs | {"rows": chosen}, {"latents": latents[chosen]})
 

@@ -17,6 +17,8 @@ from perceiver_runtime.pipeline import Floats, Pipeline, Placement
 from perceiver_runtime.text_processing import TextProcessor, from_bytes
 
 Inputs = dict[str, Array]
+TextOptions = Mapping[str, bool]  # truncate and plain, of `TextProcessor.batch`
+Reader = Callable[[list[Any], TextOptions], Inputs]
 
 
 class FeaturesPipeline(Pipeline):
@@ -41,17 +43,22 @@ class FeaturesPipeline(Pipeline):
         self._read = READERS[self.input](constants)
         super().__init__(bundle, placement)
 
-    def __call__(self, items: Any, *, truncate: bool = False) -> Floats:
-        """Latents (N, D) of an item, (B, N, D) of a list. `truncate` cuts long texts. Raises `InputError`."""
+    def __call__(self, items: Any, *, truncate: bool = False, plain: bool = False) -> Floats:
+        """Latents (N, D) of an item, (B, N, D) of a list. Raises `InputError`.
+
+        `truncate` cuts long texts; in `plain` ones `[MASK]` and other names of tokens are ordinary text: take that for texts
+        of strangers.
+        """
         batch = items if isinstance(items, list) else [items]
         if not batch:
             raise InputError("the list is empty: give at least one item")
-        latents = np.concatenate([self._latents(part, truncate) for part in self.batches(batch)])
+        options = {"truncate": truncate, "plain": plain}
+        latents = np.concatenate([self._latents(part, options) for part in self.batches(batch)])
         return latents if isinstance(items, list) else latents[0]
 
-    def _latents(self, batch: Sequence[Any], truncate: bool) -> Floats:
+    def _latents(self, batch: Sequence[Any], options: TextOptions) -> Floats:
         with self.timing.stage("preprocess"):
-            inputs = self._read(list(batch), truncate)
+            inputs = self._read(list(batch), options)
         return self.run("encode", inputs, shape=(len(batch), None, None))
 
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -68,30 +75,30 @@ class FeaturesPipeline(Pipeline):
         return {"latents": self(item)[inputs["rows"]]}
 
 
-def _texts(constants: dict[str, Any]) -> Callable[[list[Any], bool], Inputs]:
+def _texts(constants: dict[str, Any]) -> Reader:
     processor = TextProcessor.from_json(constants)
 
-    def read(items: list[Any], truncate: bool) -> Inputs:
-        input_ids, attention_mask = processor.batch(items, truncate=truncate)
+    def read(items: list[Any], options: TextOptions) -> Inputs:
+        input_ids, attention_mask = processor.batch(items, **options)
         return {"input_ids": input_ids, "attention_mask": attention_mask}
 
     return read
 
 
-def _images(constants: dict[str, Any]) -> Callable[[list[Any], bool], Inputs]:
+def _images(constants: dict[str, Any]) -> Reader:
     processor = ImageProcessor.from_json(constants)
     return lambda items, _: {"pixel_values": np.stack([processor(item) for item in items])}
 
 
-def _frames(constants: dict[str, Any]) -> Callable[[list[Any], bool], Inputs]:
+def _frames(constants: dict[str, Any]) -> Reader:
     processor = FlowProcessor.from_json(constants)
     return lambda items, _: {"frames": np.stack([tile_input(*_pair(item, "two frames"), processor.tile) for item in items])}
 
 
-def _clips(constants: dict[str, Any]) -> Callable[[list[Any], bool], Inputs]:
+def _clips(constants: dict[str, Any]) -> Reader:
     processor = MultimodalProcessor.from_json(constants)
 
-    def read(items: list[Any], _: bool) -> Inputs:
+    def read(items: list[Any], _: TextOptions) -> Inputs:
         pairs = [_pair(item, "video, audio (or None)") for item in items]
         return {
             "video": np.concatenate([processor.video(video) for video, _ in pairs]),
@@ -107,12 +114,12 @@ def _pair(item: Any, what: str) -> tuple[Any, Any]:
     return item
 
 
-def _vectors(constants: dict[str, Any]) -> Callable[[list[Any], bool], Inputs]:
+def _vectors(constants: dict[str, Any]) -> Reader:
     channels = constants.get("channels")
     if type(channels) is not int or channels < 1:
         raise IntegrityError(f"the manifest's features have {channels!r} channels: export the bundle again")
 
-    def read(items: list[Any], _: bool) -> Inputs:
+    def read(items: list[Any], _: TextOptions) -> Inputs:
         for item in items:
             valid = isinstance(item, np.ndarray) and item.ndim == 2 and item.shape[1] == channels and len(item) > 0
             if not valid or not np.issubdtype(item.dtype, np.floating) or not np.isfinite(item).all():
@@ -127,8 +134,8 @@ def _vectors(constants: dict[str, Any]) -> Callable[[list[Any], bool], Inputs]:
     return read
 
 
-# By kind of input: the manifest's constants → (items, whether to cut long texts) → inputs of the graph.
-READERS: dict[str, Callable[[dict[str, Any]], Callable[[list[Any], bool], Inputs]]] = {
+# By kind of input: the manifest's constants → (items, options for texts) → inputs of the graph.
+READERS: dict[str, Callable[[dict[str, Any]], Reader]] = {
     "text": _texts,
     "image": _images,
     "frames": _frames,

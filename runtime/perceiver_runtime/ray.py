@@ -42,10 +42,22 @@ class BundleRows:
     or the bundle's. Columns added: `flow` mean_dx, mean_dy, mean_length, max_length in pixels, and with a folder `flo` the name
     of a .flo file, after the row's `id`; `fill-mask` filled; classifiers label and probability; `features` latents (N, D); all
     `error`, empty where there is none.
+
+    Texts to classify, and those for features, are `plain`: a `[MASK]` that a stranger wrote is ordinary text. With
+    `plain=False` names of tokens stand for tokens, as transformers reads them.
     """
 
-    def __init__(self, bundle: str | Path, *, device: str = "cpu", threads: int = 1, flo: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        bundle: str | Path,
+        *,
+        device: str = "cpu",
+        threads: int = 1,
+        flo: str | Path | None = None,
+        plain: bool = True,
+    ) -> None:
         """Load the bundle. Raises as `perceiver_runtime.load`."""
+        self._plain = plain
         self._pipeline = load(bundle, device=device, threads=threads)
         self._task = self._pipeline.manifest.task
         self._flo = None if flo is None else Path(flo)
@@ -113,9 +125,14 @@ class BundleRows:
         return [{"filled": self._pipeline.fill(text)} for text in items]
 
     def _text_classification(self, items: list[Any]) -> list[Row]:
-        return [{"label": best.label, "probability": best.probability} for (best,) in self._pipeline(items, top_k=1)]
+        return self._labelled(items, plain=self._plain)
 
-    _image_classification = _text_classification
+    def _image_classification(self, items: list[Any]) -> list[Row]:
+        return self._labelled(items)
+
+    def _labelled(self, items: list[Any], **options: bool) -> list[Row]:
+        found = self._pipeline(items, top_k=1, **options)
+        return [{"label": best.label, "probability": best.probability} for (best,) in found]
 
     def _multimodal(self, items: list[Any]) -> list[Row]:
         found = []
@@ -125,7 +142,7 @@ class BundleRows:
         return found
 
     def _features(self, items: list[Any]) -> list[Row]:
-        return [{"latents": latents} for latents in self._pipeline(items)]
+        return [{"latents": latents} for latents in self._pipeline(items, plain=self._plain)]
 
 
 def _image(value: Any) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from perceiver_runtime.commands.arguments import load_for
 from perceiver_runtime.commands.outputs import add_force, check_outputs
 from perceiver_runtime.commands.run_multimodal import add_clip_arguments, read_clip
-from perceiver_runtime.commands.run_text import seconds
+from perceiver_runtime.commands.run_text import add_plain, seconds
 from perceiver_runtime.image_files import read_image, read_images
 from perceiver_runtime.manifest import Manifest
 from perceiver_runtime.multimodal_processing import MultimodalProcessor
@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     else:
         help_text = f"{_INPUTS.get(str(kind), 'an input')}; several are a batch"
         parser.add_argument("inputs", nargs="+", metavar="INPUT", help=help_text)
+    if kind == "text":
+        add_plain(parser)
     parser.add_argument("-o", "--output", metavar="NPY", help="write the latents, float32 (N, D), of a batch (B, N, D)")
     add_force(parser)
     parser.set_defaults(kind=kind, clip_processor=manifest.processor)
@@ -44,7 +46,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     start = time.perf_counter()
     with load_for(arguments, "features") as features:
         loaded = time.perf_counter() - start
-        latents = features(items if len(items) > 1 else items[0])
+        latents = features(items if len(items) > 1 else items[0], plain=arguments.kind == "text" and arguments.plain)
         if arguments.output:
             with replacing(arguments.output) as whole, whole.open("wb") as file:
                 np.save(file, latents)

@@ -31,7 +31,12 @@ def add_pair_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> N
     """The same, and a second text."""
     add_arguments(parser, manifest)
     parser.add_argument("--pair", metavar="TEXT", help="a second text, for models trained on pairs")
-    help_text = "read [MASK], [SEP] and the like as ordinary text; lines from stdin always are"
+    add_plain(parser, "; lines from stdin always are")
+
+
+def add_plain(parser: argparse.ArgumentParser, besides: str = "") -> None:
+    """--plain."""
+    help_text = f"read [MASK], [SEP] and the like as ordinary text{besides}"
     parser.add_argument("--plain", action="store_true", help=help_text)
 
 
