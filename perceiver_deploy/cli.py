@@ -15,11 +15,13 @@ from perceiver_deploy import __version__
 from perceiver_deploy.export import export_bundle, locate
 from perceiver_deploy.staging import check_destination
 from perceiver_deploy.tasks import ABOUT, RECIPES, SHIPPED_FOR, other_names, published_for, task_name
+from perceiver_export import MissingPlanWarning
 from perceiver_export.export import ALL_PASSES
 from perceiver_runtime import PerceiverError, UsageError
 from perceiver_runtime.bundle import open_bundle
 from perceiver_runtime.commands.arguments import image_size, memory
 from perceiver_runtime.commands.main import discard_output
+from perceiver_runtime.commands.outputs import warnings_as_lines
 from perceiver_runtime.manifest import Manifest
 from perceiver_runtime.tensorrt.backend import Engines, missing
 from perceiver_runtime.tensorrt.builder import BuildOptions, spans
@@ -135,18 +137,26 @@ def run(arguments: argparse.Namespace) -> Manifest:
         precision=arguments.precision,
         target=arguments.target,
         memory_budget=arguments.memory_budget,
-        passes=tuple(name for name in ALL_PASSES if name in arguments.passes),
+        passes=_passes(arguments.passes),
         samples=arguments.samples,
         allow_rounding=arguments.allow_rounding,
         force=arguments.force,
         progress=_progress(),
+        note=lambda text: _say(f"note: {text}"),
     )
+
+
+def _passes(names: Sequence[str]) -> tuple[str, ...]:
+    if "none" in names and len(set(names)) > 1:
+        raise UsageError(f"--passes {' '.join(names)}: give none alone, or the names of some")
+    return tuple(name for name in ALL_PASSES if name in names)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; errors are one line on stderr."""
     try:
-        return _main(argv)
+        with warnings_as_lines("perceiver-export", MissingPlanWarning):
+            return _main(argv)
     except BrokenPipeError:  # whoever read it has read enough
         discard_output()
     except OSError as error:  # those of files end in _main

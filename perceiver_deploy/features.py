@@ -48,6 +48,9 @@ class FeaturesRecipe(Recipe):
         elif getattr(config, "text", None) is not None:
             self.kind, self.task = "text", FillMaskRecipe(config, options, folder)
 
+        if self.task is not None:
+            self.notes = self.task.notes
+
     @property
     def labels(self) -> tuple[str, ...] | None:
         """None: features have no names."""
@@ -86,7 +89,7 @@ class FeaturesRecipe(Recipe):
         if self.task is not None:
             return self.task.read_samples(folder)
         read = READERS[self.kind](self.processor())
-        return [read([read_image(file)], {}) for file in samples.files(folder, (".npy",))[: samples.MOST]]
+        return [read([read_image(file)], {}) for file in self.first(samples.files(folder, (".npy",)), folder)]
 
     def cases(self) -> Iterator[Case]:
         """Those of the checkpoint's task; for vectors, a few lengths."""

@@ -87,14 +87,17 @@ class TextRecipe(Recipe):
     def read_samples(self, folder: Path) -> list[Inputs]:
         """Each line of the .txt files is a text; of one too long, the beginning."""
         limit = self.config.text.max_positions - 2
-        ids = [self.text.tokenize(text)[:limit] for text in samples.texts(folder)[: samples.MOST]]
+        ids = [self.text.tokenize(text)[:limit] for text in self.first(samples.texts(folder), folder)]
         return [_inputs([[tokenizer.CLS, *each, tokenizer.SEP]]) for each in ids]
 
     def sample_text(self, usual: str) -> str:
-        """The checkpoint's own sample, else the `usual` one, its end if the model takes no more."""
+        """The checkpoint's own sample, else the `usual` one; its end, from a whole character, if the model takes no more."""
         file = self.sample_file("text.txt")
         text = file.read_text(encoding="utf-8").strip() if file else usual
-        return text[-(self.config.text.max_positions - 3) :]
+        room = self.config.text.max_positions - 3
+        while (excess := len(self.text.tokenize(text)) - room) > 0:
+            text = text[max(1, excess // 4) :]  # a character has four bytes at most
+        return text
 
     def encode(self, model: Any, inputs: Inputs) -> torch.Tensor:
         """torch's latents (B, N, D)."""

@@ -3,6 +3,6 @@
 It ends at files in a folder; what makes a bundle of them (manifest, known answer, verification) is perceiver_deploy's.
 """
 
-from perceiver_export.export import GRAPHS, export_graphs
+from perceiver_export.export import GRAPHS, MissingPlanWarning, export_graphs
 
-__all__ = ["GRAPHS", "export_graphs"]
+__all__ = ["GRAPHS", "MissingPlanWarning", "export_graphs"]

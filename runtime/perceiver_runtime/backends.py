@@ -71,6 +71,8 @@ def open_graphs(
         else:
             keeping = Keeping.of(bundle.manifest, name) if keep else None
             graphs[name] = OnnxGraph(graph, bundle.weights, entry, device=device, threads=threads, keeping=keeping)
+            if device == "auto" and graphs[name].provider == CPU:  # what did not start, and was warned of, is not tried again
+                device = "cpu"
     return graphs
 
 

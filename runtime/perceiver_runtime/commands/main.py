@@ -7,15 +7,13 @@ usage, 3 verification failed, 4 integrity refused, 5 something missing on this m
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from perceiver_runtime import __version__
 from perceiver_runtime.commands import bench, build, doctor, inspect, run, triton, verify
+from perceiver_runtime.commands.outputs import warnings_as_lines
 from perceiver_runtime.errors import PerceiverError, ProviderFallbackWarning
 from perceiver_runtime.terminal import CommandParser, json_text, one_line, shown, write_lines
 
@@ -43,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; errors are one line on stderr."""
     argv = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        with _warnings_as_lines(argv), run.with_sample(argv) as expanded:
+        with (
+            warnings_as_lines(f"perceiver {argv[0] if argv else ''}", ProviderFallbackWarning),
+            run.with_sample(argv) as expanded,
+        ):
             parsed = build_parser(expanded).parse_args(expanded)
             result: dict[str, object] = parsed.function(parsed)
     except PerceiverError as error:
@@ -67,22 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def discard_output() -> None:
     """Drop what could not be written to standard output: Python would try again at its exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextlib.contextmanager
-def _warnings_as_lines(argv: Sequence[str]) -> Iterator[None]:
-    """A line on stderr for each warning of this package, without its place in the code."""
-    with warnings.catch_warnings():
-        usual = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
-            if issubclass(category, ProviderFallbackWarning):
-                write_lines(one_line(f"perceiver {argv[0]}: {message}"), sys.stderr)
-            else:
-                usual(message, category, *place, **options)
-
-        warnings.showwarning = show
-        yield
 
 
 def _failed(argv: Sequence[str], message: str, code: int) -> int:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from perceiver_runtime.arrays import Tensor, on_host
 from perceiver_runtime.bundle import Bundle, open_bundle
-from perceiver_runtime.errors import BackendError, UsageError
+from perceiver_runtime.errors import BackendError, InputError, UsageError
 from perceiver_runtime.loading import open_pipeline
 from perceiver_runtime.manifest import GraphEntry, TensorSpec
 from perceiver_runtime.pipeline import Placement
@@ -55,6 +55,8 @@ def connect(
     >>> with perceiver_runtime.connect("server:8001", bundle="flow") as flow:
     ...     field = flow(frame1, frame2)
     """
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise InputError(f"timeout is {timeout!r}: give seconds, a number such as 60.0")
     if not timeout > 0:
         raise UsageError(f"timeout is {timeout}: give seconds, more than 0")
     opened = open_bundle(bundle, partial=True)
