@@ -33,8 +33,8 @@ from perceiver_io.weights import as_float32, plain_names, read_names, read_tenso
 FORMAT = "perceiver_io"
 SHIPPED = {folder.name: folder for folder in sorted((Path(__file__).parent / "checkpoints").glob("*/"))}
 KRASSERMS = (
-    "{} holds a model of krasserm/perceiver-io, whose layers have names and shapes of their own: take the deepmind/… model that "
-    "it was converted from, or train a model of transformers, or of perceiver_io, on the same data"
+    "{} holds a model of krasserm/perceiver-io, whose layers have names and shapes of their own: take the model of "
+    "deepmind/… that it was converted from, or train a model of transformers, or of perceiver_io, on the same data"
 )
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 
