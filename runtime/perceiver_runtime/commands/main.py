@@ -10,11 +10,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from perceiver_runtime import __version__
 from perceiver_runtime.commands import bench, build, doctor, inspect, run, triton, verify
 from perceiver_runtime.commands.outputs import warnings_as_lines
-from perceiver_runtime.errors import PerceiverError, ProviderFallbackWarning
+from perceiver_runtime.errors import InputError, PerceiverError, ProviderFallbackWarning
 from perceiver_runtime.terminal import CommandParser, json_text, one_line, shown, write_lines
 
 
@@ -62,7 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         discard_output()
         return _failed(argv, f"standard output: {error.strerror or error}", 1)
-    return 0
+    errors: Any = result.get("errors", [])  # of some inputs among several
+    for each in errors:
+        write_lines(one_line(f"perceiver {argv[0]}: {each['error']}"), sys.stderr)
+    return InputError.exit_code if errors else 0
 
 
 def discard_output() -> None:
