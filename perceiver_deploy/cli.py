@@ -16,6 +16,7 @@ from perceiver_deploy.export import export_bundle, locate
 from perceiver_deploy.options import PRECISIONS, combinations
 from perceiver_deploy.staging import check_destination
 from perceiver_deploy.tasks.registry import EXPORT_TASKS, about, other_names, published_for, task_name
+from perceiver_export import MissingPlanWarning
 from perceiver_export.passes.table import ALL_PASSES
 from perceiver_export.targets import TARGETS
 from perceiver_runtime import PerceiverError, UsageError
@@ -26,6 +27,7 @@ from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.main import discard_output
 from perceiver_runtime.common.terminal import CommandParser, is_terminal, json_text, one_line, printable, write_lines
 from perceiver_runtime.tasks.arguments import image_size, memory
+from perceiver_runtime.tasks.outputs import warnings_as_lines
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -135,18 +137,26 @@ def run(arguments: argparse.Namespace) -> Manifest:
         precision=arguments.precision,
         target=arguments.target,
         memory_budget=arguments.memory_budget,
-        passes=tuple(name for name in ALL_PASSES if name in arguments.passes),
+        passes=_passes(arguments.passes),
         samples=arguments.samples,
         allow_rounding=arguments.allow_rounding,
         force=arguments.force,
         progress=_progress(),
+        note=lambda text: _say(f"note: {text}"),
     )
+
+
+def _passes(names: Sequence[str]) -> tuple[str, ...]:
+    if "none" in names and len(set(names)) > 1:
+        raise UsageError(f"--passes {' '.join(names)}: give none alone, or the names of some")
+    return tuple(name for name in ALL_PASSES if name in names)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; errors are one line on stderr."""
     try:
-        return _main(argv)
+        with warnings_as_lines("perceiver-export", MissingPlanWarning):
+            return _main(argv)
     except BrokenPipeError:  # whoever read it has read enough
         discard_output()
     except OSError as error:  # those of files end in _main

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -34,6 +35,7 @@ from perceiver_runtime.bundle.manifest import SCHEMA_VERSION, FileEntry, GraphEn
 from perceiver_runtime.bundle.reader import file_sha256, open_bundle
 from perceiver_runtime.common.amounts import memory_bytes, old_megabytes
 from perceiver_runtime.common.children import own_module
+from perceiver_runtime.processing.image import MAX_SIDE, MIN_SIDE
 from perceiver_runtime.tasks.known_answer import FILE as SAMPLE_FILE
 from perceiver_runtime.tasks.known_answer import Sample, check_known_answer, tolerances
 from perceiver_runtime.tasks.labels import FILE as LABELS_FILE
@@ -68,6 +70,7 @@ def export_bundle(
     allow_rounding: bool = False,
     force: bool = False,
     progress: Callable[[str], None] = _silent,
+    note: Callable[[str], None] = _silent,
 ) -> Manifest:
     """Export a checkpoint (a folder, a hub id, a shipped name; the task's shipped one by default) to a bundle at `output`.
 
@@ -77,11 +80,14 @@ def export_bundle(
     `target` ort or tensorrt; no stored score matrix has more than `memory_budget`, bytes or a text such as "200MB" (192 MiB,
     for tensorrt 512 MiB; `memory_budget_mb` is its old name, in MiB). `passes` are the exact rewrites to apply, of
     `perceiver_export.export.ALL_PASSES`. `samples` is a folder of your own inputs; the graphs are verified on those too.
-    `allow_rounding` accepts a checkpoint that amplifies rounding. Returns the bundle's manifest. Raises `UsageError` and
+    `allow_rounding` accepts a checkpoint that amplifies rounding. `progress` is told what is being done, `note` what was
+    assumed where files say nothing. Returns the bundle's manifest. Raises `UsageError` and
     `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if the graphs do not
     compute what torch computes; `output` is then left as it was.
     """
     task = None if task is None else task_name(task)
+    if image_size is not None:
+        check_image_size(image_size)
     check_options(passes=passes, precision=precision, target=target, fused=fused)
     chosen = old_megabytes("memory_budget", memory_budget, "memory_budget_mb", memory_budget_mb, unit=1 << 20)
     budget = TARGETS[target].memory_budget if chosen is None else memory_bytes("memory_budget", chosen)
@@ -121,6 +127,8 @@ def export_bundle(
     check_outside_bundles(output)
     if recipe.own_inputs:  # read here too: a sample that cannot be used should fail before the work
         progress(f"also verifying on {len(recipe.own_inputs)} own inputs")
+    for text in recipe.notes:
+        note(text)
     with staged_folder(output, force=force) as staging:
         try:
             graphs = export_graphs(
@@ -173,6 +181,14 @@ def locate(
         return find_checkpoint(checkpoint, allow_pickle=allow_pickle, revision=revision, ignore_tensors=ignore_tensors)
     except CheckpointError as error:
         raise InputError(str(error)) from error
+
+
+def check_image_size(size: Any) -> None:
+    """Raise `UsageError` unless that is a height and a width."""
+    if not isinstance(size, (tuple, list)) or len(size) != 2 or not all(type(side) is int for side in size):
+        raise UsageError(f"image_size is {size!r}: give (height, width), two whole numbers of pixels")
+    if not MIN_SIDE <= min(size) <= max(size) <= MAX_SIDE:
+        raise UsageError(f"image_size is {size!r}: give {MIN_SIDE} to {MAX_SIDE} pixels a side")
 
 
 def _verify(files: CheckpointFiles, task: str, options: ExportOptions, staging: Path, progress: Callable[[str], None]) -> None:

@@ -188,8 +188,33 @@ def test_another_projects_layout(folder: Path) -> None:
     (folder / "config.json").write_text(
         json.dumps({"model_type": "perceiver-io-optical-flow", "model_config": {"encoder": {}}})
     )
-    with pytest.raises(CheckpointError, match=r"krasserm/perceiver-io's model.*convert it"):
+    with pytest.raises(CheckpointError, match=r"a model of krasserm/perceiver-io.*train"):
         load_checkpoint(folder)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")  # no pickle need be trusted for that
+    with pytest.raises(CheckpointError, match=r"a model of krasserm/perceiver-io"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("config", [{"architectures": ["MyModel"]}, {"model_type": "perceiver"}, {}])
+def test_another_projects_tensors(config: dict[str, Any], folder: Path) -> None:
+    """A state dict of its own that somebody saved beside a configuration."""
+    (folder / "config.json").write_text(json.dumps(config))
+    names = (
+        "0.latent",
+        "0.input_adapter.txt_embedding.weight",
+        "0.cross_attn_1.0.module.q_norm.weight",
+        "1.cross_attn.0.weight",
+    )
+    change_tensors(folder, lambda _: {f"backend_model.{name}": torch.zeros(2) for name in names})
+    with pytest.raises(CheckpointError, match=r"a model of krasserm/perceiver-io.*train"):
+        load_checkpoint(folder)
+
+
+def test_full_weights_beside_an_adapter(folder: Path, original: Path) -> None:
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "some/base"}))
+    assert "using the full weights" in " ".join(find_checkpoint(folder).notes)
+    assert not find_checkpoint(original).notes
+    same(folder, original)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +310,7 @@ def test_tokens_that_are_no_bytes(name: str, size: int, tmp_path: Path, capsys: 
     save_random_head(tmp_path / "saved", name, CLASSIFIER.tiny | {"vocab_size": size})
     capsys.readouterr()
     assert main(["--checkpoint", str(tmp_path / "saved"), "-o", str(tmp_path / "out")]) == 1
-    assert f"the checkpoint has {size} tokens, bytes have 262" in capsys.readouterr().err
+    assert f"the checkpoint has {size} tokens, its tokenizer 262" in capsys.readouterr().err
 
 
 LATER = ["output_num_channels", "_label_trainable_num_channels", "problem_type", "dtype"]  # what published files lack

@@ -23,6 +23,7 @@ from perceiver_deploy.tasks.flow import FlowRecipe
 from perceiver_deploy.tasks.recipe import ExportOptions
 from perceiver_deploy.verification import verify
 from perceiver_deploy.verification.comparison import TOLERANCES, Comparison
+from perceiver_export.analysis.cost import UnknownCost
 from perceiver_io import TASKS, OpticalFlow, load_checkpoint
 from perceiver_runtime import InputError, UsageError, VerificationError
 from perceiver_runtime.backends.onnxruntime import OnnxGraph
@@ -332,3 +333,26 @@ def test_a_replacement_that_cannot_move_into_place_keeps_the_old(
         (staging / "manifest.json").write_text("new")
     assert sorted(os.listdir(bundle)) == sorted(os.listdir(tiny_bundle))
     assert os.listdir(tmp_path) == ["flow"]
+
+
+def test_no_pass_and_some(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "bundle"
+    assert main(["--task", "flow", "-o", str(output), "--passes", "none", "fold_kv_projections"]) == 2
+    assert "--passes none fold_kv_projections: give none alone, or the names of some" in capsys.readouterr().err
+    assert not output.exists()
+
+
+@pytest.mark.filterwarnings("default::perceiver_export.MissingPlanWarning")
+def test_a_missing_memory_plan_is_said(
+    tiny: HuggingFace, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nobody watches: a Python warning, on the command line a line."""
+
+    def unknown(*_: object) -> None:
+        raise UnknownCost("of Frobnicate")
+
+    monkeypatch.setattr("perceiver_export.export._saved", unknown)
+    assert main(["--task", "flow", "--checkpoint", str(tiny.folder), "-o", str(tmp_path / "bundle")]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    message = "the cost of encode is unknown (of Frobnicate): the bundle has no memory plan for --max-memory"
+    assert line == f"perceiver-export: {message}"

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from heads import HEADS, save_random_head
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from skimage import data
@@ -12,10 +13,14 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.perceiver.image_processing_pil_perceiver import PerceiverImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
+from perceiver_deploy import export_bundle
+from perceiver_deploy.cli import main
 from perceiver_deploy.tasks.image import ImageRecipe
 from perceiver_deploy.tasks.image_config import read_processor
 from perceiver_deploy.tasks.recipe import ExportOptions
-from perceiver_runtime import InputError
+from perceiver_io.config_json import ConfigError
+from perceiver_io.loading.huggingface import model_config
+from perceiver_runtime import InputError, UsageError
 
 KINDS = {"Perceiver": PerceiverImageProcessorPil, "ViT": ViTImageProcessorPil, "CLIP": CLIPImageProcessorPil}
 CASES: list[tuple[str, dict[str, Any]]] = [
@@ -134,3 +139,33 @@ def test_a_processor_file_with_the_image_processor_inside(tmp_path: Path) -> Non
 
 def recipe(folder: Path) -> ImageRecipe:
     return ImageRecipe(None, ExportOptions(), folder)
+
+
+def test_without_a_file_the_export_says_what_it_assumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As of a model that was trained at 64x64."""
+    config = next(head.tiny for head in HEADS if head.name == "PerceiverForImageClassificationLearned") | {"image_size": 64}
+    save_random_head(tmp_path / "saved", "PerceiverForImageClassificationLearned", config)
+    capsys.readouterr()
+    assert main(["--checkpoint", str(tmp_path / "saved"), "-o", str(tmp_path / "bundle")]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "preprocessor_config.json" in line]
+    assert "no preprocessor_config.json: assumed the middle 87.7% of a picture, resized to 64x64, minus 0.485, 0.456" in line
+    PerceiverImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(tmp_path / "saved")
+    assert main(["--checkpoint", str(tmp_path / "saved"), "-o", str(tmp_path / "again")]) == 0
+    assert "preprocessor_config.json" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [True, 1.5, "64", [64, 64]])
+@pytest.mark.parametrize("kind", ["Learned", "Fourier", "ConvProcessing"])
+def test_image_size_is_a_whole_number(kind: str, size: Any) -> None:
+    name = f"PerceiverForImageClassification{kind}"
+    config = next(head.tiny for head in HEADS if head.name == name) | {"image_size": size, "architectures": [name]}
+    with pytest.raises(ConfigError, match=r"image_size is .*, expected a whole number"):
+        model_config(config, [])
+
+
+@pytest.mark.parametrize("size", [64, "64", True, 1.5, (64,), (64, 64.0), (True, 64), (0, 64), (64, 10**6), "ab"])
+def test_image_sizes_of_calls(size: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="image_size is "):
+        export_bundle(task="image-classification", output=tmp_path / "bundle", image_size=size)
+    with pytest.raises(InputError, match=r"the size is .*: give height and width"):
+        read_processor(Path("x"), {}, 3, (64, 64)).resized(size)

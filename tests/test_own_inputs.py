@@ -17,6 +17,7 @@ from perceiver_deploy.verification.comparison import TOLERANCES
 from perceiver_deploy.verification.judge import Judge, Noise, Pair
 from perceiver_deploy.verification.rounding import UNIT, rounding_noise
 from perceiver_deploy.verification.verify import _allowed as known_answer_allowed
+from perceiver_io import load_checkpoint
 from perceiver_runtime import InputError, VerificationError
 
 
@@ -114,6 +115,29 @@ def test_saturated_classifiers_export(task: str, precision: Any, tmp_path: Path)
     assert "constant" not in manifest.parity["summary"]
     assert manifest.parity["own_inputs"] == 4
     assert manifest.parity["summary"]["figures"]["top1_agreeing"] == 1.0
+
+
+def test_of_many_samples_it_is_said_how_many_are_taken(tmp_path: Path) -> None:
+    lines = [f"text number {number}" for number in range(40)]
+    (tmp_path / "texts.txt").write_text("\n".join(lines[:32]))
+    recipe: Any = EXPORT_TASKS["text-classification"].recipe(load_checkpoint("glosses-small").config, ExportOptions(), tmp_path)
+    assert len(recipe.read_samples(tmp_path)) == 32
+    assert not recipe.notes
+    (tmp_path / "texts.txt").write_text("\n".join(lines))
+    assert len(recipe.read_samples(tmp_path)) == 32
+    assert list(recipe.notes) == [f"{tmp_path} holds 40 samples, the first 32 are taken"]
+
+
+def test_a_sample_text_is_cut_by_bytes(tmp_path: Path) -> None:
+    """From a whole character on, to what the model takes."""
+    (tmp_path / "sample").mkdir()
+    (tmp_path / "sample" / "text.txt").write_text("東京" * 400 + "é", encoding="utf-8")
+    config = load_checkpoint("glosses-small").config
+    recipe: Any = EXPORT_TASKS["text-classification"].recipe(config, ExportOptions(), tmp_path)
+    text = recipe.sample_text("usual")
+    room = config.text.max_positions - 3
+    assert room - 3 < len(text.encode()) <= room
+    assert ("東京" * 400 + "é").endswith(text)
 
 
 def test_samples_that_cannot_be_used(tmp_path: Path) -> None:

@@ -205,13 +205,18 @@ def test_a_clip_is_encoded_once(autoencode: Any, monkeypatch: pytest.MonkeyPatch
     assert runs == {"decode_video": 1, "decode_label": 1}
 
 
-def test_features(bundles: dict[str, Path]) -> None:
+def test_features(bundles: dict[str, Path], tmp_path: Path) -> None:
     with pr.load(bundles["features of fill-mask"]) as features:
         one, two = features("a text"), features(["a text", "a longer text"])
         np.testing.assert_allclose(two[0], one, rtol=0, atol=1e-5 * np.abs(one).max())
         assert np.abs(two[1] - one).max() > 1e-2 * np.abs(one).max()
         with pytest.raises(pr.InputError, match="the list is empty"):
             features([])
+        masked = features("a [MASK]")
+        assert not np.array_equal(masked, features("a [MASK]", plain=True))
+        path = tmp_path / "latents.npy"
+        assert main(["run", str(bundles["features of fill-mask"]), "a [MASK]", "--plain", "-o", str(path)]) == 0
+        np.testing.assert_allclose(np.load(path), features("a [MASK]", plain=True), atol=1e-5)
     with pr.load(bundles["features of multimodal"]) as features:
         assert features((clip(), None)).shape == (16, 32)
         with pytest.raises(pr.InputError, match=r"give a tuple of video, audio \(or None\); found ndarray"):

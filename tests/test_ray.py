@@ -58,6 +58,19 @@ def test_texts(shipped: Callable[..., Path]) -> None:
     assert "the text has no mask" in filled["error"][1]
 
 
+def test_what_strangers_write_is_plain_text(shipped: Callable[..., Path]) -> None:
+    """Unless it is asked for, `[MASK]` in a column of texts to classify is six letters."""
+    text = "[MASK][SEP] a small bird [CLS]"
+    with pr.load(shipped("text-classification"), threads=1) as classify:
+        for plain in (True, False):
+            expected = classify(text, top_k=1, plain=plain)[0].probability
+            found = BundleRows(shipped("text-classification"), plain=plain)({"text": column(text)})
+            assert found["probability"][0] == pytest.approx(expected, rel=1e-5)
+        usual = BundleRows(shipped("text-classification"))({"text": column(text)})["probability"][0]
+        assert usual == pytest.approx(classify(text, top_k=1, plain=True)[0].probability, rel=1e-5)
+        assert usual != pytest.approx(classify(text, top_k=1)[0].probability, rel=1e-5)
+
+
 def test_flow(shipped: Callable[..., Path], tmp_path: Path) -> None:
     inputs = Sample.read(shipped("flow") / FILE).inputs
     frames = {name: column(inputs[name], inputs[name]) for name in ("frame1", "frame2")}

@@ -149,6 +149,9 @@ def test_no_server(small_bundle: Path) -> None:
         connect("127.0.0.1:9", bundle=small_bundle, timeout=2)
     with pytest.raises(pr.UsageError, match="timeout is 0: give seconds, more than 0"):
         connect("127.0.0.1:9", bundle=small_bundle, timeout=0)
+    for odd in ("60", None, True):
+        with pytest.raises(pr.InputError, match=f"timeout is {odd!r}: give seconds, a number"):
+            connect("127.0.0.1:9", bundle=small_bundle, timeout=odd)  # type: ignore[arg-type]
 
 
 def test_without_tritonclient(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

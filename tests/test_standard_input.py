@@ -24,25 +24,30 @@ def stream(content: bytes) -> io.TextIOWrapper:
     ],
 )
 def test_lines(content: bytes, lines: list[str]) -> None:
-    assert read_lines(stream(content)) == lines
+    assert [item.value for item in read_lines(stream(content))] == lines
 
 
 def test_a_stream_of_text_alone() -> None:
     """As tests and notebooks put in place of standard input."""
-    assert read_lines(io.StringIO("grün\nb\n")) == ["grün", "b"]
+    assert [item.value for item in read_lines(io.StringIO("grün\nb\n"))] == ["grün", "b"]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("one\ngrün\n".encode("latin-1"), "line 2 of standard input is not UTF-8: convert it, as iconv does"),
+        ("one\ngrün\nthree".encode("latin-1"), "line 2 of standard input is not UTF-8: convert it, as iconv does"),
         (b"one\n\nthree\n", "line 2 of standard input is empty: give a text a line"),
-        (b"", "^standard input is empty"),
     ],
 )
-def test_refused(content: bytes, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        read_lines(stream(content))
+def test_a_line_that_is_no_text_spares_the_others(content: bytes, message: str) -> None:
+    first, second, third = (item.value for item in read_lines(stream(content)))
+    assert (first, str(second), third) == ("one", message, "three")
+    assert isinstance(second, InputError)
+
+
+def test_nothing() -> None:
+    with pytest.raises(InputError, match=r"^standard input is empty"):
+        read_lines(stream(b""))
 
 
 @pytest.mark.parametrize("closed", [None, SimpleNamespace(closed=True)])

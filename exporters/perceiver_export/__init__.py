@@ -3,7 +3,7 @@
 It ends at files in a folder; what makes a bundle of them (manifest, known answer, verification) is perceiver_deploy's.
 """
 
-from perceiver_export.export import export_graphs
+from perceiver_export.export import MissingPlanWarning, export_graphs
 from perceiver_export.tasks.registry import GRAPHS
 
-__all__ = ["GRAPHS", "export_graphs"]
+__all__ = ["GRAPHS", "MissingPlanWarning", "export_graphs"]

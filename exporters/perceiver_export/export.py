@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,10 @@ from perceiver_export.shared_weights import save_graphs
 from perceiver_export.targets import TARGETS, Lowering
 from perceiver_export.tasks.registry import GRAPHS
 from perceiver_export.trace import trace
+
+
+class MissingPlanWarning(UserWarning):
+    """A bundle can have no memory plan."""
 
 
 class ExportedGraphs(NamedTuple):
@@ -65,6 +70,7 @@ def export_graphs(
     plans: dict[str, Any] = {}
     applied: dict[str, Any] = {}
     costs: dict[str, Any] = {}
+    unknown: dict[str, UnknownCost] = {}
     for spec in specs:
         progress(f"tracing {spec.name}")
         graph = graphs[spec.name] = trace(spec)
@@ -87,10 +93,11 @@ def export_graphs(
         try:
             costs[spec.name] = _saved(unchanged, graph, lowering.sizes)
         except UnknownCost as error:  # it is for people and for limits on memory; a bundle works without
-            if lowering.sizes:
-                progress(
-                    f"warning: the cost of {spec.name} is unknown ({error}): the bundle has no memory plan for --max-memory"
-                )
+            unknown[spec.name] = error
+    if unknown and lowering.sizes:
+        name, reason = next(iter(unknown.items()))
+        message = f"the cost of {name} is unknown ({reason}): the bundle has no memory plan for --max-memory"
+        warnings.warn(message, MissingPlanWarning, stacklevel=2)
     progress("writing graphs and weights")
     save_graphs(graphs, folder)
     choices: dict[str, Any] = {"passes": applied, "cost": {"sizes": dict(lowering.sizes), "graphs": costs}}

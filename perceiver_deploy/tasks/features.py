@@ -49,6 +49,9 @@ class FeaturesRecipe(Recipe):
         elif getattr(config, "text", None) is not None:
             self.kind, self.task = "text", FillMaskRecipe(config, options, folder)
 
+        if self.task is not None:
+            self.notes = self.task.notes
+
     @property
     def labels(self) -> tuple[str, ...] | None:
         """None: features have no names."""
@@ -87,7 +90,7 @@ class FeaturesRecipe(Recipe):
         if self.task is not None:
             return self.task.read_samples(folder)
         read = KINDS[self.kind].reader(self.processor())
-        return [read([read_image(file)], False) for file in samples.files(folder, (".npy",))[: samples.MOST]]
+        return [read([read_image(file)], {}) for file in self.first(samples.files(folder, (".npy",)), folder)]
 
     def cases(self) -> Iterator[Case]:
         """Those of the checkpoint's task; for vectors, a few lengths."""
@@ -128,7 +131,7 @@ class FeaturesRecipe(Recipe):
         """An input as a user gives it, and some of torch's latents. The runtime's processor makes the graph's input of it."""
         item, inputs = self._item()
         read = KINDS[self.kind].reader(self.processor())
-        latents = self.reference(model, read([item], False))["latents"]
+        latents = self.reference(model, read([item], {}))["latents"]
         chosen = np.unique(np.linspace(0, len(latents) - 1, ROWS).astype(np.int64))
         return Sample(inputs | {"rows": chosen}, {"latents": latents[chosen]})
 

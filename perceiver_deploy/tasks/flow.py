@@ -87,7 +87,7 @@ class FlowRecipe(Recipe):
     def read_samples(self, folder: Path) -> list[Inputs]:
         """Each picture and the next, by name, at the training size."""
         size = self.config.train_size
-        pictures = samples.files(folder, tuple(ending for ending in PICTURES if ending != ".npy"))[: PAIRS + 1]
+        pictures = self.first(samples.files(folder, tuple(each for each in PICTURES if each != ".npy")), folder, PAIRS + 1)
         frames = [resize(with_channels(checked_image(read_image(file), str(file)), 3), size) for file in pictures]
         return [{"frames": model_input(*pair)} for pair in itertools.pairwise(frames)]
 

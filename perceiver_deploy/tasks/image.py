@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from perceiver_deploy.tasks import samples
-from perceiver_deploy.tasks.image_config import read_processor
+from perceiver_deploy.tasks.image_config import assumed, read_processor
 from perceiver_deploy.tasks.pictures import sample_frames
 from perceiver_deploy.tasks.recipe import Case, ClassificationRecipe, Inputs, shape_text
 from perceiver_export.tasks.image import SMALLEST
@@ -68,6 +68,8 @@ class ImageRecipe(ClassificationRecipe):
             raise self.unusable_preprocessor(f"it makes images of {processor.size}, the model's positions are for {self.size}")
         if processor.size != self.size:
             processor = processor.resized(self.size)
+        if not self.preprocessor:
+            self.notes[f"no preprocessor_config.json: {assumed(processor)}; for another size: --image-size"] = None
         constants = processor.to_json() | {"problem": self.config.problem}
         ImageProcessor.from_json(constants)
         return constants
@@ -98,7 +100,7 @@ class ImageRecipe(ClassificationRecipe):
     def read_samples(self, folder: Path) -> list[Inputs]:
         """Each picture, as the runtime would process it."""
         processor = ImageProcessor.from_json(self.processor())
-        pictures = samples.files(folder, PICTURES)[: samples.MOST]
+        pictures = self.first(samples.files(folder, PICTURES), folder)
         return [{"pixel_values": processor(read_image(file), str(file))[None]} for file in pictures]
 
     def encode(self, model: Any, inputs: Inputs) -> torch.Tensor:

@@ -60,6 +60,14 @@ def read_processor(folder: Path, found: Mapping[str, Any], channels: int, own: t
         raise InputError(f"{file} cannot be used ({error}): correct it, or remove it for DeepMind's constants") from error
 
 
+def assumed(processor: ImageProcessor) -> str:
+    """What `read_processor` takes without a file, for people."""
+    share = processor.size[0] / processor.crop[0]
+    size = "x".join(map(str, processor.size))
+    mean, std = (", ".join(f"{each:g}" for each in values) for values in (processor.mean, processor.std))
+    return f"assumed the middle {share:.1%} of a picture, resized to {size}, minus {mean}, divided by {std}, as DeepMind's"
+
+
 def _read(found: Mapping[str, Any], channels: int) -> ImageProcessor:
     kind = found.get("image_processor_type") or found.get("feature_extractor_type") or PERCEIVER
     if not isinstance(kind, str):

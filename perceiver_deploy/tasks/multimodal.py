@@ -97,7 +97,7 @@ class MultimodalRecipe(Recipe):
         """Each NAME.gif that has a NAME.wav, as the runtime would process them."""
         processor = MultimodalProcessor.from_json(self.processor())
         clips = []
-        for video in samples.files(folder, (".gif",))[: samples.MOST]:
+        for video in self.first(samples.files(folder, (".gif",)), folder):
             if (sound := video.with_suffix(".wav")).is_file():
                 audio, rate = read_wav(sound)
                 clips.append({"video": processor.video(read_video(video)), "audio": processor.audio(audio[:, 0], rate)})

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from perceiver_deploy.tasks import samples
 from perceiver_export.passes.table import ALL_PASSES
 from perceiver_export.targets import TARGETS, Lowering, Precision, Target, TargetName
 from perceiver_runtime import InputError
@@ -22,6 +23,7 @@ from perceiver_runtime.bundle.manifest import Range
 from perceiver_runtime.tasks.known_answer import Sample
 
 Array = NDArray[Any]
+T = TypeVar("T")
 Inputs = dict[str, Array]
 Answer = dict[str, Array]  # by output: (what differs, channels)
 Graphs = Mapping[str, OnnxGraph]
@@ -71,6 +73,7 @@ class Recipe(ABC):
 
     def __init__(self, config: Any, options: ExportOptions, folder: Path) -> None:
         self.config, self.options, self.folder = config, options, folder
+        self.notes: dict[str, None] = {}  # what was assumed, in order, each once
 
     @property
     def target(self) -> Target:
@@ -158,7 +161,16 @@ class Recipe(ABC):
 
     @abstractmethod
     def read_samples(self, folder: Path) -> list[Inputs]:
-        """The inputs of the encode graph that the files of a folder give, at most `samples.MOST`. Raises `InputError`."""
+        """The inputs of the encode graph that the files of a folder give, at most `samples.MOST`; a note where there are more.
+
+        Raises `InputError`.
+        """
+
+    def first(self, found: Sequence[T], folder: Path, most: int = samples.MOST) -> Sequence[T]:
+        """The samples to take of those found in a folder, with a note where these are not all."""
+        if len(found) > most:
+            self.notes[f"{folder} holds {len(found)} samples, the first {most} are taken"] = None
+        return found[:most]
 
     @cached_property
     def own_inputs(self) -> tuple[Inputs, ...]:

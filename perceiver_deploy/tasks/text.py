@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,12 +23,13 @@ from perceiver_deploy.tasks.recipe import (
     shape_text,
     tensors,
 )
-from perceiver_deploy.tasks.tokenizer_config import check_tokenizer
+from perceiver_deploy.tasks.tokenizer_config import read_vocabulary
 from perceiver_runtime import InputError
 from perceiver_runtime.backends.onnxruntime import OnnxGraph
 from perceiver_runtime.bundle.manifest import Range
 from perceiver_runtime.processing import tokenizer
-from perceiver_runtime.processing.text import to_bytes
+from perceiver_runtime.processing.text import TextProcessor, to_bytes
+from perceiver_runtime.processing.vocabulary import FIRST_ADDED
 from perceiver_runtime.tasks.known_answer import Sample
 
 TEXTS = (
@@ -44,20 +46,21 @@ class TextRecipe(Recipe):
 
     sample_files = "texts (.txt, one a line)"
 
+    @cached_property
+    def text(self) -> TextProcessor:
+        """How the checkpoint reads texts. Raises `InputError` unless its tokens can be those that the runtime makes."""
+        vocabulary = read_vocabulary(self.folder)
+        size = self.config.text.vocab_size
+        if size != vocabulary.size:
+            raise InputError(
+                f"the checkpoint has {size} tokens, its tokenizer {vocabulary.size} (bytes have {FIRST_ADDED}): it was trained "
+                "with another tokenizer, or no file names its added tokens (tokenizer_config.json, added_tokens.json)"
+            )
+        return TextProcessor(self.config.text.max_positions, vocabulary)
+
     def processor(self) -> dict[str, Any]:
         """The constants that perceiver_runtime.processing.text.TextProcessor reads."""
-        check_tokenizer(self.folder)
-        self._check_vocabulary()
-        return {"max_length": self.config.text.max_positions}
-
-    def _check_vocabulary(self) -> None:
-        """Raise `InputError` unless the checkpoint's tokens can be the bytes that the runtime makes."""
-        size = self.config.text.vocab_size
-        if size != tokenizer.VOCABULARY:
-            raise InputError(
-                f"the checkpoint has {size} tokens, bytes have {tokenizer.VOCABULARY}: it was trained with another "
-                "tokenizer, or with added tokens, and bundles take bytes only"
-            )
+        return self.text.to_json()
 
     def ranges(self) -> dict[str, Range]:
         """The sizes that the graphs are meant for."""
@@ -68,7 +71,7 @@ class TextRecipe(Recipe):
         limit = self.config.text.max_positions
         lengths = dict.fromkeys([3, min(37, limit), min(77, limit), limit])
         for number, length in enumerate(lengths):
-            sequences = [_sequence(text, length) for text in TEXTS]
+            sequences = [self._sequence(text, length) for text in TEXTS]
             if number == 1:
                 batch = _inputs([sequences[0], sequences[1][: length // 2 + 1], sequences[2][: length - 3]])
                 yield Case(shape_text(batch), (batch,))
@@ -76,17 +79,26 @@ class TextRecipe(Recipe):
                 alone = tuple(_inputs([sequence]) for sequence in sequences[:2])
                 yield Case(f"{shape_text(alone[0])}, twice", alone)
 
+    def _sequence(self, text: str, length: int) -> list[int]:
+        """A text's ids after those of all added tokens, repeated and cut to `length`, `[CLS]` and `[SEP]` among them."""
+        ids = [*range(FIRST_ADDED, self.config.text.vocab_size), *self.text.tokenize(text)]
+        repeated = ids * (length // len(ids) + 1)
+        return [tokenizer.CLS, *repeated[: length - 2], tokenizer.SEP]
+
     def read_samples(self, folder: Path) -> list[Inputs]:
         """Each line of the .txt files is a text; of one too long, the beginning."""
         limit = self.config.text.max_positions - 2
-        ids = [tokenizer.tokenize(text)[:limit] for text in samples.texts(folder)[: samples.MOST]]
+        ids = [self.text.tokenize(text)[:limit] for text in self.first(samples.texts(folder), folder)]
         return [_inputs([[tokenizer.CLS, *each, tokenizer.SEP]]) for each in ids]
 
     def sample_text(self, usual: str) -> str:
-        """The checkpoint's own sample, else the `usual` one, its end if the model takes no more."""
+        """The checkpoint's own sample, else the `usual` one; its end, from a whole character, if the model takes no more."""
         file = self.sample_file("text.txt")
         text = file.read_text(encoding="utf-8").strip() if file else usual
-        return text[-(self.config.text.max_positions - 3) :]
+        room = self.config.text.max_positions - 3
+        while (excess := len(self.text.tokenize(text)) - room) > 0:
+            text = text[max(1, excess // 4) :]  # a character has four bytes at most
+        return text
 
     def encode(self, model: Any, inputs: Inputs) -> torch.Tensor:
         """torch's latents (B, N, D)."""
@@ -130,7 +142,7 @@ class FillMaskRecipe(TextRecipe):
     def sample(self, model: Any) -> Sample:
         """A sentence with masked bytes."""
         text = self.sample_text(MASKED_TEXT)
-        ids = np.array([[tokenizer.CLS, *tokenizer.tokenize(text), tokenizer.SEP]])
+        ids = np.array([[tokenizer.CLS, *self.text.tokenize(text), tokenizer.SEP]])
         places = np.flatnonzero(ids[0] == tokenizer.MASK)
         with torch.no_grad():
             latents = model.encode(torch.from_numpy(ids))
@@ -150,17 +162,10 @@ class TextClassificationRecipe(TextRecipe, ClassificationRecipe):
     def sample(self, model: Any) -> Sample:
         """A sentence."""
         text = self.sample_text(TEXTS[0])
-        ids = np.array([[tokenizer.CLS, *tokenizer.tokenize(text), tokenizer.SEP]])
+        ids = np.array([[tokenizer.CLS, *self.text.tokenize(text), tokenizer.SEP]])
         with torch.no_grad():
             logits = model(torch.from_numpy(ids))[0].numpy()
         return Sample({"text": to_bytes(text)}, {"logits": logits})
-
-
-def _sequence(text: str, length: int) -> list[int]:
-    """A text's ids, repeated and cut to `length`, `[CLS]` and `[SEP]` among them."""
-    ids = tokenizer.tokenize(text)
-    repeated = ids * (length // len(ids) + 1)
-    return [tokenizer.CLS, *repeated[: length - 2], tokenizer.SEP]
 
 
 def _inputs(sequences: list[list[int]]) -> Inputs:

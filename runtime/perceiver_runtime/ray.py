@@ -40,14 +40,26 @@ class BundleRows:
     or the bundle's. Columns added: `flow` mean_dx, mean_dy, mean_length, max_length in pixels, and with a folder `flo` the name
     of a .flo file, after the row's `id`; `fill-mask` filled; classifiers label and probability; `features` latents (N, D); all
     `error`, empty where there is none.
+
+    Texts to classify, and those for features, are `plain`: a `[MASK]` that a stranger wrote is ordinary text. With
+    `plain=False` names of tokens stand for tokens, as transformers reads them.
     """
 
-    def __init__(self, bundle: str | Path, *, device: str = "cpu", threads: int = 1, flo: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        bundle: str | Path,
+        *,
+        device: str = "cpu",
+        threads: int = 1,
+        flo: str | Path | None = None,
+        plain: bool = True,
+    ) -> None:
         """Load the bundle. Raises as `perceiver_runtime.load`."""
         self._pipeline = load(bundle, device=device, threads=threads)
         found = find_task(self._pipeline.manifest.task)
         assert found is not None  # it was loaded
         self._task = found
+        self._options = {"plain": plain} if found.takes_plain else {}
         kind = self._task.kind(self._pipeline.manifest)
         if kind.from_row is None:
             raise UsageError(f"{bundle} takes {kind.name}, which tables have no column for: call its pipeline yourself")
@@ -78,7 +90,7 @@ class BundleRows:
     def _answered(self, items: list[Any]) -> list[Row]:
         """All at once, or where that fails one after the other, so that each failure is of its own row."""
         try:
-            return self._task.rows(self._pipeline, items) if items else []
+            return self._task.rows(self._pipeline, items, **self._options) if items else []
         except PerceiverError as error:
             if len(items) == 1:
                 return [{ERROR: _reason(error)}]

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from perceiver_io.config_json import ConfigError, from_json, to_json
 from perceiver_io.errors import CheckpointError
 from perceiver_io.loading import huggingface
-from perceiver_io.loading.checkpoint_folder import check_weights, newest_step, weight_files
-from perceiver_io.loading.huggingface_names import is_ignored, kind_of, tensor_name
+from perceiver_io.loading.checkpoint_folder import adapter_note, check_weights, newest_step, weight_files
+from perceiver_io.loading.huggingface_names import is_ignored, is_krasserms, kind_of, tensor_name
 from perceiver_io.loading.huggingface_save import huggingface_config
 from perceiver_io.loading.published import PUBLISHED
 from perceiver_io.loading.strict_json import read_object
@@ -32,6 +32,10 @@ from perceiver_io.tasks.registry import TASKS, task_of
 
 FORMAT = "perceiver_io"
 SHIPPED = {folder.name: folder for folder in sorted((Path(__file__).parent.parent / "checkpoints").glob("*/"))}
+KRASSERMS = (
+    "{} holds a model of krasserm/perceiver-io, whose layers have names and shapes of their own: take the model of "
+    "deepmind/… that it was converted from, or train a model of transformers, or of perceiver_io, on the same data"
+)
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 
 
@@ -74,13 +78,18 @@ def find_checkpoint(
     if given and (given.suffix not in _WEIGHTS or not (given.parent / "config.json").is_file()):
         raise CheckpointError(f"{source} is a file: give the folder that holds config.json and model.safetensors")
     folder, note = (given.parent, "") if given else newest_step(place)
-    notes += [note] if note else []
+    notes += [each for each in (note, adapter_note(folder)) if each]
     weights = check_weights(given, allow_pickle=allow_pickle) if given else None
     config = folder / "config.json"
     if weights is None and not config.is_file():
         weights = weight_files(folder, allow_pickle=True)  # a better reason, where there is one
     if not config.is_file():
         raise CheckpointError(f"{folder} has no config.json: give a folder written by save_pretrained or save_checkpoint")
+    described = read_object(config)
+    if (
+        str(described.get("model_type")).startswith("perceiver-") and "model_config" in described
+    ):  # before a pickle is asked for
+        raise CheckpointError(KRASSERMS.format(folder))
     try:
         weights = weights or weight_files(folder, allow_pickle=allow_pickle)
     except CheckpointError as error:
@@ -216,13 +225,14 @@ def _task(config: Path, weights: tuple[Path, ...]) -> tuple[str, str]:
             return task, ""
         raise CheckpointError(f"{config} is for the task {task!r}, none of {', '.join(TASKS)}")
     known = huggingface.architecture_name(data)
-    name = known or _architecture(data, plain_names(read_names(weights), _anchor(False)))
+    names = read_names(weights)
+    name = known or _architecture(data, plain_names(names, _anchor(False)))
     found = data.get("architectures") or data.get("model_type")
+    if is_krasserms(names):
+        raise CheckpointError(KRASSERMS.format(config.parent))
     if name is None:
-        own = "krasserm/perceiver-io's model, with names and shapes of its own: convert it to transformers' first; this is "
-        own = own if str(data.get("model_type")).startswith("perceiver-") and "model_config" in data else ""
         raise CheckpointError(
-            f"{config} describes {own}{str(found)[:200]}, which is none of the supported models: "
+            f"{config} describes {str(found)[:200]}, which is none of the supported models: "
             f"{', '.join(huggingface.ARCHITECTURES)}"
         )
     note = "" if known else f"{str(found)[:200]} is no class known here; by its tensors the checkpoint is {name}"

@@ -95,6 +95,13 @@ def _has_weights(folder: Path) -> bool:
     return any((folder / f"{name}{end}").is_file() for name in (_SAFE, _PICKLE) for end in ("", _INDEX))
 
 
+def adapter_note(folder: Path) -> str:
+    """What to tell of an adapter beside weights that are used without it."""
+    if not (folder / "adapter_config.json").is_file() or not _has_weights(folder):
+        return ""
+    return f"using the full weights in {folder}; the PEFT adapter beside them (adapter_config.json) is not read"
+
+
 def _refuse_adapter(folder: Path) -> None:
     if (folder / "adapter_config.json").is_file() and not _has_weights(folder):
         base = read_object(folder / "adapter_config.json").get("base_model_name_or_path")

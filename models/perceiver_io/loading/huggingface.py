@@ -203,6 +203,7 @@ def _text_classification(values: dict[str, Any], _: Collection[str]) -> TextClas
 
 def _image(values: dict[str, Any], image: ImageInputConfig) -> ImageClassificationConfig:
     labels = _labels(values)
+    _optional(values, "image_size")  # which Fourier positions do not need
     return ImageClassificationConfig(_encoder(values), _classifier(values), image, labels, _problem(values, labels))
 
 

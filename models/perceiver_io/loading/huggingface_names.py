@@ -99,3 +99,8 @@ def kind_of(names: Collection[str]) -> str | None:
         image = not any(name.startswith(("input_preprocessor.", "output_postprocessor.")) for name in bare)
         return "PerceiverForImageClassificationFourier" if image else None
     return None if any(name.startswith("decoder.") for name in bare) else "PerceiverModel"
+
+
+def is_krasserms(names: Collection[str]) -> bool:
+    """Whether tensors of these names are of a model of krasserm/perceiver-io, which has layers and shapes of its own."""
+    return any(re.search(r"(^|\.)(cross|self)_attn_1\.", name) for name in names)

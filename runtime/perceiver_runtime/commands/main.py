@@ -7,17 +7,16 @@ usage, 3 verification failed, 4 integrity refused, 5 something missing on this m
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from perceiver_runtime import __version__
 from perceiver_runtime.commands import bench, build, doctor, inspect, run, triton, verify
-from perceiver_runtime.common.errors import PerceiverError, ProviderFallbackWarning
+from perceiver_runtime.common.errors import InputError, PerceiverError, ProviderFallbackWarning
 from perceiver_runtime.common.terminal import CommandParser, json_text, one_line, shown, write_lines
+from perceiver_runtime.tasks.outputs import warnings_as_lines
 
 
 def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -43,7 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; errors are one line on stderr."""
     argv = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        with _warnings_as_lines(argv), run.with_sample(argv) as expanded:
+        with (
+            warnings_as_lines(f"perceiver {argv[0] if argv else ''}", ProviderFallbackWarning),
+            run.with_sample(argv) as expanded,
+        ):
             parsed = build_parser(expanded).parse_args(expanded)
             result: dict[str, object] = parsed.function(parsed)
     except PerceiverError as error:
@@ -61,28 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         discard_output()
         return _failed(argv, f"standard output: {error.strerror or error}", 1)
-    return 0
+    errors: Any = result.get("errors", [])  # of some inputs among several
+    for each in errors:
+        write_lines(one_line(f"perceiver {argv[0]}: {each['error']}"), sys.stderr)
+    return InputError.exit_code if errors else 0
 
 
 def discard_output() -> None:
     """Drop what could not be written to standard output: Python would try again at its exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextlib.contextmanager
-def _warnings_as_lines(argv: Sequence[str]) -> Iterator[None]:
-    """A line on stderr for each warning of this package, without its place in the code."""
-    with warnings.catch_warnings():
-        usual = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
-            if issubclass(category, ProviderFallbackWarning):
-                write_lines(one_line(f"perceiver {argv[0]}: {message}"), sys.stderr)
-            else:
-                usual(message, category, *place, **options)
-
-        warnings.showwarning = show
-        yield
 
 
 def _failed(argv: Sequence[str], message: str, code: int) -> int:

@@ -72,7 +72,11 @@ class ImageProcessor:
 
     def resized(self, size: tuple[int, int]) -> ImageProcessor:
         """The same for another input size (height, width): the same share of the image is cut out. Raises `InputError`."""
-        if not (len(size) == 2 and all(type(side) is int and MIN_SIDE <= side <= MAX_SIDE for side in size)):
+        if not (
+            isinstance(size, (tuple, list))
+            and len(size) == 2
+            and all(type(side) is int and MIN_SIDE <= side <= MAX_SIDE for side in size)
+        ):
             raise InputError(f"the size is {size}: give height and width in whole pixels, {MIN_SIDE} to {MAX_SIDE} each")
         ratios = [side / own for side, own in zip(size, self.size)]
         height, width = (round(crop * ratio) for crop, ratio in zip(self.crop, ratios))

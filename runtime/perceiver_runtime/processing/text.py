@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,15 @@ from numpy.typing import NDArray
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.common.records import KINDS, PROCESSOR, check_fields, record
 from perceiver_runtime.processing import tokenizer
+from perceiver_runtime.processing.vocabulary import BYTES, Vocabulary
 
 Text = str | tuple[str, str]  # a text, or a pair
 MAX_POSITIONS = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    max_length: int
 
 
 @dataclass(frozen=True)
@@ -22,21 +29,36 @@ class TextProcessor:
     """The constants of a text bundle's manifest, under `processor`."""
 
     max_length: int  # tokens, `[CLS]` and `[SEP]` among them
+    vocabulary: Vocabulary = BYTES
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TextProcessor:
         """Raises `IntegrityError` where the manifest's values make no sense."""
-        found = record(cls, data, PROCESSOR, ignored=KINDS)
+        sizes = {name: value for name, value in data.items() if name != "added_tokens"}
+        found = record(_Sizes, sizes, PROCESSOR, ignored=KINDS)
         check_fields(PROCESSOR, max_length=4 <= found.max_length <= MAX_POSITIONS)
-        return found
+        return cls(found.max_length, Vocabulary.from_json(data.get("added_tokens", [])))
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads."""
+        added = [dataclasses.asdict(token) for token in self.vocabulary.added]
+        return {"max_length": self.max_length} | ({"added_tokens": added} if added else {})
+
+    def tokenize(self, text: str, *, plain: bool = False) -> list[int]:
+        """The ids of a text alone, see `tokenizer.tokenize`."""
+        return tokenizer.tokenize(text, plain=plain, vocabulary=self.vocabulary)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Ids to text, see `tokenizer.decode`."""
+        return tokenizer.decode(ids, self.vocabulary)
 
     def encode(self, text: Text, *, truncate: bool, plain: bool = False) -> list[int]:
         """The ids of a text or a pair, see `tokenizer.tokenize` for `plain`. Raises `InputError`."""
         first, second = text if isinstance(text, tuple) and len(text) == 2 else (text, None)
-        ids = tokenizer.tokenize(first, plain=plain)
+        ids = self.tokenize(first, plain=plain)
         if not ids:
             raise InputError("the text is empty: give at least one character")
-        pair = None if second is None else tokenizer.tokenize(second, plain=plain)
+        pair = None if second is None else self.tokenize(second, plain=plain)
         return tokenizer.add_special_tokens(ids, pair, max_length=self.max_length, truncate=truncate)
 
     def encode_all(self, texts: Sequence[Text], *, truncate: bool, plain: bool = False) -> list[list[int]]:
@@ -51,9 +73,11 @@ class TextProcessor:
                 raise error if len(texts) == 1 else InputError(f"text {number} of {len(texts)}: {error}") from error
         return rows
 
-    def batch(self, texts: Sequence[Text], *, truncate: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def batch(
+        self, texts: Sequence[Text], *, truncate: bool, plain: bool = False
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """input_ids and attention_mask, int64 (B, L). Raises `InputError`."""
-        return tokenizer.pad(self.encode_all(texts, truncate=truncate))
+        return tokenizer.pad(self.encode_all(texts, truncate=truncate, plain=plain))
 
 
 def to_bytes(text: str) -> NDArray[np.uint8]:

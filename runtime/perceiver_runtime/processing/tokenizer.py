@@ -1,7 +1,8 @@
 """Text to token ids and back: UTF-8 bytes after six special tokens, as in transformers' PerceiverTokenizer. numpy alone.
 
-A byte b has the id b + 6. The names of special tokens in a text stand for those tokens; `[MASK*9]`, an extension, for nine
-masks. A text becomes `[CLS] text [SEP]`, a pair `[CLS] text [SEP] pair [SEP]`.
+A byte b has the id b + 6. The names of special tokens in a text stand for those tokens, and so do those of the tokens that a
+checkpoint added (vocabulary.py); `[MASK*9]`, an extension, for nine masks. A text becomes `[CLS] text [SEP]`, a pair
+`[CLS] text [SEP] pair [SEP]`.
 """
 
 from __future__ import annotations
@@ -13,18 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.common.errors import InputError
+from perceiver_runtime.processing.vocabulary import BYTES, FIRST_BYTE, SPECIAL_TOKENS, Vocabulary, written_bytes
 
-SPECIAL_TOKENS = ("[PAD]", "[BOS]", "[EOS]", "[MASK]", "[CLS]", "[SEP]")
 PAD, MASK, CLS, SEP = 0, 3, 4, 5
-FIRST_BYTE = len(SPECIAL_TOKENS)
-VOCABULARY = FIRST_BYTE + 256
-_SPECIAL = re.compile(r"\[MASK\*(\d+)\]|" + "|".join(map(re.escape, SPECIAL_TOKENS)))
+_MASKS = re.compile(r"\[MASK\*(\d+)\]")
 MAX_MASKS = 1 << 16  # of one `[MASK*n]`; and tokens of a text: both bound memory before the model's own limit applies
 MAX_TOKENS = 1 << 20
 
 
-def tokenize(text: str, *, plain: bool = False) -> list[int]:
-    """A text's ids, without `[CLS]` and `[SEP]`. In a `plain` text the names of special tokens are bytes like any others.
+def tokenize(text: str, *, plain: bool = False, vocabulary: Vocabulary = BYTES) -> list[int]:
+    """A text's ids, without `[CLS]` and `[SEP]`. In a `plain` text the names of tokens are bytes like any others.
 
     Raises `InputError` for what UTF-8 cannot hold, and for more than `MAX_TOKENS`.
     """
@@ -32,21 +31,30 @@ def tokenize(text: str, *, plain: bool = False) -> list[int]:
         raise InputError(f"a text should be a str, found {type(text).__name__}: decode bytes first")
     if len(text) > MAX_TOKENS:
         raise InputError(f"a text has {len(text)} characters, more than the {MAX_TOKENS} allowed: shorten it")
+    if plain:
+        return _bytes(text)
     ids: list[int] = []
-    end = 0
-    for match in () if plain else _SPECIAL.finditer(text):
-        ids += _bytes(text[end : match.start()])
-        if match[1] is None:
-            ids.append(SPECIAL_TOKENS.index(match[0]))
-        else:
-            count = int(match[1][:9])
-            if not 1 <= count <= MAX_MASKS:
-                raise InputError(f"{match[0][:40]} asks for {count} masks: give 1 to {MAX_MASKS}")
-            if len(ids) + count > MAX_TOKENS:
-                raise InputError(f"a text asks for more than {MAX_TOKENS} tokens: give fewer masks")
-            ids += [MASK] * count
-        end = match.end()
-    return ids + _bytes(text[end:])
+    for piece in vocabulary.split(_with_masks(text)):
+        token = vocabulary.named.get(piece)
+        ids += _bytes(piece) if token is None else [token.id]
+    return ids
+
+
+def _with_masks(text: str) -> str:
+    """The text with `[MASK*9]` written as nine masks."""
+    total = 0
+
+    def masks(match: re.Match[str]) -> str:
+        nonlocal total
+        count = int(match[1][:9])
+        if not 1 <= count <= MAX_MASKS:
+            raise InputError(f"{match[0][:40]} asks for {count} masks: give 1 to {MAX_MASKS}")
+        total += count
+        if total > MAX_TOKENS:
+            raise InputError(f"a text asks for more than {MAX_TOKENS} tokens: give fewer masks")
+        return SPECIAL_TOKENS[MASK] * count
+
+    return _MASKS.sub(masks, text)
 
 
 def _bytes(text: str) -> list[int]:
@@ -89,10 +97,10 @@ def pad(sequences: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[
     return input_ids, attention_mask
 
 
-def decode(ids: Iterable[int]) -> str:
+def decode(ids: Iterable[int], vocabulary: Vocabulary = BYTES) -> str:
     """Ids to text: special tokens are dropped, invalid UTF-8 becomes the replacement character.
 
     >>> decode([4, 78, 111, 5])
     'Hi'
     """
-    return bytes(int(number) - FIRST_BYTE for number in ids if FIRST_BYTE <= number < VOCABULARY).decode("utf-8", "replace")
+    return written_bytes(vocabulary, [int(number) for number in ids]).decode("utf-8", "replace")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, overload
 
 from perceiver_runtime.bundle.reader import open_bundle
-from perceiver_runtime.common.errors import UsageError
+from perceiver_runtime.common.errors import InputError, UsageError
 from perceiver_runtime.serving.client import Server
 from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline
 from perceiver_runtime.tasks.fill_mask.pipeline import FillMaskPipeline
@@ -123,6 +123,8 @@ def connect(
     >>> with perceiver_runtime.connect("server:8001", bundle="flow") as flow:
     ...     field = flow(frame1, frame2)
     """
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise InputError(f"timeout is {timeout!r}: give seconds, a number such as 60.0")
     if not timeout > 0:
         raise UsageError(f"timeout is {timeout}: give seconds, more than 0")
     opened = open_bundle(bundle, partial=True)

@@ -51,3 +51,9 @@ def image_size(text: str) -> tuple[int, int]:
     if len(sides) > 2 or min(sides) < MIN_SIDE or max(sides) > MAX_SIDE:
         raise argparse.ArgumentTypeError(f"give a size such as 288 or 288x320, of {MIN_SIDE} to {MAX_SIDE} pixels a side")
     return sides[0], sides[-1]
+
+
+def add_plain(parser: argparse.ArgumentParser, besides: str = "") -> None:
+    """--plain."""
+    help_text = f"read [MASK], [SEP] and the like as ordinary text{besides}"
+    parser.add_argument("--plain", action="store_true", help=help_text)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from perceiver_runtime.bundle.reader import is_bundle
 from perceiver_runtime.common.errors import InputError
-from perceiver_runtime.common.terminal import is_terminal, printable
+from perceiver_runtime.common.terminal import is_terminal, one_line, printable, write_lines
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:
@@ -66,3 +68,19 @@ def progress_line() -> Iterator[Callable[[str], None]]:
         yield report
     finally:
         report("")
+
+
+@contextlib.contextmanager
+def warnings_as_lines(command: str, *kinds: type[Warning]) -> Iterator[None]:
+    """A line on stderr for each warning of these kinds, without its place in the code."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+            if issubclass(category, kinds):
+                write_lines(one_line(f"{command}: {message}"), sys.stderr)
+            else:
+                usual(message, category, *place, **options)
+
+        warnings.showwarning = show
+        yield

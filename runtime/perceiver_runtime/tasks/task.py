@@ -33,7 +33,7 @@ class Task:
     have; where a task `gives_field`, a row has a flow field besides, under `field`, for .flo files. With `batched` the pipeline
     is called with a list of items, else with the parts of one. `fixed_size` is for inputs of one usual size, whose operations
     say how well a machine is used; `single_call` where encode and decode alone give the whole answer, so that a server can
-    join them.
+    join them. Where a task `takes_plain`, `rows` and the pipeline take `plain`, for texts of strangers.
     """
 
     name: str
@@ -42,12 +42,13 @@ class Task:
     kind: Callable[[Manifest], InputKind]
     command: RunCommand
     columns: tuple[str, ...]
-    rows: Callable[[Any, list[Any]], list[Row]]
+    rows: Callable[..., list[Row]]
     aliases: tuple[str, ...] = ()
     batched: bool = True
     fixed_size: bool = False
     single_call: bool = False
     gives_field: bool = False
+    takes_plain: bool = False
 
     def call(self, pipeline: Any, item: Any, batch: int) -> Callable[[], object]:
         """A call as a user makes it, with `batch` times the item where the task is `batched`."""
@@ -59,9 +60,9 @@ def always(kind: InputKind) -> Callable[[Manifest], InputKind]:
     return lambda manifest: kind
 
 
-def label_rows(pipeline: Any, items: list[Any]) -> list[Row]:
+def label_rows(pipeline: Any, items: list[Any], **options: bool) -> list[Row]:
     """The best label of each item and its probability."""
-    return [{"label": best.label, "probability": best.probability} for (best,) in pipeline(items, top_k=1)]
+    return [{"label": best.label, "probability": best.probability} for (best,) in pipeline(items, top_k=1, **options)]
 
 
 LABEL_COLUMNS = ("label", "probability")

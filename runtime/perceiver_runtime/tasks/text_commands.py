@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import dataclasses
 import sys
 import time
+from functools import partial
 from typing import Any, TextIO
 
 from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.common.errors import InputError, UsageError
-from perceiver_runtime.tasks.arguments import positive
+from perceiver_runtime.tasks.arguments import add_plain, positive
+from perceiver_runtime.tasks.labels import LabelScore
+from perceiver_runtime.tasks.several import Item, answered, attempt, results
 from perceiver_runtime.tasks.task import Load
 
 
@@ -32,8 +36,7 @@ def add_pair_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> N
     """The same, and a second text."""
     add_arguments(parser, manifest)
     parser.add_argument("--pair", metavar="TEXT", help="a second text, for models trained on pairs")
-    help_text = "read [MASK], [SEP] and the like as ordinary text; lines from stdin always are"
-    parser.add_argument("--plain", action="store_true", help=help_text)
+    add_plain(parser, "; lines from stdin always are")
 
 
 def fill_mask(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
@@ -42,53 +45,73 @@ def fill_mask(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     start = time.perf_counter()
     with load() as mlm:
         loaded = time.perf_counter() - start
-        found = mlm(texts, top_k=arguments.top_k, beams=arguments.beams, truncate=arguments.truncate)
-        results = [{"text": text, "spans": [dataclasses.asdict(span) for span in spans]} for text, spans in zip(texts, found)]
-        return {"provider": mlm.provider, "results": results, "seconds": {"load": loaded, **mlm.timing.seconds()}}
+        options = {"top_k": arguments.top_k, "beams": arguments.beams, "truncate": arguments.truncate}
+        done = results(
+            answered(texts, partial(mlm, **options)),
+            lambda item, spans: {"text": item.value, "spans": [dataclasses.asdict(span) for span in spans]},
+        )
+        return {"provider": mlm.provider, **done, "seconds": {"load": loaded, **mlm.timing.seconds()}}
 
 
 def classify(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     """Labels of each text."""
-    texts: list[Any] = list(_texts(arguments))
-    if arguments.pair is not None and len(texts) != 1:
-        raise UsageError(f"--pair goes with one text, found {len(texts)}")
-    items = [(texts[0], arguments.pair)] if arguments.pair is not None else texts
+    texts = _texts(arguments)
+    if arguments.pair is not None:
+        if len(texts) != 1:
+            raise UsageError(f"--pair goes with one text, found {len(texts)}")
+        texts = [
+            item if isinstance(item.value, InputError) else Item(item.name, (item.value, arguments.pair)) for item in texts
+        ]
     start = time.perf_counter()
     with load() as classifier:
         loaded = time.perf_counter() - start
         plain = arguments.plain or _from_stdin(arguments)
-        found = classifier(items, top_k=arguments.top_k, truncate=arguments.truncate, plain=plain)
-        results = [
-            {"input": text, "labels": [dataclasses.asdict(label) for label in labels]} for text, labels in zip(texts, found)
-        ]
-        return {"provider": classifier.provider, "results": results, "seconds": {"load": loaded, **classifier.timing.seconds()}}
+        options = {"top_k": arguments.top_k, "truncate": arguments.truncate, "plain": plain}
+        done = results(answered(texts, partial(classifier, **options)), _labelled)
+        return {"provider": classifier.provider, **done, "seconds": {"load": loaded, **classifier.timing.seconds()}}
+
+
+def _labelled(item: Item, labels: list[LabelScore]) -> dict[str, object]:
+    text = item.value[0] if isinstance(item.value, tuple) else item.value
+    return {"input": text, "labels": [dataclasses.asdict(label) for label in labels]}
 
 
 def _from_stdin(arguments: argparse.Namespace) -> bool:
     return arguments.texts == ["-"] and not arguments.sample
 
 
-def _texts(arguments: argparse.Namespace) -> list[str]:
-    return read_lines(sys.stdin) if _from_stdin(arguments) else list(arguments.texts)
+def _texts(arguments: argparse.Namespace) -> list[Item]:
+    if _from_stdin(arguments):
+        return read_lines(sys.stdin)
+    count = len(arguments.texts)
+    return [Item(f"text {number} of {count}" if count > 1 else "", text) for number, text in enumerate(arguments.texts, 1)]
 
 
-def read_lines(stream: TextIO | None) -> list[str]:
-    r"""The lines of standard input, UTF-8 whatever the locale, ended by ``\n`` or ``\r\n`` alone. Raises `InputError`."""
+def read_lines(stream: TextIO | None) -> list[Item]:
+    r"""The lines of standard input, UTF-8 whatever the locale, ended by ``\n`` or ``\r\n`` alone.
+
+    Raises `InputError` where there are none; a line that is no text has one as its value.
+    """
     if stream is None or stream.closed:
         raise InputError("standard input is closed: give texts, or lines on standard input")
-    content = stream.buffer.read() if hasattr(stream, "buffer") else stream.read().encode("utf-8")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise InputError(f"line {line} of standard input is not UTF-8: convert it, as iconv does") from error
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    content = stream.buffer.read() if hasattr(stream, "buffer") else stream.read().encode("utf-8", "surrogatepass")
+    lines = content.removeprefix(codecs.BOM_UTF8).split(b"\n")
     if not lines[-1]:
         lines.pop()
-    if not lines or "" in lines:
-        where = f"line {lines.index('') + 1} of standard input" if lines else "standard input"
-        raise InputError(f"{where} is empty: give a text a line")
-    return lines
+    if not lines:
+        raise InputError("standard input is empty: give a text a line")
+    named = ((f"line {number} of standard input", line) for number, line in enumerate(lines, 1))
+    return [Item(name, attempt(partial(_line, name, line))) for name, line in named]
+
+
+def _line(name: str, line: bytes) -> str:
+    try:
+        text = line.removesuffix(b"\r").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} is not UTF-8: convert it, as iconv does") from error
+    if not text:
+        raise InputError(f"{name} is empty: give a text a line")
+    return text
 
 
 def render_spans(result: dict[str, Any]) -> str:

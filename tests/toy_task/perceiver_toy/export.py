@@ -65,13 +65,13 @@ class SeriesRecipe(ClassificationRecipe):
     def cases(self) -> Iterator[Case]:
         """A few lengths."""
         for lengths in ((1, 2), (37, 11, 5), (500, 400)):
-            inputs = SERIES.reader(self.processor())([self._series(length) for length in lengths], False)
+            inputs = SERIES.reader(self.processor())([self._series(length) for length in lengths], {})
             yield Case(shape_text(inputs), (inputs,))
 
     def read_samples(self, folder: Path) -> list[Inputs]:
         """Each CSV file."""
         read = SERIES.reader(self.processor())
-        return [read([read_series(file)], False) for file in samples.files(folder, (".csv",))[: samples.MOST]]
+        return [read([read_series(file)], {}) for file in self.first(samples.files(folder, (".csv",)), folder)]
 
     def encode(self, model: Any, inputs: Inputs) -> Tensor:
         """torch's latents."""
@@ -84,7 +84,7 @@ class SeriesRecipe(ClassificationRecipe):
         return Sample({"series": series}, {"logits": self.reference(model, self._inputs(series))["logits"][0]})
 
     def _inputs(self, series: Any) -> Inputs:
-        return SERIES.reader(self.processor())([series], False)
+        return SERIES.reader(self.processor())([series], {})
 
     def _series(self, length: int) -> Any:
         return np.random.default_rng(length).standard_normal((length, self.config.channels)).astype(np.float32)

@@ -14,7 +14,7 @@ from perceiver_runtime import InputError, IntegrityError
 from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Array
-from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Inputs, Reader
+from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Inputs, Reader, TextOptions
 from perceiver_runtime.tasks.labels import Labels, LabelScore
 from perceiver_runtime.tasks.pipeline import Floats, Pipeline, RuntimeOptions
 from perceiver_runtime.tasks.task import LABEL_COLUMNS, Load, RunCommand, Task, always, label_rows
@@ -33,7 +33,7 @@ def _reader(constants: Constants) -> Reader:
     if type(channels) is not int:
         raise IntegrityError(f"the manifest's series have {channels!r} channels: export the bundle again")
 
-    def read(items: list[Any], _: bool) -> Inputs:
+    def read(items: list[Any], _: TextOptions) -> Inputs:
         for item in items:
             if item.ndim != 2 or item.shape[1] != channels or not len(item) or not np.isfinite(item).all():
                 raise InputError(f"a series should be finite numbers (steps, {channels}), found {item.shape}")

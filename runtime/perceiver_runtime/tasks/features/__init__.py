@@ -12,5 +12,6 @@ TASK = Task(
     kind=kind_of,
     command=RunCommand("INPUT … [-o LATENTS.npy]", command.add_arguments, command.run, command.render),
     columns=("latents",),
-    rows=lambda pipeline, items: [{"latents": latents} for latents in pipeline(items)],
+    rows=lambda pipeline, items, plain: [{"latents": latents} for latents in pipeline(items, plain=plain)],
+    takes_plain=True,
 )

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     start = time.perf_counter()
     with load() as features:
         loaded = time.perf_counter() - start
-        latents = features(items if len(items) > 1 else items[0])
+        latents = features(items if len(items) > 1 else items[0], plain=vars(arguments).get("plain", False))
         if arguments.output:
             with replacing(arguments.output) as whole, whole.open("wb") as file:
                 np.save(file, latents)

@@ -13,7 +13,7 @@ from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError, IntegrityError
 from perceiver_runtime.tasks.kinds import KINDS
-from perceiver_runtime.tasks.kinds.kind import InputKind
+from perceiver_runtime.tasks.kinds.kind import InputKind, TextOptions
 from perceiver_runtime.tasks.pipeline import Floats, Pipeline, RuntimeOptions
 
 
@@ -37,17 +37,22 @@ class FeaturesPipeline(Pipeline):
         self._read = self.kind.reader(bundle.manifest.processor)
         super().__init__(bundle, runtime_options)
 
-    def __call__(self, items: Any, *, truncate: bool = False) -> Floats:
-        """Latents (N, D) of an item, (B, N, D) of a list. `truncate` cuts long texts. Raises `InputError`."""
+    def __call__(self, items: Any, *, truncate: bool = False, plain: bool = False) -> Floats:
+        """Latents (N, D) of an item, (B, N, D) of a list. Raises `InputError`.
+
+        `truncate` cuts long texts; in `plain` ones `[MASK]` and other names of tokens are ordinary text: take that for texts
+        of strangers.
+        """
         batch = items if isinstance(items, list) else [items]
         if not batch:
             raise InputError("the list is empty: give at least one item")
-        latents = np.concatenate([self._latents(part, truncate) for part in self.batches(batch)])
+        options = {"truncate": truncate, "plain": plain}
+        latents = np.concatenate([self._latents(part, options) for part in self.batches(batch)])
         return latents if isinstance(items, list) else latents[0]
 
-    def _latents(self, batch: Sequence[Any], truncate: bool) -> Floats:
+    def _latents(self, batch: Sequence[Any], options: TextOptions) -> Floats:
         with self.timing.stage("preprocess"):
-            inputs = self._read(list(batch), truncate)
+            inputs = self._read(list(batch), options)
         return self.run("encode", inputs, shape=(len(batch), None, None))
 
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

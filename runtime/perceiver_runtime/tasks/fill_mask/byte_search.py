@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perceiver_runtime.processing import tokenizer
 from perceiver_runtime.tasks.labels import softmax
@@ -17,10 +18,12 @@ from perceiver_runtime.tasks.pipeline import Floats
 Logits = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]]], list[Floats]]  # rows, positions of each → (K, V) of each
 
 
-def search(ids: Sequence[int], places: Sequence[int], logits: Logits, *, beams: int) -> list[tuple[list[int], float]]:
+def search(
+    ids: Sequence[int], places: Sequence[int], logits: Logits, *, beams: int, written: NDArray[np.int64]
+) -> list[tuple[list[int], float]]:
     """The likeliest ids found for `places` of `ids` and their probabilities, best first: at most `beams`.
 
-    Runs the model once per place, on as many texts as there are beams.
+    `written` are the ids to choose from. Runs the model once per place, on as many texts as there are beams.
     """
     found: list[tuple[list[int], float]] = [(list(ids), 0.0)]  # with the logarithm of the probability
     for _ in places:
@@ -28,10 +31,10 @@ def search(ids: Sequence[int], places: Sequence[int], logits: Logits, *, beams: 
         masked = [[place for place in places if row[place] == tokenizer.MASK] for row in rows]
         grown: dict[tuple[int, ...], float] = {}
         for (row, score), where, own in zip(found, masked, logits(rows, masked)):
-            probabilities = softmax(own)[:, tokenizer.FIRST_BYTE :].astype(np.float64)
+            probabilities = softmax(own)[:, written].astype(np.float64)
             surest = int(probabilities.max(axis=1).argmax())
             for byte in np.argsort(-probabilities[surest], kind="stable")[:beams]:
-                filled = [*row[: where[surest]], int(byte) + tokenizer.FIRST_BYTE, *row[where[surest] + 1 :]]
+                filled = [*row[: where[surest]], int(written[byte]), *row[where[surest] + 1 :]]
                 chance = score + float(np.log(max(probabilities[surest, byte], 1e-300)))
                 grown[tuple(filled)] = max(chance, grown.get(tuple(filled), -np.inf))
         best = sorted(grown.items(), key=lambda item: -item[1])[:beams]

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.amounts import whole_number
@@ -16,6 +17,7 @@ from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.processing import tokenizer
 from perceiver_runtime.processing.text import TextProcessor, from_bytes
+from perceiver_runtime.processing.vocabulary import BYTES
 from perceiver_runtime.tasks.fill_mask.byte_search import search
 from perceiver_runtime.tasks.labels import softmax
 from perceiver_runtime.tasks.pipeline import Floats, Pipeline, RuntimeOptions
@@ -31,7 +33,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class MaskedSpan:
-    """A run of masked bytes: where it is, counted in bytes of the text with each mask as one, and its best candidates."""
+    """A run of masked bytes: where it is, counted in bytes (a mask or an added token is one), and its best candidates."""
 
     start: int
     end: int
@@ -52,6 +54,7 @@ class FillMaskPipeline(Pipeline):
 
     def __init__(self, bundle: Bundle, runtime_options: RuntimeOptions) -> None:
         self.processor = TextProcessor.from_json(bundle.manifest.processor)
+        self._written = self.processor.vocabulary.written
         super().__init__(bundle, runtime_options)
 
     @overload
@@ -104,7 +107,7 @@ class FillMaskPipeline(Pipeline):
         logits = self._logits(rows, positions)
         with self.timing.stage("postprocess"):
             results = [
-                [_span(run, best_sequences(softmax(own[[where.index(place) for place in run]]), top_k)) for run in _runs(where)]
+                [self._span(run, self._best(own[[where.index(place) for place in run]], top_k)) for run in _runs(where)]
                 for where, own in zip(positions, logits)
             ]
         return results[0] if single else results
@@ -113,10 +116,10 @@ class FillMaskPipeline(Pipeline):
         """The text with the best candidate in each masked span."""
         ids = self._masked(text, (), truncate=truncate)
         places = [place for place, number in enumerate(ids) if number == tokenizer.MASK]
-        best = self._logits([ids], [places])[0][:, tokenizer.FIRST_BYTE :].argmax(axis=-1) + tokenizer.FIRST_BYTE
+        best = self._written[self._logits([ids], [places])[0][:, self._written].argmax(axis=-1)]
         for place, number in zip(places, best):
             ids[place] = int(number)
-        return tokenizer.decode(ids)
+        return self.processor.decode(ids)
 
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Inputs `text`; output `logits` (K, V) at its masks."""
@@ -124,8 +127,15 @@ class FillMaskPipeline(Pipeline):
         places = [place for place, number in enumerate(ids) if number == tokenizer.MASK]
         return {"logits": self._logits([ids], [places])[0]}
 
+    def _best(self, logits: Floats, top_k: int) -> list[tuple[list[int], float]]:
+        return best_sequences(softmax(logits), top_k, self._written)
+
     def _searched(self, ids: Sequence[int], places: Sequence[int], beams: int, top_k: int) -> MaskedSpan:
-        return _span(places, search(ids, places, self._logits, beams=beams)[:top_k])
+        return self._span(places, search(ids, places, self._logits, beams=beams, written=self._written)[:top_k])
+
+    def _span(self, positions: Sequence[int], found: Sequence[tuple[list[int], float]]) -> MaskedSpan:
+        candidates = tuple(Candidate(self.processor.decode(numbers), probability) for numbers, probability in found)
+        return MaskedSpan(positions[0] - 1, positions[-1], candidates)
 
     def _item(self, number: int, text: str, batch: Sized, spans: Sequence[tuple[int, int]], *, truncate: bool) -> list[int]:
         """`_masked`, whose error says which text of several is wrong."""
@@ -158,7 +168,7 @@ class FillMaskPipeline(Pipeline):
         for row, where in enumerate(positions):
             queries[row, : len(where)] = where
         logits = self.run(
-            "decode", {"latents": latents, "query_positions": queries}, shape=(*queries.shape, tokenizer.VOCABULARY)
+            "decode", {"latents": latents, "query_positions": queries}, shape=(*queries.shape, self.processor.vocabulary.size)
         )
         return [own[: len(where)] for own, where in zip(logits, positions)]
 
@@ -169,17 +179,15 @@ def _runs(positions: Sequence[int]) -> list[list[int]]:
     return [[place for _, place in group] for _, group in grouped]
 
 
-def _span(positions: Sequence[int], found: Sequence[tuple[list[int], float]]) -> MaskedSpan:
-    candidates = tuple(Candidate(tokenizer.decode(numbers), probability) for numbers, probability in found)
-    return MaskedSpan(positions[0] - 1, positions[-1], candidates)
-
-
-def best_sequences(probabilities: Floats, top_k: int) -> list[tuple[list[int], float]]:
+def best_sequences(
+    probabilities: Floats, top_k: int, written: NDArray[np.int64] = BYTES.written
+) -> list[tuple[list[int], float]]:
     """The `top_k` most probable sequences of bytes, as ids, where each position is independent of the others.
 
-    probabilities (n, V). Best first: from a sequence, the next ones differ by the next best byte at one position.
+    probabilities (n, V), `written` the ids to choose from. Best first: from a sequence, the next ones differ by the next best
+    byte at one position.
     """
-    scores = np.log(np.maximum(probabilities[:, tokenizer.FIRST_BYTE :].astype(np.float64), 1e-300))
+    scores = np.log(np.maximum(probabilities[:, written].astype(np.float64), 1e-300))
     order = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
     ranked = np.take_along_axis(scores, order, axis=1)
     first = (0,) * len(scores)
@@ -188,7 +196,7 @@ def best_sequences(probabilities: Floats, top_k: int) -> list[tuple[list[int], f
     found: list[tuple[list[int], float]] = []
     while heap and len(found) < top_k:
         cost, ranks = heapq.heappop(heap)
-        ids = [int(order[place, rank]) + tokenizer.FIRST_BYTE for place, rank in enumerate(ranks)]
+        ids = [int(written[order[place, rank]]) for place, rank in enumerate(ranks)]
         found.append((ids, float(np.exp(-cost))))
         for place, rank in enumerate(ranks):
             following = (*ranks[:place], rank + 1, *ranks[place + 1 :])

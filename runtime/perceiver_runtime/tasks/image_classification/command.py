@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
+from functools import partial
 
 from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.files.images import read_image
 from perceiver_runtime.tasks.arguments import image_size, positive
+from perceiver_runtime.tasks.labels import LabelScore
 from perceiver_runtime.tasks.outputs import progress
+from perceiver_runtime.tasks.several import Answer, Item, answered, attempt, results
 from perceiver_runtime.tasks.task import Load
 
 
@@ -24,17 +27,20 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
 def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     """Labels of each image."""
     names, report = arguments.images, progress("images")
-    read_image(names[0])  # a wrong name shows before the bundle is loaded
+    if len(names) == 1:
+        read_image(names[0])  # a wrong name shows before the bundle is loaded
     start = time.perf_counter()
     with load() as classify:
         loaded = time.perf_counter() - start
-        results = []
+        answers: list[Answer] = []
         for first in range(0, len(names), arguments.batch):
-            chosen = names[first : first + arguments.batch]
-            found = classify([read_image(name) for name in chosen], top_k=arguments.top_k, size=arguments.size)
-            results += [
-                {"input": name, "labels": [dataclasses.asdict(label) for label in labels]}
-                for name, labels in zip(chosen, found)
-            ]
-            report(len(results), len(names))
-        return {"provider": classify.provider, "results": results, "seconds": {"load": loaded, **classify.timing.seconds()}}
+            chosen = [Item(name, attempt(partial(read_image, name))) for name in names[first : first + arguments.batch]]
+            found = answered(chosen, partial(classify, top_k=arguments.top_k, size=arguments.size))
+            answers += [Answer(item._replace(value=None), value) for item, value in found]  # lets the picture go
+            report(len(answers), len(names))
+        done = results(answers, _described)
+        return {"provider": classify.provider, **done, "seconds": {"load": loaded, **classify.timing.seconds()}}
+
+
+def _described(item: Item, labels: list[LabelScore]) -> dict[str, object]:
+    return {"input": item.name, "labels": [dataclasses.asdict(label) for label in labels]}

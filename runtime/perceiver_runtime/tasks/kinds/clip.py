@@ -14,7 +14,7 @@ from perceiver_runtime.files.videos import read_video
 from perceiver_runtime.files.wav import Sound, read_wav, write_wav
 from perceiver_runtime.processing.multimodal import MultimodalProcessor
 from perceiver_runtime.tasks.kinds.frames import pair_of
-from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Inputs, Reader, Row
+from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Inputs, Reader, Row, TextOptions
 
 
 def _add_arguments(parser: argparse.ArgumentParser, constants: Constants) -> None:
@@ -46,7 +46,7 @@ def _sample_files(inputs: Mapping[str, Array], folder: Path, constants: Constant
 def _reader(constants: Constants) -> Reader:
     processor = MultimodalProcessor.from_json(dict(constants))
 
-    def read(items: list[Any], _: bool) -> Inputs:
+    def read(items: list[Any], _: TextOptions) -> Inputs:
         pairs = [pair_of(item, "video, audio (or None)") for item in items]
         return {
             "video": np.concatenate([processor.video(video) for video, _ in pairs]),

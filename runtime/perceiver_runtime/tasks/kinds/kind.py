@@ -15,7 +15,8 @@ from perceiver_runtime.common.arrays import Array
 Constants = Mapping[str, Any]  # `Manifest.processor`
 Inputs = dict[str, Array]  # of a graph
 Row = Mapping[str, Any]  # of a table
-Reader = Callable[[list[Any], bool], Inputs]
+TextOptions = Mapping[str, bool]  # truncate and plain, of `TextProcessor.batch`
+Reader = Callable[[list[Any], TextOptions], Inputs]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class InputKind:
     `add_arguments` puts what names items on the parser of `perceiver run`, `from_arguments` reads them. `from_sample` makes the
     item of a bundle's known answer, `sample_files` writes it into a folder and returns the arguments that name it. A table
     must have `columns`, of which `from_row` makes an item (None: tables cannot hold this kind). `reader` makes of the
-    manifest's constants what turns a batch of items, and whether to cut what is too long, into the inputs of `encode`.
+    manifest's constants what turns a batch of items, and options for texts, into the inputs of `encode`.
     """
 
     name: str

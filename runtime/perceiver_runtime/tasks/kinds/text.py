@@ -6,18 +6,20 @@ import argparse
 from typing import Any
 
 from perceiver_runtime.processing.text import TextProcessor, from_bytes
-from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Inputs, Reader
+from perceiver_runtime.tasks.arguments import add_plain
+from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Inputs, Reader, TextOptions
 
 
 def _add_arguments(parser: argparse.ArgumentParser, constants: Constants) -> None:
     parser.add_argument("inputs", nargs="+", metavar="TEXT", help="a text; several are a batch")
+    add_plain(parser)
 
 
 def _reader(constants: Constants) -> Reader:
     processor = TextProcessor.from_json(dict(constants))
 
-    def read(items: list[Any], truncate: bool) -> Inputs:
-        input_ids, attention_mask = processor.batch(items, truncate=truncate)
+    def read(items: list[Any], options: TextOptions) -> Inputs:
+        input_ids, attention_mask = processor.batch(items, **options)
         return {"input_ids": input_ids, "attention_mask": attention_mask}
 
     return read

@@ -9,7 +9,7 @@ import numpy as np
 
 from perceiver_runtime.common.errors import InputError, IntegrityError
 from perceiver_runtime.files.images import read_image
-from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Inputs, Reader, array_files
+from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Inputs, Reader, TextOptions, array_files
 
 
 def _add_arguments(parser: argparse.ArgumentParser, constants: Constants) -> None:
@@ -21,7 +21,7 @@ def _reader(constants: Constants) -> Reader:
     if type(channels) is not int or channels < 1:
         raise IntegrityError(f"the manifest's features have {channels!r} channels: export the bundle again")
 
-    def read(items: list[Any], _: bool) -> Inputs:
+    def read(items: list[Any], _: TextOptions) -> Inputs:
         for item in items:
             valid = isinstance(item, np.ndarray) and item.ndim == 2 and item.shape[1] == channels and len(item) > 0
             if not valid or not np.issubdtype(item.dtype, np.floating) or not np.isfinite(item).all():

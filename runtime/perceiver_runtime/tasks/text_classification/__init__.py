@@ -17,4 +17,5 @@ TASK = Task(
     columns=LABEL_COLUMNS,
     rows=label_rows,
     single_call=True,
+    takes_plain=True,
 )
