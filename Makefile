@@ -16,7 +16,7 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 TENSORRT_RTX = tensorrt_rtx_cu13_libs==1.7.1.116 tensorrt_rtx_cu13_bindings==1.7.1.116
 SETUP_FILES = constraints.txt pyproject.toml runtime/pyproject.toml
 
-.PHONY: demo test test-all test-aarch64 soak lint clean
+.PHONY: demo test test-more test-all test-aarch64 soak lint dist clean
 
 demo: $(VENV)/.demo
 	PYTHONSAFEPATH=1 $(BIN)/python -m perceiver_deploy.demo $(DEMO)
@@ -43,6 +43,10 @@ test-aarch64: $(VENV)/.test
 	  done; \
 	  tests/aarch64/emulated.sh tests || exit 1; \
 	done
+
+# both distributions, checked and installed in an environment of their own; HOME_URL makes the README's pictures show on an index
+dist: $(VENV)/.python
+	$(BIN)/python tools/dist.py $(if $(HOME_URL),--home-url $(HOME_URL))
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -28,7 +28,7 @@ from cases import CHECKPOINTS, SHIPPED, make_inputs, save_random, torch_answer
 import perceiver_io as pio
 from perceiver_deploy import export_bundle
 from perceiver_io.tasks.registry import task_of
-from perceiver_runtime.backends.tensorrt.backend import missing
+from perceiver_runtime.backends.tensorrt.backend import unavailable_reason
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.common.errors import PerceiverError
 
@@ -40,7 +40,7 @@ TORCH = ["torch fp32", "torch fp16", "torch bf16", "torch.compile fp32", "torch.
 def sides(device: str) -> list[str]:
     """Whatever can run here; the reference first."""
     found = [*(TORCH if device == "cuda" else TORCH[:1]), f"ours {device} fp32", f"ours {device} fp16"]
-    return found if device == "cpu" or missing() else [*found, "ours tensorrt fp32", "ours tensorrt fp16"]
+    return found if device == "cpu" or unavailable_reason() else [*found, "ours tensorrt fp32", "ours tensorrt fp16"]
 
 
 def run_torch(side: str, checkpoint: str, device: str, options: argparse.Namespace) -> dict[str, Any]:

@@ -88,6 +88,7 @@ def export_bundle(
     task = None if task is None else task_name(task)
     if image_size is not None:
         check_image_size(image_size)
+    onnxruntime()  # what verifies the graphs: said before the work where it is missing
     check_options(passes=passes, precision=precision, target=target, fused=fused)
     chosen = old_megabytes("memory_budget", memory_budget, "memory_budget_mb", memory_budget_mb, unit=1 << 20)
     budget = TARGETS[target].memory_budget if chosen is None else memory_bytes("memory_budget", chosen)

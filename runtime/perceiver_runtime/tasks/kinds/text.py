@@ -19,7 +19,8 @@ def _reader(constants: Constants) -> Reader:
     processor = TextProcessor.from_json(dict(constants))
 
     def read(items: list[Any], options: TextOptions) -> Inputs:
-        input_ids, attention_mask = processor.batch(items, **options)
+        truncate, plain = options.get("truncate", False), options.get("plain", False)
+        input_ids, attention_mask = processor.batch(items, truncate=truncate, plain=plain)
         return {"input_ids": input_ids, "attention_mask": attention_mask}
 
     return read
