@@ -30,9 +30,9 @@ from perceiver_runtime.bundle.reader import file_sha256
 from perceiver_runtime.commands.main import main
 from perceiver_runtime.tasks.features import READERS
 
-MUTATIONS_OF_JSON = ("constants", "bundlemanifest", "config", "labelledconfig", "preprocessor", "tokenizer")
+MUTATIONS_OF_JSON = ("constants", "bundlemanifest", "config", "labelledconfig", "preprocessor", "tokenizerfile")
 SLOW = {"bundlemanifest": 20, "bundlesample": 75}  # a share of the inputs of readers
-OF_CHECKPOINT = ("config", "labelledconfig", "preprocessor", "tokenizer")  # which want torch
+OF_CHECKPOINT = ("config", "labelledconfig", "preprocessor", "tokenizerfile")  # which want torch
 Target = tuple[Callable[[bytes], object], bytes]
 BUNDLE_COMMANDS = (
     "verify",
@@ -211,7 +211,7 @@ def of_checkpoint() -> dict[str, Target]:
         "config": ("digits-fourier", "config.json", None),
         "labelledconfig": ("glosses-small", "config.json", None),
         "preprocessor": ("digits-fourier", "preprocessor_config.json", None),
-        "tokenizer": ("fill-mask-small", "tokenizer_config.json", json.dumps(tokenizer).encode()),
+        "tokenizerfile": ("fill-mask-small", "tokenizer_config.json", json.dumps(tokenizer).encode()),
     }
 
     def attempt(folder: Path, name: str, data: bytes) -> None:
