@@ -18,7 +18,8 @@ from perceiver_deploy import export_bundle
 from perceiver_runtime.bundle.manifest import FileEntry, Manifest
 from perceiver_runtime.bundle.reader import file_sha256
 from perceiver_runtime.commands.main import main
-from perceiver_runtime.tasks.fill_mask.pipeline import best_sequences
+from perceiver_runtime.processing.vocabulary import BYTES
+from perceiver_runtime.tasks.fill_mask.byte_search import best_sequences
 from perceiver_runtime.tasks.labels import Labels, softmax
 
 
@@ -93,7 +94,7 @@ def test_the_best_sequences_of_independent_bytes() -> None:
     joint = values[0][:, None, None] * values[1][None, :, None] * values[2][None, None]
     best = np.argsort(-joint.reshape(-1))[:20]
     expected = [[6 + int(part) for part in np.unravel_index(place, joint.shape)] for place in best]
-    found = best_sequences(probabilities, 20)
+    found = best_sequences(probabilities, 20, BYTES.written)
     assert [ids for ids, _ in found] == expected
     np.testing.assert_allclose([probability for _, probability in found], joint.reshape(-1)[best], rtol=1e-6)
 

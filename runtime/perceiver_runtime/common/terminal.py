@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, NoReturn, TextIO
 
+MAY_BE_EMPTY = ("pair",)  # arguments that are texts, not names
 _JOINERS = "\u200c\u200d"  # formatting characters, and part of the spelling of Persian, Hindi and emoji
 
 
@@ -52,6 +53,14 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """The usage and the message, and exit code 2."""
         super().error(one_line(message))
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The arguments. An option or a name that is empty, as of a variable that is not set, is an error."""
+        found = super().parse_args(args, namespace)
+        for name, value in vars(found).items():
+            if value == "" and name not in MAY_BE_EMPTY:
+                self.error(f"{name} is empty: give a name, or leave the option out")
+        return found
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Help and errors, on a terminal of any encoding."""

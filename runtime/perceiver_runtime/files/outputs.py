@@ -35,6 +35,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+    except RuntimeError as error:
+        if "Symlink loop" not in str(error):
+            raise
+        raise InputError(f"{path} cannot be written: {error}") from error
 
 
 def check_ending(path: str | Path, endings: Sequence[str], what: str) -> None:

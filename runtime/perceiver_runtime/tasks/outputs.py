@@ -38,7 +38,11 @@ def check_outputs(names: list[str | None], *, force: bool) -> list[Path]:
 
 def check_outside_bundles(path: Path) -> None:
     """Raise `InputError` for a path in a bundle's folder: nothing is written there."""
-    folder = next((folder for folder in path.absolute().resolve().parents if is_bundle(folder)), None)
+    try:
+        target = path.absolute().resolve()
+    except (OSError, RuntimeError) as error:  # the latter of links that lead in a circle
+        raise InputError(f"{path} cannot be written: {error}") from error
+    folder = next((folder for folder in target.parents if is_bundle(folder)), None)
     if folder is not None:
         raise InputError(
             f"{path} would go into the bundle {folder}: write it beside, for example to {folder.parent / path.name}"

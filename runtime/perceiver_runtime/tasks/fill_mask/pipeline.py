@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import groupby
 from typing import overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.amounts import whole_number
@@ -17,8 +15,7 @@ from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.processing import tokenizer
 from perceiver_runtime.processing.text import TextProcessor, from_bytes
-from perceiver_runtime.processing.vocabulary import BYTES
-from perceiver_runtime.tasks.fill_mask.byte_search import search
+from perceiver_runtime.tasks.fill_mask.byte_search import best_sequences, search
 from perceiver_runtime.tasks.labels import softmax
 from perceiver_runtime.tasks.pipeline import Floats, Pipeline, RuntimeOptions
 
@@ -177,30 +174,3 @@ def _runs(positions: Sequence[int]) -> list[list[int]]:
     """Neighbouring positions together."""
     grouped = groupby(enumerate(positions), key=lambda pair: pair[1] - pair[0])
     return [[place for _, place in group] for _, group in grouped]
-
-
-def best_sequences(
-    probabilities: Floats, top_k: int, written: NDArray[np.int64] = BYTES.written
-) -> list[tuple[list[int], float]]:
-    """The `top_k` most probable sequences of bytes, as ids, where each position is independent of the others.
-
-    probabilities (n, V), `written` the ids to choose from. Best first: from a sequence, the next ones differ by the next best
-    byte at one position.
-    """
-    scores = np.log(np.maximum(probabilities[:, written].astype(np.float64), 1e-300))
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
-    ranked = np.take_along_axis(scores, order, axis=1)
-    first = (0,) * len(scores)
-    heap = [(-float(ranked[:, 0].sum()), first)]
-    seen = {first}
-    found: list[tuple[list[int], float]] = []
-    while heap and len(found) < top_k:
-        cost, ranks = heapq.heappop(heap)
-        ids = [int(written[order[place, rank]]) for place, rank in enumerate(ranks)]
-        found.append((ids, float(np.exp(-cost))))
-        for place, rank in enumerate(ranks):
-            following = (*ranks[:place], rank + 1, *ranks[place + 1 :])
-            if rank + 1 < order.shape[1] and following not in seen:
-                seen.add(following)
-                heapq.heappush(heap, (cost + float(ranked[place, rank] - ranked[place, rank + 1]), following))
-    return found
