@@ -35,8 +35,8 @@ class BundleRun:
             logits: NDArray[np.float32] = graphs["decode"].run({"latents": latents})[0]
             return logits
         if self.task == "fill-mask":
-            positions = np.arange(inputs["input_ids"].shape[1])[None]
-            return np.concatenate(graphs["decode"].run({"latents": latents, "query_positions": positions})[0])
+            every_byte = np.arange(inputs["input_ids"].shape[1])[None]
+            return np.concatenate(graphs["decode"].run({"latents": latents, "query_positions": every_byte})[0])
         chunk = self.pipeline.processor.query_chunk
         parts = []
         if self.task == "flow":

@@ -31,7 +31,7 @@ SHIPPED = {  # small ones of the same tasks, to try a benchmark on
 
 
 def save_random(case: str, folder: Path) -> None:
-    """A published model with random weights, scaled until its answers differ between inputs; as initialised they hardly do."""
+    """A published model in transformers' layout, with random weights, scaled until answers differ between inputs."""
     torch.manual_seed(0)
     published = pio.PUBLISHED[CHECKPOINTS[case]]
     model = pio.TASKS[published.task].build(published.config)
@@ -43,7 +43,15 @@ def save_random(case: str, folder: Path) -> None:
                 parameter.mul_(2)
             elif "latents" in name or name.startswith("decoder.output") or "output_bias" in name:
                 parameter.mul_(20)
-    pio.save_checkpoint(model, folder)
+    pio.save_checkpoint(model, folder, layout="huggingface")
+
+
+def patches(frames: Tensor) -> Tensor:
+    """(B, 2, 3, H, W) → (B, 2, 27, H, W), the 3×3 neighbourhoods that transformers' flow takes."""
+    height, width = frames.shape[-2:]
+    padded = nn.functional.pad(frames, (1, 1, 1, 1))
+    shifted = [padded[..., row : row + height, column : column + width] for row in range(3) for column in range(3)]
+    return torch.cat(shifted, dim=2)
 
 
 def make_inputs(task: str, config: Any) -> Arrays:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 TASKS = {
     "flow": "PerceiverForOpticalFlow",
@@ -57,7 +54,7 @@ def transformers_call(task: str, checkpoint: Path, *, compiled: bool) -> Callabl
     """transformers' model on its inputs."""
     import torch
     import transformers
-    from published import patches
+    from cases import patches
 
     model = getattr(transformers, TASKS[task]).from_pretrained(checkpoint).eval()
     given = {name: torch.from_numpy(array) for name, array in inputs_of(task).items()}
@@ -93,7 +90,7 @@ def export_plain(task: str, checkpoint: Path, output: Path) -> None:
     """torch.onnx.export of transformers' model."""
     import torch
     import transformers
-    from published import patches
+    from cases import patches
 
     class Logits(torch.nn.Module):
         def __init__(self, model: Any) -> None:
@@ -116,7 +113,7 @@ def plain_call(task: str, graph: Path, side: str) -> Callable[[], Any]:
     given = inputs_of(task)
     if task == "flow":
         import torch
-        from published import patches
+        from cases import patches
 
         given = {"inputs": patches(torch.from_numpy(given["frames"])).numpy()}
     if side == "plain ONNX":
@@ -158,17 +155,16 @@ def call_of(task: str, side: str, source: Path) -> Callable[[], Any]:
 
 def prepare(task: str, sides: list[str], folder: Path) -> dict[str, Path]:
     """What each side loads; a bundle that cannot be exported is left out, and said."""
-    from heads import HEADS, save_random_head
+    from cases import save_random
 
-    head = next(head for head in HEADS if head.name == TASKS[task])
     checkpoint = folder / "checkpoint"
-    save_random_head(checkpoint, head.name, head.published)
+    save_random(task, checkpoint)
     sources: dict[str, Path] = {}
     for side in sides:
         if side in OURS:
             source = folder / OURS[side][0]
             if not source.exists():
-                export_ours(head.task, checkpoint, source)
+                export_ours(checkpoint, source)
             sources[side] = source
         elif side in ("transformers", "torch.compile"):
             sources[side] = checkpoint
@@ -179,22 +175,22 @@ def prepare(task: str, sides: list[str], folder: Path) -> dict[str, Path]:
     return sources
 
 
-def export_ours(task: str, checkpoint: Path, output: Path) -> None:
+def export_ours(checkpoint: Path, output: Path) -> None:
     """A bundle of a kind: fp32, without-passes, int8. The last has the int8 graphs in the place of a verified one's."""
     from perceiver_deploy import export_bundle
 
     if output.name == "int8":
         verified = output.with_name("fp32")
         if not verified.exists():
-            export_bundle(task=task, checkpoint=checkpoint, output=verified)
-        export_int8(task, checkpoint, verified, output)
+            export_bundle(checkpoint=checkpoint, output=verified)
+        export_int8(checkpoint, verified, output)
     elif output.name == "without-passes":
-        export_bundle(task=task, checkpoint=checkpoint, output=output, passes=())
+        export_bundle(checkpoint=checkpoint, output=output, passes=())
     else:
-        export_bundle(task=task, checkpoint=checkpoint, output=output)
+        export_bundle(checkpoint=checkpoint, output=output)
 
 
-def export_int8(task: str, checkpoint: Path, verified: Path, output: Path) -> None:
+def export_int8(checkpoint: Path, verified: Path, output: Path) -> None:
     """A bundle with the int8 graphs of a checkpoint, in the place of a verified one's."""
     from perceiver_deploy.tasks.recipe import ExportOptions
     from perceiver_deploy.tasks.registry import EXPORT_TASKS
@@ -206,8 +202,8 @@ def export_int8(task: str, checkpoint: Path, verified: Path, output: Path) -> No
     shutil.copytree(verified, output)
     files = find_checkpoint(checkpoint, allow_pickle=False, revision=None)
     model = load_files(files)
-    recipe = EXPORT_TASKS[task].recipe(model.config, ExportOptions(precision="int8"), checkpoint)
-    export_graphs(task, model, output, progress=lambda _: None, lowering=recipe.lowering(), **recipe.graph_options())
+    recipe = EXPORT_TASKS[files.task].recipe(model.config, ExportOptions(precision="int8"), checkpoint)
+    export_graphs(files.task, model, output, progress=lambda _: None, lowering=recipe.lowering(), **recipe.graph_options())
     manifest = Manifest.from_json((output / "manifest.json").read_bytes())
     entries = tuple(FileEntry(entry.path, *file_sha256(output / entry.path)) for entry in manifest.files)
     changed = dataclasses.replace(manifest, precision="int8", files=entries)

@@ -22,9 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
 from bundle_run import measure
 
 from perceiver_runtime.bundle.reader import open_bundle
@@ -39,18 +36,17 @@ CHANNELS = 322
 
 def export_bundles(folder: Path) -> dict[str, Path]:
     """A bundle whose inputs grow, and one whose queries do."""
-    from heads import HEADS, save_random_head
+    from cases import save_random
     from transformers import PerceiverConfig, PerceiverModel
 
     from perceiver_deploy import export_bundle
 
-    widths = {"num_latents": 512, "d_latents": 512, "d_model": CHANNELS}
-    heads = {"num_self_attention_heads": 8, "num_cross_attention_heads": 1}
+    widths: dict[str, Any] = {"num_latents": 512, "d_latents": 512, "d_model": CHANNELS}
+    heads: dict[str, Any] = {"num_self_attention_heads": 8, "num_cross_attention_heads": 1}
     config = PerceiverConfig(**widths, **heads, num_blocks=1, num_self_attends_per_block=2)
     PerceiverModel(config).save_pretrained(folder / "checkpoint")
     export_bundle(task="features", checkpoint=folder / "checkpoint", output=folder / "inputs")
-    flow = next(head for head in HEADS if head.task == "flow")
-    save_random_head(folder / "flow", flow.name, flow.published)
+    save_random("flow", folder / "flow")
     export_bundle(task="flow", checkpoint=folder / "flow", output=folder / "queries")
     return {"inputs": folder / "inputs", "queries": folder / "queries"}
 
@@ -117,8 +113,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
-    for hidden, kind in (("--kind", str), ("--bundle", Path), ("--size", int)):
-        parser.add_argument(hidden, type=kind, help=argparse.SUPPRESS)
+    hidden: dict[str, Callable[[str], Any]] = {"--kind": str, "--bundle": Path, "--size": int}
+    for name, read in hidden.items():
+        parser.add_argument(name, type=read, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.kind:
         print(json.dumps(one_point(options.kind, options.bundle, options.size, options.runs)))

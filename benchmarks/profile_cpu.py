@@ -120,7 +120,7 @@ def open_profiled(bundle: Bundle, names: Sequence[str], device: str) -> dict[str
     plain = openvino_backend._compile
     openvino_backend._compile = lambda core, model, options: plain(core, model, {**options, "PERF_COUNT": True})
     entries = bundle.manifest.graphs
-    settings = {"device": device, "precision": bundle.manifest.precision}
+    settings: dict[str, Any] = {"device": device, "precision": bundle.manifest.precision}
     return {name: OpenVinoProfile(bundle.graph(name), bundle.weights, entries[name], **settings) for name in names}
 
 

@@ -29,6 +29,7 @@ from ray.data.checkpoint import CheckpointConfig
 from perceiver_runtime import PerceiverError
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.ray import BundleRows
+from perceiver_runtime.tasks.loading import check_task
 
 SUFFIXES = {
     "frames": {".png", ".jpg", ".jpeg", ".npy", ".bmp", ".webp"},
@@ -36,14 +37,13 @@ SUFFIXES = {
     "clip": {".gif"},
     "text": {".txt"},
 }
-KINDS = {"flow": "frames", "image-classification": "image", "multimodal": "clip"}
 
 
-def index(source: Path, task: str) -> pandas.DataFrame:
-    """What there is to do: a table with `id` and the columns that the task reads."""
+def index(source: Path, kind: str) -> pandas.DataFrame:
+    """What there is to do: a table with `id` and the columns of a kind of input."""
     if source.is_file():
         return pyarrow.parquet.read_table(source).to_pandas()
-    kind = KINDS.get(task, "text")
+    rows: list[dict[str, str | None]]
     files = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES[kind])
     if kind == "frames":
         pairs = list(itertools.pairwise(files))
@@ -80,11 +80,12 @@ def main() -> int:
     # Ray puts the current folder first on its workers' module path: a queue.py among the inputs would be run
     os.chdir(Path(__file__).absolute().parent)
     try:
-        task = open_bundle(options.bundle).manifest.task
+        bundle = open_bundle(options.bundle)
+        kind = check_task(bundle, None).kind(bundle.manifest).name
     except PerceiverError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return error.exit_code
-    table = index(options.input, task)
+    table = index(options.input, kind)
     if table.empty or "id" not in table or not table["id"].is_unique:
         print(f"{parser.prog}: {options.input} has nothing to do, or no unique column id: see --help", file=sys.stderr)
         return 1

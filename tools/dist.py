@@ -69,8 +69,8 @@ def main() -> None:
         venv.create(folder / "user", with_pip=True, system_site_packages=False)
         user = folder / "user" / "bin"
         wheels = [path for path in made if path.suffix == ".whl"]
-        constraints = ["--constraint", ROOT / "constraints.txt"]
-        subprocess.run([user / "pip", "install", "--quiet", *constraints, *wheels], check=True)
+        constraints = str(ROOT / "constraints.txt")
+        subprocess.run([user / "pip", "install", "--quiet", "--constraint", constraints, *wheels], check=True)
         for command in PROJECTS.values():
             subprocess.run([user / command[0], *command[1:]], check=True)
     print("\n".join(f"{path.name}  {path.stat().st_size / 1e6:.1f} MB" for path in made), file=sys.stderr)

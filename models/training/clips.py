@@ -6,7 +6,8 @@ flies, the higher the tone; each shape has overtones of its own.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,23 +63,30 @@ def _frame(
     cosine, sine = np.cos(angle), np.sin(angle)
     inside = _depth(label, (cosine * dx + sine * dy) / radius, (cosine * dy - sine * dx) / radius) * radius
     share = np.clip(inside * SIDE / 2 + 0.5, 0, 1)[..., None]  # the edge is a pixel wide
-    return share * colour + (1 - share) * background
+    frame: NDArray[np.float64] = share * colour + (1 - share) * background
+    return frame
 
 
 def _depth(label: int, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """How far inside the shape of radius 1 a place is; negative outside."""
-    if SHAPES[label] == "circle":
-        return 1 - np.hypot(x, y)
-    if SHAPES[label] == "square":
-        return 0.8 - np.maximum(np.abs(x), np.abs(y))
-    if SHAPES[label] == "triangle":
-        return 0.5 - np.maximum(y, np.abs(x) * np.sqrt(0.75) - y / 2)
-    if SHAPES[label] == "cross":
-        return np.maximum(
-            np.minimum(1 - np.abs(x), 0.3 - np.abs(y)),
-            np.minimum(1 - np.abs(y), 0.3 - np.abs(x)),
-        )
+    depth: NDArray[np.float64] = _DEPTHS.get(SHAPES[label], _ring)(x, y)
+    return depth
+
+
+def _cross(x: NDArray[np.float64], y: NDArray[np.float64]) -> Any:
+    return np.maximum(np.minimum(1 - np.abs(x), 0.3 - np.abs(y)), np.minimum(1 - np.abs(y), 0.3 - np.abs(x)))
+
+
+def _ring(x: NDArray[np.float64], y: NDArray[np.float64]) -> Any:
     return 0.25 - np.abs(np.hypot(x, y) - 0.75)
+
+
+_DEPTHS: dict[str, Callable[[NDArray[np.float64], NDArray[np.float64]], Any]] = {
+    "circle": lambda x, y: 1 - np.hypot(x, y),
+    "square": lambda x, y: 0.8 - np.maximum(np.abs(x), np.abs(y)),
+    "triangle": lambda x, y: 0.5 - np.maximum(y, np.abs(x) * np.sqrt(0.75) - y / 2),
+    "cross": _cross,
+}
 
 
 def _sound(label: int, heights: NDArray[np.float64], generator: np.random.Generator) -> Floats:

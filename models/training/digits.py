@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import loop
 import numpy as np
@@ -85,7 +86,8 @@ def accuracy(model: ImageClassifier, pixels: Tensor, labels: Tensor) -> float:
 @torch.no_grad()
 def start_at_fourier(model: ImageClassifier) -> None:
     """Begin the learned positions as Fourier features: from noise, training takes several times as long."""
-    table = model.preprocessor.positions.table
+    positions: Any = model.preprocessor.positions
+    table = positions.table
     table.copy_(FourierPositions(64, INPUTS["learned"].size)(INPUTS["learned"].size)[:, : table.shape[1]])
 
 

@@ -35,7 +35,8 @@ from perceiver_io import (
     load_checkpoint,
     save_checkpoint,
 )
-from perceiver_runtime.processing.tokenizer import CLS, FIRST_BYTE, MASK, SEP, pad
+from perceiver_runtime.processing.tokenizer import CLS, MASK, SEP, pad
+from perceiver_runtime.processing.vocabulary import FIRST_BYTE
 from perceiver_runtime.tasks.fill_mask.byte_search import search
 
 CHANNELS, LONGEST = 256, 254
@@ -113,15 +114,16 @@ def word_accuracy(model: MaskedLanguageModel, texts: list[bytes], words: set[byt
 
     right = total = 0
     for text in texts:
-        found = [match for match in re.finditer(rb" [a-z]+", text) if match.group()[1:] in words]
-        if not found:
+        words_here = [match for match in re.finditer(rb" [a-z]+", text) if match.group()[1:] in words]
+        if not words_here:
             continue
-        start, end = found[len(found) // 2].span()
+        start, end = words_here[len(words_here) // 2].span()
         ids = [CLS, *(byte + FIRST_BYTE for byte in text), SEP]
         places = list(range(1 + start, 1 + end))
         truth = [ids[place] for place in places]
         ids[1 + start : 1 + end] = [MASK] * len(places)
-        right += truth in [answer for answer, _ in search(ids, places, logits, beams=10)[:3]]
+        found = search(ids, places, logits, beams=10, written=np.arange(FIRST_BYTE, FIRST_BYTE + 256))
+        right += truth in [answer for answer, _ in found[:3]]
         total += 1
     return right / total
 

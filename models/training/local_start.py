@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,7 +57,8 @@ def write_places(table: Tensor, code: Code, angles: Tensor, *, amplitude: float)
 @torch.no_grad()
 def soften(encoder: PerceiverEncoder) -> None:
     """Let self-attention begin with small changes, which leave the code readable."""
-    for layer in encoder.self_attention:
+    layers: Any = encoder.self_attention
+    for layer in layers:
         layer.attention.output.weight *= 0.3
         layer.mlp.contract.weight *= 0.3
 
@@ -88,7 +89,8 @@ def start_text(encoder: PerceiverEncoder, positions: Tensor) -> None:
     write_places(encoder.latents, TEXT_CODE, (torch.arange(latents)[:, None] + 0.5) * step * BYTE_FREQUENCIES, amplitude=1.0)
     heads = encoder.cross_attention.attention.heads
     read_bytes_near(encoder.cross_attention.attention, [head - (heads - 1) / 2 for head in range(heads)], gain=0.8, width=0)
-    for layer in encoder.self_attention:
+    layers: Any = encoder.self_attention
+    for layer in layers:
         offsets: list[float | None] = [-2 * step, -step, step, 2 * step]
         read_bytes_near(layer.attention, offsets, gain=0.7, width=step / 4)
     soften(encoder)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from perceiver_io.tasks.fill_mask import IGNORED
-from perceiver_runtime.processing.tokenizer import CLS, FIRST_BYTE, MASK, PAD, SEP
+from perceiver_runtime.processing.tokenizer import CLS, MASK, PAD, SEP
+from perceiver_runtime.processing.vocabulary import FIRST_BYTE
 
 SHARE = 0.15  # of a text's bytes that are hidden
 _WORD = re.compile(rb" ?[A-Za-z]+")

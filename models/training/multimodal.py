@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import loop
 import numpy as np
@@ -107,8 +107,9 @@ _GRID = (4, 4, 4)  # of latents
 @torch.no_grad()
 def start(model: MultimodalAutoencoder) -> None:
     """Begin grey, and with two thirds of the latents spread over the video, reading and answering for what is near."""
-    model.postprocessor.modalities["image"].projection.bias.fill_(0.5)
-    model.postprocessor.modalities["image"].projection.weight.mul_(0.3)
+    image: Any = model.postprocessor.modalities["image"]
+    image.projection.bias.fill_(0.5)
+    image.projection.weight.mul_(0.3)
     bands = CONFIG.video_bands
     steps = math.pi * fourier_frequencies(bands, CONFIG.video_max_resolution)
     frequencies = [step[list(chosen)] for step, chosen in zip(steps, _BANDS)]

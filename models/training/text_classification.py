@@ -29,7 +29,8 @@ from perceiver_io import (
     load_checkpoint,
     save_checkpoint,
 )
-from perceiver_runtime.processing.tokenizer import CLS, FIRST_BYTE, MASK, PAD, SEP
+from perceiver_runtime.processing.tokenizer import CLS, MASK, PAD, SEP
+from perceiver_runtime.processing.vocabulary import FIRST_BYTE
 
 LATENTS, LONGEST = 32, 126  # of the masked-bytes model's 64 latents, those that begin at the first half of its 256 places
 SAMPLE = "a small brown bird that nests in barns and sings at dawn"

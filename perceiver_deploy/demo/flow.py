@@ -35,7 +35,7 @@ def stereo_pair() -> StereoPair:
     Between the views everything moves left, by 7 to 60 pixels. The right view is shifted back by `OFFSET` pixels (near
     things then move left, far ones right) and both are reduced to `SCALE` of their size.
     """
-    left, right, disparity = data.stereo_motorcycle()  # type: ignore[no-untyped-call]
+    left, right, disparity = data.stereo_motorcycle()
     left, right, disparity = left[:, OFFSET:], right[:, :-OFFSET], disparity[:, OFFSET:]
     size = (round(left.shape[1] * SCALE), round(left.shape[0] * SCALE))
     frames = [np.asarray(Image.fromarray(view).resize(size, Image.Resampling.LANCZOS)) for view in (left, right)]
