@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from triton_server import Triton, make_environment, serve
 
 import perceiver_runtime as pr
 from perceiver_runtime.bundle.reader import open_bundle
+from perceiver_runtime.common.children import python_code, python_module
 from perceiver_runtime.serving.repository import RepositoryOptions, write_repository
 from perceiver_runtime.tasks.known_answer import FILE, Sample
 
@@ -28,11 +30,13 @@ def bundles(shipped: Callable[..., Path]) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def repository(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(bundles: dict[str, Path], toy_python: Path, toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("triton") / "models"
     for task, bundle in bundles.items():
         options = PYTHON if task != "image-classification" else RepositoryOptions(backend="python", threads=1, copy=True)
         write_repository(open_bundle(bundle), folder, task, options)
+    serve_toy = ["triton", str(toy_bundle), "-o", str(folder), "--name", "series", "--backend", "python", "--threads", "1"]
+    subprocess.run([*python_module("perceiver_runtime", toy_python), *serve_toy], check=True, capture_output=True)
     return folder
 
 
@@ -46,6 +50,22 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def known_answer(pipeline: Any, bundle: Path) -> dict[str, np.ndarray]:
     answer: dict[str, np.ndarray] = pipeline.known_answer(Sample.read(bundle / FILE).inputs)
     return answer
+
+
+OUTSIDE = """
+import sys, numpy as np, perceiver_runtime as pr
+series = np.random.default_rng(1).standard_normal((9, 3)).astype(np.float32)
+local = pr.load(sys.argv[2], device="cpu", threads=1)
+with pr.connect(sys.argv[1], bundle=sys.argv[2], name="series") as remote:
+    assert remote([series]) == local([series])
+"""
+
+
+def test_a_task_of_another_package(server: Triton, toy_python: Path, toy_bundle: Path) -> None:
+    """Served without that package; the client has it."""
+    command = [*python_code(OUTSIDE, toy_python), server.address, str(toy_bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("task", TASKS)

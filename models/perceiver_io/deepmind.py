@@ -82,7 +82,7 @@ def our_name(task: str, name: str) -> str:
     >>> our_name("flow", "perceiver_encoder/~/self_attention_3/mlp/linear/w")
     'encoder.self_attention.3.mlp.expand.weight'
     """
-    name = re.sub(_LABEL_QUERY, "decoder.label.table" if task == "multimodal" else "decoder.queries.table", name)
+    name = re.sub(_LABEL_QUERY, TASKS[task].label_query, name)
     for pattern, replacement in _PLACES:
         name = re.sub(pattern, replacement, name, count=1)
     return name

@@ -5,42 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-_TEXT = [
-    (r"^preprocessor\.embedding\.", "input_preprocessor.embeddings."),
-    (r"^preprocessor\.positions\.table$", "input_preprocessor.position_embeddings.weight"),
-]
-_ONE_DECODER = [
-    (r"^decoder\.queries\.table$", "decoder.decoder.output_position_encodings.position_embeddings"),
-    (r"^decoder\.cross_attention\.", "decoder.decoder.decoding_cross_attention."),
-    (r"^decoder\.output\.", "decoder.decoder.final_layer."),
-]
+from perceiver_io.tasks.registry import TASKS
 
-# Applied in order, each at most once.
-_BY_TASK: dict[str, list[tuple[str, str]]] = {
-    "flow": [(r"^stem\.projection\.", "input_preprocessor.conv_after_patches."), *_ONE_DECODER],
-    "fill-mask": [
-        *_TEXT,
-        (r"^queries\.table$", "decoder.output_position_encodings.position_embeddings"),
-        (r"^decoder\.cross_attention\.", "decoder.decoding_cross_attention."),
-    ],
-    "text-classification": [*_TEXT, *_ONE_DECODER],
-    "image-classification": [
-        (r"^preprocessor\.convolution\.convolution\.", "input_preprocessor.convnet.conv."),
-        (r"^preprocessor\.convolution\.norm\.", "input_preprocessor.convnet.batchnorm."),
-        (r"^preprocessor\.convolution\.", "input_preprocessor.convnet_1x1."),
-        (r"^preprocessor\.positions\.table$", "input_preprocessor.position_embeddings.position_embeddings"),
-        (r"^preprocessor\.positions\.projection\.", "input_preprocessor.positions_projection."),
-        *_ONE_DECODER,
-    ],
-    "multimodal": [
-        (r"^preprocessor\.", "input_preprocessor."),
-        (r"^decoder\.label\.table$", "decoder.modalities.label.decoder.output_position_encodings.position_embeddings"),
-        (r"^decoder\.decoder\.cross_attention\.", "decoder.decoder.decoding_cross_attention."),
-        (r"^decoder\.decoder\.output\.", "decoder.decoder.final_layer."),
-        (r"^postprocessor\.modalities\.(\w+)\.projection\.", r"output_postprocessor.modalities.\1.classifier."),
-    ],
-    "features": _TEXT,
-}
 _EVERYWHERE = [
     (r"^encoder\.latents$", "embeddings.latents"),
     (r"^encoder\.self_attention\.", "encoder.self_attends."),
@@ -62,16 +28,15 @@ def tensor_name(task: str, name: str) -> str:
     """
     if name == "output_bias":
         return "embedding_decoder.bias"
-    for pattern, replacement in _BY_TASK[task] + _EVERYWHERE:
+    for pattern, replacement in (*TASKS[task].names, *_EVERYWHERE):
         name = re.sub(pattern, replacement, name, count=1)
-    return name if task == "features" else f"perceiver.{name}"
+    return TASKS[task].prefix + name
 
 
 def is_ignored(task: str, name: str) -> bool:
     """Whether a tensor of a Hugging Face checkpoint is of no use to the task: a decoder, where features are wanted."""
-    return (
-        task == "features" and re.match(r"(perceiver\.)?(decoder|output_postprocessor|embedding_decoder)\.", name) is not None
-    )
+    ignored = TASKS[task].ignored
+    return ignored is not None and re.match(ignored, name) is not None
 
 
 # A tensor that only one class has; the first found decides. Fourier positions have none, so that class has no preprocessor's.

@@ -15,20 +15,30 @@ from perceiver_io.config import (
     MultimodalConfig,
     TextClassificationConfig,
 )
+from perceiver_io.tasks import names
 from perceiver_io.tasks.classification import ImageClassifier, TextClassifier
 from perceiver_io.tasks.features import FeatureExtractor
 from perceiver_io.tasks.fill_mask import MaskedLanguageModel
 from perceiver_io.tasks.flow import OpticalFlow
 from perceiver_io.tasks.installed import Installed
 from perceiver_io.tasks.multimodal import MultimodalAutoencoder
+from perceiver_io.tasks.names import Names
 
 
 @dataclass(frozen=True)
 class Task:
-    """A configuration class, and the model class that takes one."""
+    """A configuration class, the model class that takes one, and how other layouts name its tensors.
+
+    `names` are those of Hugging Face after `prefix`; tensors there that match `ignored` are left out. `label_query` is where
+    DeepMind's one learned query of a classifier goes.
+    """
 
     config: type[Any]
     model: type[nn.Module]
+    names: Names = ()
+    prefix: str = "perceiver."
+    ignored: str | None = None
+    label_query: str = "decoder.queries.table"
 
     def build(self, config: Any) -> nn.Module:
         """The task's model, with random weights."""
@@ -39,12 +49,12 @@ GROUP = "perceiver.models"  # of entry points: the task's name = "module:record"
 TASKS: Installed[Task] = Installed(
     GROUP,
     {
-        "flow": Task(FlowConfig, OpticalFlow),
-        "fill-mask": Task(FillMaskConfig, MaskedLanguageModel),
-        "text-classification": Task(TextClassificationConfig, TextClassifier),
-        "image-classification": Task(ImageClassificationConfig, ImageClassifier),
-        "multimodal": Task(MultimodalConfig, MultimodalAutoencoder),
-        "features": Task(FeaturesConfig, FeatureExtractor),
+        "flow": Task(FlowConfig, OpticalFlow, names.FLOW),
+        "fill-mask": Task(FillMaskConfig, MaskedLanguageModel, names.FILL_MASK),
+        "text-classification": Task(TextClassificationConfig, TextClassifier, names.TEXT_CLASSIFICATION),
+        "image-classification": Task(ImageClassificationConfig, ImageClassifier, names.IMAGE_CLASSIFICATION),
+        "multimodal": Task(MultimodalConfig, MultimodalAutoencoder, names.MULTIMODAL, label_query="decoder.label.table"),
+        "features": Task(FeaturesConfig, FeatureExtractor, names.FEATURES, prefix="", ignored=names.NO_FEATURES),
     },
 )
 
