@@ -19,7 +19,7 @@ from perceiver_runtime.bundle.manifest import Range
 from perceiver_runtime.bundle.reader import own_graph
 from perceiver_runtime.commands.main import main
 
-SOURCES = sorted((Path(pr.__file__).parent / "tensorrt").glob("*.py"))
+SOURCES = sorted((Path(pr.__file__).parent / "backends" / "tensorrt").glob("*.py"))
 API = {path.stem: json.loads(path.read_text()) for path in sorted((Path(__file__).parent / "data/tensorrt_api").glob("*.json"))}
 CLASSES = {
     "builder": "Builder",

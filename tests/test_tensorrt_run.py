@@ -19,6 +19,7 @@ from perceiver_deploy import export_bundle
 from perceiver_runtime.backends.tensorrt import backend, cache
 from perceiver_runtime.backends.tensorrt.builder import BuildOptions
 from perceiver_runtime.backends.tensorrt.machine import Machine
+from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands import build as build_command
 from perceiver_runtime.commands.main import main
 from perceiver_runtime.tasks.known_answer import Sample
@@ -245,7 +246,7 @@ def test_another_machine_builds_again(
 
 def test_every_option_is_in_the_key(image_bundle: Path, gpu: GPU) -> None:
     """Each option that changes an engine changes its key; a new one has to be sorted here."""
-    store = backend.Engines(pr.bundle.open_bundle(image_bundle))
+    store = backend.Engines(open_bundle(image_bundle))
     options = {"workspace": 100, "optimization_level": 2, "models": ("SM86",)}
     assert set(options) == {field.name for field in dataclasses.fields(BuildOptions)}
     keys = {store.wanted("encode", {}, BuildOptions(**{name: value})).key for name, value in options.items()}  # type: ignore[arg-type]
