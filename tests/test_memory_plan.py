@@ -157,13 +157,13 @@ def test_inspect_says_what_was_saved(flow_bundle: Path, capsys: pytest.CaptureFi
 
 
 HEAP = """
-from perceiver_runtime.common.heap import release
+from perceiver_runtime.common.heap import release_heap
 def resident():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS"))
 blocks = [b"x" * 100_000 for _ in range(3000)]  # of a size that glibc keeps for the next time
 del blocks[:-1]  # what stays is at the end, so that the heap does not shrink on its own
 before = resident()
-assert release()
+assert release_heap()
 print(before - resident())
 """
 

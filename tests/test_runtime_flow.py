@@ -194,15 +194,13 @@ def test_cuda_missing_is_said(tiny_bundle: Path) -> None:
 
 def test_falling_back_is_said(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What happens where ONNX Runtime lists CUDA but its libraries do not load: the session comes up on the CPU."""
-    monkeypatch.setattr(onnx_backend, "choose_providers", lambda device: ("CUDAExecutionProvider", "CPUExecutionProvider"))
+    both = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    monkeypatch.setattr(onnx_backend, "choose_providers", lambda device: both[1:] if device == "cpu" else both)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         pr.load(tiny_bundle).close()
     said = [str(warning.message) for warning in caught if warning.category is pr.ProviderFallbackWarning]
-    assert [message.split(":")[0] for message in said] == [
-        "encode.onnx runs on CPUExecutionProvider",
-        "decode.onnx runs on CPUExecutionProvider",
-    ]
+    assert [message.split(":")[0] for message in said] == ["encode.onnx runs on CPUExecutionProvider"]  # once is enough
     assert "could not start CUDAExecutionProvider" in said[0]
     monkeypatch.setattr(warnings, "warn", lambda *_, **__: None)  # ONNX Runtime's own
     with pytest.raises(pr.BackendError, match=r"Use device='cpu', or 'auto'"):

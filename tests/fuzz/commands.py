@@ -28,7 +28,7 @@ import numpy as np
 from perceiver_runtime import InputError
 from perceiver_runtime.bundle.reader import file_sha256
 from perceiver_runtime.commands.main import main
-from perceiver_runtime.tasks.features import READERS
+from perceiver_runtime.tasks.kinds import KINDS
 
 MUTATIONS_OF_JSON = ("constants", "bundlemanifest", "config", "labelledconfig", "preprocessor", "tokenizerfile")
 SLOW = {"bundlemanifest": 20, "bundlesample": 75}  # a share of the inputs of readers
@@ -152,9 +152,9 @@ def change_sample(data: bytes, rng: random.Random) -> bytes:
 def processors(data: bytes) -> None:
     """The constants of every kind of input, and what is made with them."""
     for kind, constants in json.loads(data).items():
-        if kind in READERS and isinstance(constants, dict):
+        if kind in KINDS and isinstance(constants, dict):
             try:
-                READERS[kind](constants)([ITEMS[kind]], True)
+                KINDS[kind].reader(constants)([ITEMS[kind]], True)
             except MemoryError as error:
                 raise InputError("too large") from error
 
