@@ -1,5 +1,7 @@
 # make demo   see every task: text and pictures
-# make test   ruff, mypy, pytest; make test-all: what takes longer too; make test-aarch64: emulated, on Debian
+# make test   ruff, mypy, and the quick tests: small models, nothing installed, five minutes on two quiet cores
+#             make test-more: bundles of every task, servers, clusters, clean environments; make test-all: all, published sizes too
+#             make test-aarch64: emulated, on Debian
 # make soak   ten thousand calls from 16 threads, as many broken files as SECONDS (600) allow (each as long for the graph check
 #             against onnx, guided by coverage), twenty killed exports
 # Both set up .venv on their own. Another Python: make PYTHON=python3.12 demo
@@ -22,7 +24,10 @@ demo: $(VENV)/.demo
 	PYTHONSAFEPATH=1 $(BIN)/python -m perceiver_deploy.demo $(DEMO)
 
 test: lint
-	$(BIN)/pytest -m "not long" $(PARALLEL)
+	$(BIN)/pytest -m "not slow and not long" $(PARALLEL)
+
+test-more: $(VENV)/.test
+	$(BIN)/pytest -m "slow and not long" $(PARALLEL)
 
 test-all: lint
 	$(BIN)/pytest $(PARALLEL)

@@ -21,6 +21,7 @@ import pytest
 import torch
 from filelock import FileLock
 from published import PUBLISHED, TINY, save_random_checkpoint
+from slow import is_slow
 from transformers import PerceiverForOpticalFlow
 
 from perceiver_deploy import export_bundle
@@ -49,6 +50,13 @@ for parameter in model.parameters():
     torch.nn.init.normal_(parameter, std=0.3)
 pio.save_checkpoint(model, sys.argv[1])
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what slow.py names."""
+    for item in items:
+        if is_slow(item.nodeid):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

@@ -154,7 +154,7 @@ def processors(data: bytes) -> None:
     for kind, constants in json.loads(data).items():
         if kind in KINDS and isinstance(constants, dict):
             try:
-                KINDS[kind].reader(constants)([ITEMS[kind]], True)
+                KINDS[kind].reader(constants)([ITEMS[kind]], {"truncate": True})
             except MemoryError as error:
                 raise InputError("too large") from error
 

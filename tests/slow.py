@@ -1,0 +1,58 @@
+"""What `make test` leaves to `make test-more`: files and tests that took ten seconds and more on two quiet cores.
+
+`pytest --durations=40` says what has become slow. Markers in the files themselves are for what is in `make test-all` alone.
+"""
+
+FILES = frozenset(
+    {
+        "clean_room",
+        "device",
+        "export_graphs",
+        "faults",
+        "flow_reference",
+        "heads_device",
+        "load",
+        "openvino",
+        "outside_task",
+        "own_inputs",
+        "passes_fold",
+        "passes_tensorrt",
+        "precision",
+        "ray",
+        "shipped_clips",
+        "shipped_digits",
+        "shipped_text",
+        "telemetry",
+        "tensorrt_graphs",
+        "tensorrt_run",
+        "triton",
+    }
+)
+TESTS = frozenset(
+    {
+        "added_tokens::test_a_bundle_answers_as_transformers",
+        "amounts::test_a_clip_in_a_budget",
+        "checkpoint_folders::test_the_task_is_the_checkpoints_own",
+        "cli_export::test_a_crash_of_the_child_is_a_failed_verification",
+        "cli_export::test_a_failed_verification_is_exit_code_3",
+        "cli_export::test_a_missing_memory_plan_is_said",
+        "cli_export::test_force_replaces_a_bundle",
+        "cli_export::test_interrupting_leaves_no_bundle",
+        "cli_export::test_killed_outright",
+        "cli_export::test_the_shipped_checkpoint_is_announced",
+        "cli_export::test_verification_imports_nothing_from_the_checkpoint",
+        "cli_paths::test_one_bad_picture_among_three",
+        "cli_paths::test_one_bad_text_among_three",
+        "image_config::test_without_a_file_the_export_says_what_it_assumed",
+        "known_answer::test_rows_that_are_not_there",
+        "serving::test_versions",
+        "shipped_checkpoint::test_synthetic_pairs_of_unseen_photographs",
+    }
+)
+
+
+def is_slow(nodeid: str) -> bool:
+    """Of a test, such as `tests/test_ray.py::test_texts[a]`."""
+    path, _, test = nodeid.partition("[")[0].partition("::")
+    name = path.rpartition("/")[2].removeprefix("test_").removesuffix(".py")
+    return name in FILES or f"{name}::{test}" in TESTS
