@@ -31,7 +31,7 @@ def tensorrt_rtx() -> Any:
 def build_all(bundle: Path, manifest: Manifest, name: str) -> bytes:
     """The engine of one graph for all of `MODELS`, with a profile over the manifest's ranges."""
     trt, entry = tensorrt_rtx(), manifest.graphs[name]
-    options = BuildOptions(models=MODELS)
+    options = BuildOptions(compute_capabilities=MODELS)
     return build(trt, *own_graph(bundle / entry.file), entry, spans(manifest.ranges, {}), options, lambda phase: None)
 
 

@@ -178,7 +178,12 @@ def test_ctrl_c_stops_a_build(digits: Path) -> None:
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         build(
-            trt, *own_graph(digits / entry.file), entry, spans(manifest.ranges, {}), BuildOptions(models=("SM86",)), interrupt
+            trt,
+            *own_graph(digits / entry.file),
+            entry,
+            spans(manifest.ranges, {}),
+            BuildOptions(compute_capabilities=("SM86",)),
+            interrupt,
         )
     assert phases
     assert signal.getsignal(signal.SIGINT) is handler
@@ -211,7 +216,14 @@ def test_builds_in_a_thread(digits: Path) -> None:
 
     def work() -> None:
         plans.append(
-            build(trt, *own_graph(digits / entry.file), entry, sizes, BuildOptions(models=("SM89",)), lambda phase: None)
+            build(
+                trt,
+                *own_graph(digits / entry.file),
+                entry,
+                sizes,
+                BuildOptions(compute_capabilities=("SM89",)),
+                lambda phase: None,
+            )
         )
 
     thread = threading.Thread(target=work)

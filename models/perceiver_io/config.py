@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from perceiver_io.config_json import ConfigError
 
 Activation = Literal["gelu", "gelu_tanh"]
-Problem = Literal["single_label", "multi_label", "regression"]
+ProblemType = Literal["single_label", "multi_label", "regression"]
 
 LARGEST = 1 << 24  # of a size that has no limit of its own
 LIMITS = {"num_blocks": 1024, "layers_per_block": 1024, "num_self_attends_per_block": 1024, "num_labels": 1 << 20}
@@ -148,7 +148,7 @@ class TextClassificationConfig(Sized):
     decoder: DecoderConfig
     labels: tuple[str, ...]
     text: TextInputConfig = field(default_factory=TextInputConfig)
-    problem: Problem = "single_label"
+    problem: ProblemType = "single_label"
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class ImageClassificationConfig(Sized):
     decoder: DecoderConfig
     image: ImageInputConfig
     labels: tuple[str, ...]
-    problem: Problem = "single_label"
+    problem: ProblemType = "single_label"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from perceiver_io.config import (
     ImageClassificationConfig,
     ImageInputConfig,
     MultimodalConfig,
-    Problem,
+    ProblemType,
     TextClassificationConfig,
     TextInputConfig,
     check_size,
@@ -61,7 +61,7 @@ _DEFAULTS: dict[str, Any] = {
     "problem_type": None,
 }
 _ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh"}
-_PROBLEMS: dict[str, Problem] = {
+_PROBLEMS: dict[str, ProblemType] = {
     "single_label_classification": "single_label",
     "multi_label_classification": "multi_label",
     "regression": "regression",
@@ -170,7 +170,7 @@ def _labels(values: dict[str, Any]) -> tuple[str, ...]:
     return tuple(numbered[number] for number in range(len(numbered)))
 
 
-def _problem(values: dict[str, Any], labels: tuple[str, ...]) -> Problem:
+def _problem(values: dict[str, Any], labels: tuple[str, ...]) -> ProblemType:
     if values["problem_type"] is None:
         return "single_label" if len(labels) > 1 else "regression"
     return _choice(values, "problem_type", _PROBLEMS)

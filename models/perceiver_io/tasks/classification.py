@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from perceiver_io.config import ImageClassificationConfig, Problem, TextClassificationConfig
+from perceiver_io.config import ImageClassificationConfig, ProblemType, TextClassificationConfig
 from perceiver_io.parts.decoders import ClassificationDecoder
 from perceiver_io.parts.encoder import PerceiverEncoder
 from perceiver_io.parts.image_preprocessor import ImagePreprocessor
@@ -54,7 +54,7 @@ class ImageClassifier(nn.Module):
         return logits
 
 
-def classification_loss(logits: Tensor, targets: Tensor, *, problem: Problem) -> Tensor:
+def classification_loss(logits: Tensor, targets: Tensor, *, problem: ProblemType) -> Tensor:
     """logits (B, labels) against targets → scalar, as transformers computes it.
 
     `single_label`: cross-entropy with class numbers (B,). `multi_label`: binary cross-entropy with (B, labels) of 0 and 1.

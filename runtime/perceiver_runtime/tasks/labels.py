@@ -15,7 +15,7 @@ from perceiver_runtime.common.records import parse_json
 
 FILE = "labels.json"
 MAX_BYTES = 16 << 20
-PROBLEMS = ("single_label", "multi_label", "regression")
+PROBLEM_TYPES = ("single_label", "multi_label", "regression")
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,15 @@ class Labels:
     """
 
     names: tuple[str, ...]
-    problem: str
+    problem_type: str
 
     @classmethod
     def of(cls, bundle: Bundle) -> Labels:
         """Read labels.json and the manifest's `problem`. Raises `IntegrityError`."""
-        problem = bundle.manifest.processor.get("problem")
-        if FILE not in bundle.present or problem not in PROBLEMS:
-            raise IntegrityError(f"{bundle.folder} has no {FILE}, or a problem that is none of {', '.join(PROBLEMS)}")
-        return cls(read_labels(bundle.read(FILE, limit=MAX_BYTES)), problem)
+        problem_type = bundle.manifest.processor.get("problem")
+        if FILE not in bundle.present or problem_type not in PROBLEM_TYPES:
+            raise IntegrityError(f"{bundle.folder} has no {FILE}, or a problem type that is none of {', '.join(PROBLEM_TYPES)}")
+        return cls(read_labels(bundle.read(FILE, limit=MAX_BYTES)), problem_type)
 
     def scores(self, logits: NDArray[np.float32], top_k: int) -> list[LabelScore]:
         """logits (labels,) → the `top_k` best, best first."""
@@ -54,9 +54,11 @@ class Labels:
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """logits (..., labels) → probabilities, or for a regression the values, of the same shape."""
-        if self.problem == "single_label":
+        if self.problem_type == "single_label":
             return softmax(logits)
-        return logits if self.problem == "regression" else (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
+        return (
+            logits if self.problem_type == "regression" else (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
+        )
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float32]:

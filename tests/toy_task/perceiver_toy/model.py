@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from perceiver_io import DecoderConfig, EncoderConfig
-from perceiver_io.config import Problem
+from perceiver_io.config import ProblemType
 from perceiver_io.parts.decoders import ClassificationDecoder
 from perceiver_io.parts.encoder import PerceiverEncoder
 from perceiver_io.tasks.registry import Task
@@ -21,7 +21,7 @@ class SeriesConfig:
     decoder: DecoderConfig
     labels: tuple[str, ...]
     channels: int
-    problem: Problem = "single_label"
+    problem: ProblemType = "single_label"
 
 
 class SeriesClassifier(nn.Module):

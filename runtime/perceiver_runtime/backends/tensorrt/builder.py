@@ -36,12 +36,12 @@ class ProfileRange:
 class BuildOptions:
     """`workspace` bytes cap the memory of what is computed on the way, on a Jetson shared with all else; None: all there is.
 
-    `optimization_level` is 0 to 5, None TensorRT's own. `models` are GPUs such as SM86, for TensorRT for RTX alone.
+    `optimization_level` is 0 to 5, None TensorRT's own. `compute_capabilities`, such as SM86, are for TensorRT for RTX alone.
     """
 
     workspace: int | None = None
     optimization_level: int | None = None
-    models: tuple[str, ...] = ()
+    compute_capabilities: tuple[str, ...] = ()
 
 
 def spans(ranges: Mapping[str, Range], chosen: Mapping[str, ProfileRange]) -> dict[str, ProfileRange]:
@@ -136,12 +136,12 @@ def _configure(trt: Any, config: Any, options: BuildOptions) -> None:
         config.builder_optimization_level = options.optimization_level
     if "TF32" in trt.BuilderFlag.__members__:
         config.clear_flag(trt.BuilderFlag.TF32)  # float32 means float32
-    if options.models and not for_rtx(trt):
+    if options.compute_capabilities and not for_rtx(trt):
         raise UsageError(f"TensorRT {trt.__version__} builds for the GPU it finds: leave out the GPU models")
-    if options.models:
+    if options.compute_capabilities:
         known = trt.ComputeCapability.__members__
-        config.num_compute_capabilities = len(options.models)
-        for place, model in enumerate(options.models):
+        config.num_compute_capabilities = len(options.compute_capabilities)
+        for place, model in enumerate(options.compute_capabilities):
             if model not in known:
                 raise UsageError(f"unknown GPU model {model!r}; this TensorRT has {', '.join(sorted(known))}")
             config.set_compute_capability(known[model], place)

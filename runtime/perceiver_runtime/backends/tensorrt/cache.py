@@ -104,7 +104,9 @@ class EngineCache:
             found: Any = _described(path).get("wanted")
             try:
                 sizes = {name: ProfileRange(**span) for name, span in found["sizes"].items()}
-                options = BuildOptions(**{**found["options"], "models": tuple(found["options"]["models"])})
+                options = BuildOptions(
+                    **{**found["options"], "compute_capabilities": tuple(found["options"]["compute_capabilities"])}
+                )
             except (TypeError, KeyError, AttributeError):
                 continue
             candidate = dataclasses.replace(wanted, sizes=sizes, options=options)
