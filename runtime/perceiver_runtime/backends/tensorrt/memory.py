@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 
 import numpy as np
 
@@ -24,6 +25,7 @@ class Pool:
     def __init__(self, cuda: Cuda) -> None:
         self.cuda = cuda
         self._free: dict[tuple[int, int], int] = {}  # size and address: how many were taken when it was given back
+        self._returned: deque[tuple[int, int]] = deque()  # by destructors, which may run while this thread holds the lock
         self._taken = 0
         self._closed = False
         self._lock = threading.Lock()
@@ -32,11 +34,14 @@ class Pool:
         """A block of at least `size` bytes. Raises `BackendError` where the GPU has no room."""
         wanted = max(1, size)
         with self._lock:
+            self._sort_in()
             self._taken += 1
-            fitting = [each for each in self._free if wanted <= each[0] <= 2 * wanted]
-            if fitting:
-                del self._free[min(fitting)]
-                return Block(self, *min(fitting))
+            best = min((each for each in self._free if wanted <= each[0] <= 2 * wanted), default=None)
+            if best is not None:
+                del self._free[best]
+        self._settle()
+        if best is not None:
+            return Block(self, *best)
         self._release(older_than=self._taken - _PATIENCE)
         try:
             return Block(self, wanted, self.cuda.allocate(wanted))
@@ -44,25 +49,42 @@ class Pool:
             self._release(older_than=self._taken + 1)
         return Block(self, wanted, self.cuda.allocate(wanted))
 
-    def release(self, size: int, address: int) -> None:
-        """A block that nobody uses any more."""
-        with self._lock:
-            if not self._closed:
-                self._free[size, address] = self._taken
-                return
-        self.cuda.free(address)
+    def hand_over(self, size: int, address: int) -> None:
+        """A block that nobody uses any more. Never waits, for a garbage collection calls it wherever it likes."""
+        self._returned.append((size, address))
+        self._settle()
 
     def close(self) -> None:
-        """Free what is not in use; the rest follows when it is given back."""
+        """Free what is not in use; the rest follows when it is handed over."""
         with self._lock:
             self._closed = True
         self._release(older_than=self._taken + 1)
 
+    def _settle(self) -> None:
+        """Put away what was handed over; a thread that has the lock does it in this one's place."""
+        while self._returned and self._lock.acquire(blocking=False):
+            try:
+                self._sort_in()
+                old = list(self._free) if self._closed else []
+                for each in old:
+                    del self._free[each]
+            finally:
+                self._lock.release()
+            for _, address in old:
+                self.cuda.free(address)
+
+    def _sort_in(self) -> None:
+        """With the lock."""
+        while self._returned:
+            self._free[self._returned.popleft()] = self._taken
+
     def _release(self, *, older_than: int) -> None:
         with self._lock:
+            self._sort_in()
             old = [each for each, taken in self._free.items() if taken < older_than]
             for each in old:
                 del self._free[each]
+        self._settle()
         for _, address in old:
             self.cuda.free(address)
 
@@ -74,7 +96,7 @@ class Block:
         self.pool, self.size, self.address = pool, size, address
 
     def __del__(self) -> None:
-        self.pool.release(self.size, self.address)
+        self.pool.hand_over(self.size, self.address)
 
 
 class EngineArray:
