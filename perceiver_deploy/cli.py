@@ -78,6 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--samples", metavar="FOLDER", help="your own inputs, to verify the graphs on as well")
     help_text = "accept a checkpoint that amplifies rounding beyond the usual cap; the parity report says by how much"
     parser.add_argument("--allow-rounding", action="store_true", help=help_text)
+    help_text = "for TensorRT: also build the engines, which takes minutes, where TensorRT and a GPU are"
+    parser.add_argument("--build", action="store_true", help=help_text)
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--version", action="version", version=f"perceiver-deploy {__version__}")
@@ -204,14 +206,14 @@ def _main(argv: Sequence[str] | None) -> int:
     for name, note in summary.get("constant", {}).items():
         _say(f"note: {printable(name)}: {note}")
     if TARGETS[manifest.target].profiles:
-        write_lines(one_line(build_engines(arguments.output)), sys.stdout)
+        write_lines(one_line(build_engines(arguments.output, build=arguments.build)), sys.stdout)
     write_lines(f"next: perceiver run {output} {EXPORT_TASKS[manifest.task].recipe.usage}", sys.stdout)
     return 0
 
 
-def build_engines(bundle: Path) -> str:
-    """Build a bundle's engines where there are TensorRT and a GPU; what was done, or what to do on the device."""
-    if unavailable_reason():
+def build_engines(bundle: Path, *, build: bool) -> str:
+    """Build a bundle's engines if asked, where there are TensorRT and a GPU; what was done, or what to do on the device."""
+    if not build or unavailable_reason():
         return f"its engines are built where they run, on the device: perceiver build {bundle}"
     try:
         engines = Engines(open_bundle(bundle))

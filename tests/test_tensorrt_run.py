@@ -16,13 +16,17 @@ from heads import HEADS, save_random_head
 
 import perceiver_runtime as pr
 from perceiver_deploy import export_bundle
+from perceiver_deploy.cli import build_engines
 from perceiver_runtime.backends.tensorrt import backend, cache
 from perceiver_runtime.backends.tensorrt.builder import BuildOptions
 from perceiver_runtime.backends.tensorrt.machine import Machine
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands import build as build_command
 from perceiver_runtime.commands.main import main
+from perceiver_runtime.tasks.asked_sizes import asked_sizes
 from perceiver_runtime.tasks.known_answer import Sample
+from perceiver_runtime.tasks.loading import check_task, open_pipeline
+from perceiver_runtime.tasks.pipeline import RuntimeOptions
 
 NAMED = {head.name: head for head in HEADS}
 FRAMES = np.random.default_rng(0).integers(0, 255, (2, 40, 56, 3), np.uint8)
@@ -184,14 +188,86 @@ def test_failures_while_running(flow_bundle: Path, gpu: GPU) -> None:
     assert gpu.device.held == {"blocks": 0, "pinned": 0, "streams": 0, "graphs": 0}
 
 
-def test_a_shape_outside_the_profile(text_bundle: Path, gpu: GPU, tmp_path: Path) -> None:
-    assert main(["build", str(text_bundle), "--profile", "L=1:16:16"]) == 0
+def test_a_shape_outside_the_profile(text_bundle: Path, gpu: GPU, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (asked,) = asked_sizes(open_bundle(text_bundle))["L"]
+    assert main(["build", str(text_bundle), "--profile", f"L=1:{asked}:{asked}"]) == 0
     built = len(gpu.trt.builds)
     with pr.load(text_bundle, device="tensorrt") as mlm:
         mlm("short [MASK]")
-        with pytest.raises(pr.InputError, match=r"has shape \(1, \d+\), the engine was built for \(1, 1\) to \(8, 16\)"):
-            mlm("longer than sixteen bytes, by quite a bit [MASK]")
+        with pytest.raises(pr.InputError, match=rf"has shape \(1, \d+\), the engine was built for \(1, 1\) to \(8, {asked}\)"):
+            mlm("x" * asked + "[MASK]")
     assert len(gpu.trt.builds) == built == len(cached(tmp_path))  # what was built last is what runs
+
+
+def test_a_profile_that_leaves_out_what_the_bundle_asks_for(
+    flow_bundle: Path, gpu: GPU, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its tile, 40x56, and its known answer: with a profile that was taken, verify, run and bench pass."""
+    asked = asked_sizes(open_bundle(flow_bundle))
+    assert 40 in asked["H"]
+    assert 56 in asked["W"]
+    assert main(["build", str(flow_bundle), "--profile", "H=240:368:368"]) == 2
+    said = capsys.readouterr().err
+    assert f"leaves out what {flow_bundle} asks for by itself" in said
+    assert f"give H={min(asked['H'])}:OPT:368" in said
+    assert gpu.trt.builds == []
+    ranges = [f"{name}={min(asked[name])}:{max(asked[name])}:{max(asked[name])}" for name in "HW"]
+    assert main(["build", str(flow_bundle), "--profile", *ranges]) == 0
+    on = ["--device", "tensorrt"]
+    for command in (["verify"], ["run", "--sample", "--at", "3,4"], ["run", "--sample"], ["bench", "--runs", "2"]):
+        assert main([command[0], str(flow_bundle), *on, *command[1:]]) == 0
+
+
+@pytest.mark.parametrize("bundle", ["flow_bundle", "text_bundle", "multimodal_bundle", "image_bundle"])
+def test_asked_sizes_are_those_that_graphs_get(bundle: str, request: pytest.FixtureRequest) -> None:
+    """The same with ONNX Runtime as with zeros."""
+    opened = open_bundle(request.getfixturevalue(bundle))
+    seen: dict[str, set[int]] = {}
+    with open_pipeline(opened, RuntimeOptions("cpu")) as pipeline:
+        for graph in pipeline.graphs.values():
+            plain = graph.run
+
+            def run(inputs: Any, plain: Any = plain, graph: Any = graph) -> Any:
+                for spec in graph.entry.inputs:
+                    for symbol, size in zip(spec.shape, inputs[spec.name].shape):
+                        if isinstance(symbol, str):
+                            seen.setdefault(symbol, set()).add(size)
+                return plain(inputs)
+
+            graph.run = run  # type: ignore[method-assign]
+            graph.run_on_device = run  # type: ignore[method-assign]
+        sample = Sample.read(opened.read("sample.npz"))
+        pipeline.known_answer(sample.inputs)
+        task = check_task(opened, None)
+        task.call(pipeline, task.kind(opened.manifest).from_sample(sample.inputs), 1)()
+    assert seen == asked_sizes(opened)
+
+
+def test_doctor_builds_nothing(image_bundle: Path, gpu: GPU, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", str(image_bundle), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["bundles"]
+    assert found["devices"]["tensorrt"] == ""
+    assert found["known_answer"] == f"not run: no engine of encode, decode is built yet: perceiver build {image_bundle}"
+    assert gpu.trt.builds == []
+    assert main(["build", str(image_bundle)]) == 0
+    capsys.readouterr()
+    assert main(["doctor", str(image_bundle), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["bundles"]
+    assert (found["known_answer"], found["provider"]) == ("", "TensorRT 10.3.0")
+
+
+def test_export_builds_only_when_asked(image_bundle: Path, gpu: GPU) -> None:
+    assert "perceiver build" in build_engines(image_bundle, build=False)
+    assert gpu.trt.builds == []
+    assert "its engines for" in build_engines(image_bundle, build=True)
+    assert len(gpu.trt.builds) == 2
+
+
+def test_measurements_are_of_a_power_mode(image_bundle: Path, gpu: GPU, monkeypatch: pytest.MonkeyPatch) -> None:
+    engines = backend.Engines(open_bundle(image_bundle))
+    usual = engines.cache.timing_cache(engines.machine)
+    monkeypatch.setattr(cache, "power_mode", lambda: "NV Power Mode: 15W 2")
+    assert engines.cache.timing_cache(engines.machine).path != usual.path
 
 
 def test_auto_takes_tensorrt_for_its_bundles(

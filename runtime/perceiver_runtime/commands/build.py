@@ -17,6 +17,7 @@ from perceiver_runtime.backends.tensorrt.machine import Machine
 from perceiver_runtime.bundle.reader import Bundle, open_bundle
 from perceiver_runtime.common.errors import BackendError, InputError, UsageError
 from perceiver_runtime.tasks.arguments import memory
+from perceiver_runtime.tasks.asked_sizes import check_profile
 from perceiver_runtime.tasks.outputs import check_outside_bundles, progress_line
 
 Sizes = dict[str, ProfileRange]
@@ -72,6 +73,8 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     bundle = open_bundle(arguments.bundle)
     check_target(bundle)
     sizes = spans(bundle.manifest.ranges, dict(arguments.profile))
+    for name, chosen in arguments.profile:
+        check_profile(bundle, name, chosen.min, chosen.max)
     options = BuildOptions(arguments.workspace, arguments.optimization_level, tuple(arguments.gpu))
     if arguments.output:
         return _to_folder(bundle, sizes, options, Path(arguments.output))

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import platform
-import shutil
-import subprocess
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +16,9 @@ from perceiver_runtime.backends.cuda import cuda, gpu_name
 from perceiver_runtime.backends.onnxruntime import available_cores, onnxruntime
 from perceiver_runtime.backends.openvino import openvino
 from perceiver_runtime.backends.selection import DEVICE_RECORDS
+from perceiver_runtime.backends.tensorrt.backend import unbuilt
 from perceiver_runtime.backends.tensorrt.library import tensorrt
-from perceiver_runtime.backends.tensorrt.machine import DRIVER_VERSION, TEGRA_RELEASE, first_line
+from perceiver_runtime.backends.tensorrt.machine import DRIVER_VERSION, TEGRA_RELEASE, first_line, power_mode
 from perceiver_runtime.bundle.reader import Bundle, open_bundle
 from perceiver_runtime.common.errors import PerceiverError, ProviderFallbackWarning
 from perceiver_runtime.common.version import __version__
@@ -82,6 +80,10 @@ def examine(folder: str) -> dict[str, Any]:
     found = {"bundle": folder, **{name: getattr(manifest, name) for name in ("task", "precision", "target")}}
     found["devices"] = {device: why_not(bundle, device) for device in DEVICE_RECORDS}
     try:
+        missing = [] if found["devices"]["tensorrt"] else unbuilt(bundle)
+        if missing:  # building takes minutes, and wants the power mode set first
+            waiting = f"not run: no engine of {', '.join(missing)} is built yet: perceiver build {folder}"
+            return found | {"provider": "", "fallback": "", "known_answer": waiting}
         with _fallbacks() as said, open_pipeline(bundle, RuntimeOptions()) as pipeline:
             found |= {"provider": pipeline.provider, "fallback": "; ".join(said())}
             check_known_answer(pipeline, Sample.read(bundle.read(FILE)), tolerances(manifest))
@@ -119,19 +121,6 @@ def memory() -> tuple[int, int]:
     return sizes.get("MemAvailable", 0), sizes.get("MemTotal", 0)
 
 
-def power_mode() -> str:
-    """A Jetson's, by nvpmodel."""
-    folders = [folder for folder in (*os.get_exec_path(), "/usr/sbin") if os.path.isabs(folder)]  # never the current one
-    tool = shutil.which("nvpmodel", path=os.pathsep.join(folders))
-    if tool is None:
-        return "no nvpmodel here"
-    try:
-        answer = subprocess.run([tool, "-q"], capture_output=True, text=True, timeout=10, check=False).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"nvpmodel does not answer ({error})"
-    return " ".join(answer.split()) or "nvpmodel says nothing: try sudo nvpmodel -q"
-
-
 def _gpu() -> str:
     free, total = cuda().memory()
     return (
@@ -158,6 +147,6 @@ def render(result: dict[str, Any]) -> str:
         lines += [f"  {device:14} {why or 'yes'}" for device, why in found["devices"].items()]
         if found.get("fallback"):
             lines.append(f"  {'auto':14} {found['fallback']}")
-        verdict = f"wrong or not run: {found['known_answer']}" if found["known_answer"] else f"right, on {found['provider']}"
+        verdict = f"not right: {found['known_answer']}" if found["known_answer"] else f"right, on {found['provider']}"
         lines.append(f"  {'known answer':14} {verdict}")
     return "\n".join(lines)

@@ -97,6 +97,15 @@ class Engines:
         return Engine(self.trt, self.cuda, pool, self.build(wanted, _silent), entry, name)
 
 
+def unbuilt(bundle: Bundle) -> list[str]:
+    """The graphs whose engines are not in the cache yet. Raises `UsageError`, `BackendError`."""
+    engines = Engines(bundle)
+    defaults = {
+        name: engines.wanted(name, spans(bundle.manifest.ranges, {}), BuildOptions()) for name in bundle.manifest.graphs
+    }
+    return [name for name, wanted in defaults.items() if engines.cache.latest(wanted) is None]
+
+
 def open_engines(bundle: Bundle, names: Sequence[str]) -> dict[str, TensorRTGraph]:
     """The engines of some graphs of a bundle, sharing their memory. Raises `UsageError`, `BackendError`."""
     engines = Engines(bundle)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange
-from perceiver_runtime.backends.tensorrt.machine import Machine
+from perceiver_runtime.backends.tensorrt.machine import Machine, power_mode
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.errors import BackendError
 from perceiver_runtime.common.version import __version__
@@ -168,8 +168,9 @@ class EngineCache:
         return len(old)
 
     def timing_cache(self, machine: Machine) -> TimingFile:
-        """Where measurements of kernels on this machine are kept."""
-        name = hashlib.sha256(json.dumps(machine.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+        """Where measurements of kernels on this machine are kept, in its power mode: they are times."""
+        measured = machine.to_json() | {"power_mode": power_mode()}
+        name = hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()[:16]
         return TimingFile(self.folder / f"{name}.timings")
 
     def _file(self, key: str, kind: str) -> Path:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import platform
+import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,3 +54,16 @@ def first_line(path: Path) -> str:
             return file.readline().strip()
     except OSError:
         return ""
+
+
+def power_mode() -> str:
+    """A Jetson's, by nvpmodel."""
+    folders = [folder for folder in (*os.get_exec_path(), "/usr/sbin") if os.path.isabs(folder)]  # never the current one
+    tool = shutil.which("nvpmodel", path=os.pathsep.join(folders))
+    if tool is None:
+        return "no nvpmodel here"
+    try:
+        answer = subprocess.run([tool, "-q"], capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"nvpmodel does not answer ({error})"
+    return " ".join(answer.split()) or "nvpmodel says nothing: try sudo nvpmodel -q"
