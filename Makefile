@@ -1,5 +1,5 @@
 # make demo   see every task: text and pictures
-# make test   ruff, mypy, and the quick tests: small models, nothing installed, five minutes on two quiet cores
+# make test   ruff, mypy, and the quick tests: small models, nothing installed, six minutes on two quiet cores
 #             make test-more: bundles of every task, servers, clusters, clean environments; make test-all: all, published sizes too
 #             make test-aarch64: emulated, on Debian
 # make soak   ten thousand calls from 16 threads, as many broken files as SECONDS (600) allow (each as long for the graph check

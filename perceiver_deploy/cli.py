@@ -19,6 +19,7 @@ from perceiver_deploy.tasks.registry import EXPORT_TASKS, about, other_names, pu
 from perceiver_export import MissingPlanWarning
 from perceiver_export.passes.table import ALL_PASSES
 from perceiver_export.targets import TARGETS
+from perceiver_io.errors import TaskError
 from perceiver_runtime import PerceiverError, UsageError
 from perceiver_runtime.backends.tensorrt.backend import Engines, unavailable_reason
 from perceiver_runtime.backends.tensorrt.builder import BuildOptions, spans
@@ -168,12 +169,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _list(arguments: argparse.Namespace) -> int:
+    try:
+        tasks = list_tasks()
+    except TaskError as error:
+        return _failed(arguments, str(error), UsageError.exit_code)
+    write_lines(json_text(tasks) if arguments.json else _tasks_text(tasks), sys.stdout)
+    return 0
+
+
 def _main(argv: Sequence[str] | None) -> int:
     arguments = build_parser().parse_args(argv)
     if arguments.list_tasks:
-        tasks = list_tasks()
-        write_lines(json_text(tasks) if arguments.json else _tasks_text(tasks), sys.stdout)
-        return 0
+        return _list(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         if not arguments.task and not arguments.checkpoint:
@@ -184,6 +192,8 @@ def _main(argv: Sequence[str] | None) -> int:
         manifest = run(arguments)
     except PerceiverError as error:
         return _failed(arguments, str(error), error.exit_code)
+    except TaskError as error:
+        return _failed(arguments, str(error), UsageError.exit_code)
     except OSError as error:
         return _failed(arguments, f"{error.filename or 'a file'}: {error.strerror or error}", 1)
     except MemoryError:

@@ -55,7 +55,7 @@ pio.save_checkpoint(model, sys.argv[1])
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what slow.py names."""
     for item in items:
-        if is_slow(item.nodeid):
+        if is_slow(item.nodeid) or "device_python" in getattr(item, "fixturenames", ()):  # which installs packages
             item.add_marker("slow")
 
 

@@ -163,3 +163,15 @@ def save_random_head(folder: Path, name: str, config: dict[str, Any]) -> Any:
     model = random_head(name, config)
     model.save_pretrained(folder)
     return model
+
+
+# of a small clip, as a manifest has them
+CLIP_CONSTANTS: dict[str, Any] = {
+    "frames": 4,
+    "frame_size": [32, 48],
+    "audio_samples": 640,
+    "samples_per_patch": 16,
+    "sampling_rate": 48000,
+    "query_chunk": 100,
+    "query_bytes": 1000,
+}

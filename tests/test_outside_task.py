@@ -4,15 +4,25 @@ change here. tests/toy_task is that package, installed as a user installs it."""
 import ast
 import json
 import re
+import shutil
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forgery import edit_manifest
 
+from perceiver_deploy.cli import main as export
+from perceiver_deploy.tasks.registry import EXPORT_TASKS
+from perceiver_export import GRAPHS
+from perceiver_io import TASKS
+from perceiver_io.errors import TaskError
+from perceiver_io.tasks import installed
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.main import main
 from perceiver_runtime.common.children import python_code, python_module
+from perceiver_runtime.tasks import registry
 from perceiver_runtime.tasks.registry import BUILT_IN
 
 ROOT = Path(__file__).parent.parent
@@ -74,6 +84,35 @@ def test_where_it_is_not_installed(toy_bundle: Path, capsys: pytest.CaptureFixtu
         assert main([command[0], str(toy_bundle), *command[1:]]) == 2
         assert "install perceiver-toy, which brings it" in capsys.readouterr().err
     assert main(["inspect", str(toy_bundle)]) == 0
+
+
+@pytest.mark.parametrize("group", ["perceiver.models", "perceiver.graphs", "perceiver.export_tasks", "perceiver.runtime_tasks"])
+def test_a_package_that_does_not_import(
+    group: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """One sentence that names it, whichever of its records is wanted; what is of another task goes on."""
+    broken = metadata.EntryPoint("broken", "no_such_module:TASK", group)
+
+    def found(group: str) -> list[metadata.EntryPoint]:
+        return [broken] if group == broken.group else []
+
+    for module in (installed, registry):
+        monkeypatch.setattr(module, "entry_points", found)
+    message = "the task broken of no_such_module:TASK cannot be loaded (No module named 'no_such_module')"
+    if group == "perceiver.runtime_tasks":
+        bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+        edit_manifest(bundle, task="broken")
+        assert main(["verify", str(bundle)]) == 2
+        assert message in capsys.readouterr().err
+    else:
+        (records,) = (each for each in (TASKS, GRAPHS, EXPORT_TASKS) if "broken" in each)
+        with pytest.raises(TaskError, match="cannot be loaded"):
+            records["broken"]
+    if group == "perceiver.export_tasks":
+        for command in (["--list-tasks"], ["--task", "broken", "-o", str(tmp_path / "b")]):
+            assert export(command) == 2
+            assert message in capsys.readouterr().err
+    assert main(["verify", str(tiny_bundle)]) == 0
 
 
 def named_tasks(code: str) -> list[str]:
