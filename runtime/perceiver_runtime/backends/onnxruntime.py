@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from perceiver_runtime.backends.device import Arithmetic, Device, OpenOptions, reason
 from perceiver_runtime.bundle.graph_check import CheckedGraph
-from perceiver_runtime.bundle.held_file import HeldFile
+from perceiver_runtime.bundle.held_file import HeldFile, steadily
 from perceiver_runtime.bundle.manifest import GraphEntry
 from perceiver_runtime.bundle.memory_plan import ArenaPolicy
 from perceiver_runtime.bundle.reader import Bundle
@@ -92,10 +92,14 @@ class OnnxGraph:
         options.log_severity_level = _LOG_ERRORS_ONLY
         # else threads of the graph that ran last go on spinning, on cores that the next graph's threads want
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        try:
-            again = int(len(providers) > 1)  # else it would say on stdout that it tries the same once more
+        again = int(len(providers) > 1)  # else it would say on stdout that it tries the same once more
+
+        def new_session() -> Any:
             with _given(graph, weights, options) as model:
-                self._session: Any = library.InferenceSession(model, options, providers=list(providers), enable_fallback=again)
+                return library.InferenceSession(model, options, providers=list(providers), enable_fallback=again)
+
+        try:
+            self._session: Any = steadily(new_session)
         except IntegrityError:
             raise
         except Exception as error:  # ONNX Runtime raises a dozen kinds, all of its own

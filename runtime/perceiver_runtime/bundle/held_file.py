@@ -18,15 +18,30 @@ import stat
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from perceiver_runtime.common.errors import IntegrityError
 
 _CHUNK = 1 << 20
 _TICK = 0.02  # seconds; Linux keeps times of files by ticks of 1 to 10 ms
 _DESCRIPTORS = Path("/proc/self/fd")
+_ATTEMPTS = 5  # at reading a file that is touched meanwhile, before it is refused
 State = tuple[int, ...]
+T = TypeVar("T")
+
+
+class TouchedError(IntegrityError):
+    """A file was touched while an engine read it: written to, or only given another name, which nobody can tell afterwards."""
+
+
+def steadily(work: Callable[[], T]) -> T:
+    """What `work` returns, begun again where it ends in a `TouchedError`, a few times at most."""
+    for _ in range(_ATTEMPTS - 1):
+        with contextlib.suppress(TouchedError):  # what comes next compares the content
+            return work()
+    return work()
 
 
 class HeldFile:
@@ -94,9 +109,10 @@ class HeldFile:
 
     @contextlib.contextmanager
     def named(self) -> Iterator[tuple[str, str]]:
-        """A folder and a name in it that lead to this file, for an engine that opens it meanwhile.
+        """A folder and a name in it that lead to this file, for an engine that opens it meanwhile, within `steadily`.
 
-        Raises `IntegrityError` where the name leads elsewhere, then or at the end.
+        Raises `IntegrityError` where the name leads elsewhere, then or at the end, or the content changed before;
+        `TouchedError` where the file was touched meanwhile.
         """
         if abs(time.time_ns() - self._state[4]) < _TICK * 1e9:
             time.sleep(_TICK)  # so that a change from here on gets another time
@@ -119,8 +135,11 @@ class HeldFile:
                 raise IntegrityError(f"{self.path} has gone since the bundle was opened: load it again") from error
 
     def _is_at(self, name: str) -> None:
-        if _state(os.lstat(name)) != self._state:
+        state = _state(os.lstat(name))
+        if state[:2] != self._state[:2]:
             raise IntegrityError(f"{self.path} changed since the bundle was opened: load it again")
+        if state != self._state:
+            raise TouchedError(f"{self.path} is touched again and again while it is read: load the bundle again")
 
     def _digest(self) -> str:
         digest = hashlib.sha256()

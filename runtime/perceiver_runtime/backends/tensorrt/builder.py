@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from perceiver_runtime.backends.tensorrt.library import for_rtx
 from perceiver_runtime.backends.tensorrt.log import new_log
 from perceiver_runtime.bundle.graph_check import CheckedGraph
-from perceiver_runtime.bundle.held_file import HeldFile
+from perceiver_runtime.bundle.held_file import HeldFile, steadily
 from perceiver_runtime.bundle.manifest import GraphEntry, Range
 from perceiver_runtime.common.errors import BackendError, UsageError
 
@@ -83,13 +83,7 @@ def build(
         builder = trt.Builder(log)
     except TypeError as error:  # pybind's way of saying that the factory returned nullptr
         raise BackendError(f"TensorRT {trt.__version__} finds no usable GPU or driver: build on the device") from error
-    network = builder.create_network(_strongly_typed(trt))
-    parser = trt.OnnxParser(network, log)
-    if weights is None:
-        parsed = parser.parse(graph.content)
-    else:
-        with weights.named() as (folder, name):
-            parsed = parser.parse(graph.located(name), f"{folder}/{graph.name}")  # weights are looked for beside this path
+    network, parser, parsed = steadily(lambda: _parse(trt, builder, log, graph, weights))
     if not parsed:
         errors = [parser.get_error(number) for number in range(parser.num_errors)]
         reasons = [f"node {error.node_name()} ({error.node_operator()}): {error.desc()}" for error in errors]
@@ -115,6 +109,16 @@ def build(
     if timing_cache and (timings := config.get_timing_cache()) is not None:
         timing_cache.write(bytes(memoryview(timings.serialize())))
     return bytes(memoryview(plan))
+
+
+def _parse(trt: Any, builder: Any, log: Any, graph: CheckedGraph, weights: HeldFile | None) -> tuple[Any, Any, bool]:
+    """The network, the parser, which has to live as long, and whether it was read."""
+    network = builder.create_network(_strongly_typed(trt))
+    parser = trt.OnnxParser(network, log)
+    if weights is None:
+        return network, parser, parser.parse(graph.content)
+    with weights.named() as (folder, name):  # weights are looked for beside the path that is given
+        return network, parser, parser.parse(graph.located(name), f"{folder}/{graph.name}")
 
 
 def shapes(shape: Sequence[int | str], sizes: Mapping[str, ProfileRange]) -> tuple[Shape, Shape, Shape]:
