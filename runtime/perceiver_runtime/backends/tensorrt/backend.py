@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from perceiver_runtime.backends.tensorrt.cache import EngineCache, EngineKey
 from perceiver_runtime.backends.tensorrt.library import tensorrt
 from perceiver_runtime.backends.tensorrt.machine import Machine
 from perceiver_runtime.backends.tensorrt.memory import Pool
+from perceiver_runtime.backends.tensorrt.releases import hand_over
 from perceiver_runtime.backends.tensorrt.runner import Engine
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Tensor
@@ -25,12 +27,14 @@ Phase = Callable[[str], None]
 
 
 class TensorRTGraph:
-    """One graph's engine, ready to run. Threads may share it."""
+    """One graph's engine, ready to run. Threads may share it. What it holds goes with it, closed or dropped."""
 
     arithmetic: Arithmetic = "float32"
 
     def __init__(self, runner: Engine, provider: str) -> None:
         self._runner, self.entry, self.name, self.provider = runner, runner.entry, runner.name, provider
+        self._dropped = weakref.finalize(self, hand_over, runner.close)
+        self._dropped.atexit = False  # the process's end releases all, and threads may be running still
 
     def run(self, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
         """The outputs in order. Raises `InputError`, and `BackendError` for NaN or infinity too."""
@@ -46,8 +50,8 @@ class TensorRTGraph:
 
     def close(self) -> None:
         """Release the engine and its memory."""
+        self._dropped.detach()
         self._runner.close()
-        self._runner.pool.close()
 
 
 class Engines:
