@@ -29,6 +29,7 @@ from perceiver_runtime.tasks.loading import check_task, open_pipeline
 from perceiver_runtime.tasks.pipeline import RuntimeOptions
 
 NAMED = {head.name: head for head in HEADS}
+NOTHING = {"blocks": 0, "pinned": 0, "streams": 0, "graphs": 0, "contexts": 0}
 FRAMES = np.random.default_rng(0).integers(0, 255, (2, 40, 56, 3), np.uint8)
 
 
@@ -97,7 +98,7 @@ def test_known_answers(bundle: str, gpu: GPU, request: pytest.FixtureRequest) ->
         assert gpu.device.calls.count("cudaGraphLaunch") >= 2
         del found
     del pipeline  # with the latents of its last clip
-    assert gpu.device.held == {"blocks": 0, "pinned": 0, "streams": 0, "graphs": 0}
+    assert gpu.device.held == NOTHING
 
 
 def test_the_order_of_calls(image_bundle: Path, gpu: GPU) -> None:
@@ -156,7 +157,7 @@ def test_threads(flow_bundle: Path, gpu: GPU) -> None:
             together = list(pool.map(lambda pair: flow(*pair), pairs * 3))
     for place, field in enumerate(together):
         np.testing.assert_array_equal(field, alone[place % 6])
-    assert gpu.device.held == {"blocks": 0, "pinned": 0, "streams": 0, "graphs": 0}
+    assert gpu.device.held == NOTHING
 
 
 def test_an_engine_that_cannot_be_recorded_runs_anyway(image_bundle: Path, gpu: GPU) -> None:
@@ -185,7 +186,7 @@ def test_failures_while_running(flow_bundle: Path, gpu: GPU) -> None:
         np.testing.assert_array_equal(flow(*FRAMES), expected)
     with pytest.raises(pr.BackendError, match=r"this pipeline was closed: load the bundle again"):
         flow(*FRAMES)
-    assert gpu.device.held == {"blocks": 0, "pinned": 0, "streams": 0, "graphs": 0}
+    assert gpu.device.held == NOTHING
 
 
 def test_a_shape_outside_the_profile(text_bundle: Path, gpu: GPU, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ class Context:
         self.entry, self.name, self._cuda, self._pool, self._log = entry, name, pool.cuda, pool, log
         self.shapes: Shapes = {}
         self._profile = 0
-        self._stream = cuda.new_stream()
+        self._stream = pool.cuda.new_stream()
         self._staging: dict[str, tuple[int, int]] = {}  # name: bytes, address in pinned memory
         self._buffers: dict[str, Block] = {}
         self._outputs: dict[str, tuple[int, ...]] = {}  # name: shape
@@ -73,7 +73,9 @@ class Context:
         unknown = context.infer_shapes()
         if unknown:
             raise self._failed(f"TensorRT cannot tell the shapes of {', '.join(unknown)}")
-        self._outputs = {spec.name: tuple(int(size) for size in context.get_tensor_shape(spec.name)) for spec in self.entry.outputs}
+        self._outputs = {
+            spec.name: tuple(int(size) for size in context.get_tensor_shape(spec.name)) for spec in self.entry.outputs
+        }
         for spec in (*self.entry.inputs, *self.entry.outputs):
             size = math.prod({**shapes, **self._outputs}[spec.name]) * np.dtype(spec.dtype).itemsize
             if spec.name not in self._buffers or self._buffers[spec.name].size < size:
@@ -169,7 +171,8 @@ class Context:
         pinned, self._staging = self._staging, {}
         steps: list[Callable[[], object]] = [partial(self._cuda.wait, self._stream), self._forget]
         steps += [partial(self._cuda.free_pinned, address) for _, address in pinned.values()]
-        for step in [*steps, partial(self._cuda.close_stream, self._stream)]:
+        steps.append(partial(self._cuda.close_stream, self._stream))
+        for step in steps:
             with contextlib.suppress(BackendError):
                 step()
         self._buffers.clear()

@@ -1,8 +1,8 @@
 """Releasing what CUDA and TensorRT hold, when a destructor says so.
 
 A destructor runs wherever a garbage collection happens to: in a thread that holds a lock, or that is recording a CUDA graph,
-where freeing memory would spoil the recording. So destructors only hand over; the work is done at once if nothing speaks against
-it, else by whoever is in the way, as soon as it is not.
+where freeing memory would spoil the recording. So destructors only hand over; the work is done at once where nothing speaks
+against it, else by whoever is in the way, as soon as it is not.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def hand_over(release: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def nothing_released() -> Iterator[None]:
-    """This thread releases nothing meanwhile: it records, or holds a lock that a release wants."""
+    """Release nothing in this thread meanwhile: it records, or holds a lock that a release wants."""
     _here.busy = getattr(_here, "busy", 0) + 1
     try:
         yield

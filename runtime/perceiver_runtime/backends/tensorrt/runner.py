@@ -1,7 +1,7 @@
 """A built engine and its execution contexts, which threads take turns with.
 
-A run takes an idle context, the one that ran the same shapes last if there is one, for it has a recorded CUDA graph of them; else
-the one that was idle longest. There are as many as threads ran at the same time, `MOST_CONTEXTS` at most and no more than
+A run takes an idle context: one that ran the same shapes last, for it has a recorded CUDA graph of them, else the one that was
+idle longest, which records anew. There are as many as threads ran at the same time, `MOST_CONTEXTS` at most and no more than
 the GPU has room for: a thread waits for one. When a thread ends, what the others do not need is released.
 """
 
@@ -49,7 +49,9 @@ class Engine:
         runtime = self._runtime = trt.Runtime(self._log)
         engine = self._engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise BackendError(f"{self.name}: the engine does not fit TensorRT {trt.__version__} or this GPU ({self._log.last()})")
+            raise BackendError(
+                f"{self.name}: the engine does not fit TensorRT {trt.__version__} or this GPU ({self._log.last()})"
+            )
         names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
         found = {(each, engine.get_tensor_mode(each) == trt.TensorIOMode.INPUT) for each in names}
         wanted = {(spec.name, True) for spec in self.entry.inputs} | {(spec.name, False) for spec in self.entry.outputs}
@@ -68,14 +70,14 @@ class Engine:
         self.cuda.use()
         shapes = {spec.name: tuple(inputs[spec.name].shape) for spec in self.entry.inputs}
         profile = self._profile(shapes)
-        context = self._take(shapes)
+        runner = self._take(shapes)
         try:
-            results = context.run(inputs, profile, keep=keep)
+            results = runner.run(inputs, profile, keep=keep)
         except BaseException:
-            self._drop(context)  # something may be queued still
+            self._drop(runner)  # something may be queued still
             raise
         else:
-            self._give_back(context)
+            self._give_back(runner)
         finally:
             self._settle()
         return results
@@ -89,13 +91,10 @@ class Engine:
         ]
         if fitting:
             return min(fitting)[1]
-        outside = [
-            name for name, shape in shapes.items() if not any(_within(shape, each[name][0], each[name][2]) for each in self._profiles)
-        ]
-        name = (outside or [*shapes])[0]
-        built = ", or ".join(
-            f"{least} to {most}, best {best}" for least, best, most in dict.fromkeys(each[name] for each in self._profiles)
-        )
+        ranges = {name: list(dict.fromkeys(each[name] for each in self._profiles)) for name in shapes}
+        outside = [name for name, shape in shapes.items() if not any(_within(shape, *each[::2]) for each in ranges[name])]
+        name = [*outside, *shapes][0]
+        built = ", or ".join(f"{least} to {most}, best {best}" for least, best, most in ranges[name])
         raise InputError(
             f"{self.name}: {name} has shape {shapes[name]}, the engine was built for {built}: "
             "build another with perceiver build --profile, within what the bundle allows"
@@ -119,13 +118,14 @@ class Engine:
                 self._contexts += 1
             try:
                 return self._new_context(engine)
-            except BackendError:
+            except BaseException as error:
                 with self._locked():
                     self._contexts -= 1
-                    self._most = max(1, self._contexts)  # there is room for so many
-                    alone = self._contexts == 0
+                    wait = self._contexts > 0 and isinstance(error, BackendError)
+                    if wait:
+                        self._most = self._contexts  # the GPU has room for so many
                     self._changed.notify_all()
-                if alone:
+                if not wait:
                     raise
 
     def _new_context(self, engine: Any) -> Context:
@@ -135,17 +135,17 @@ class Engine:
             raise BackendError(f"{self.name}: no room on the GPU for what is computed on the way ({self._log.last()})")
         return Context(engine, context, self.entry, self.name, self.pool, self._log)
 
-    def _give_back(self, context: Context) -> None:
+    def _give_back(self, runner: Context) -> None:
         with self._locked():
-            if self._engine is not None:
-                self._idle.append(context)
             closed = self._engine is None
+            if not closed:
+                self._idle.append(runner)
             self._changed.notify()
         if closed:
-            self._drop(context)
+            self._drop(runner)
 
-    def _drop(self, context: Context) -> None:
-        context.close()
+    def _drop(self, runner: Context) -> None:
+        runner.close()
         with self._locked():
             self._contexts -= 1
             self._changed.notify()
@@ -178,12 +178,12 @@ class Engine:
     def close(self) -> None:
         """Release contexts, engine and runtime, in that order; a context in use goes when its run ends."""
         with self._locked():
-            contexts, self._idle = self._idle, []
-            self._contexts -= len(contexts)
+            runners, self._idle = self._idle, []
+            self._contexts -= len(runners)
             self._engine = self._runtime = None
             self._changed.notify_all()
-        for context in contexts:
-            context.close()
+        for runner in runners:
+            runner.close()
         self.pool.close()
 
 
