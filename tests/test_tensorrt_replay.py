@@ -1,4 +1,4 @@
-"""What is recorded, replayed and moved, counted on stand-ins of libcudart and TensorRT with the bundle of the first schema version."""
+"""What is recorded, replayed and moved, counted on stand-ins of libcudart and TensorRT, of a bundle of the first version."""
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
@@ -138,11 +138,11 @@ def test_what_was_used_least_recently_is_recorded_anew(gpu: GPU) -> None:
             together.wait()
 
     with gpu.flow() as flow, ThreadPoolExecutor(2) as threads:
-        latents, features = flow._run_encode(*flow._frames(*FRAMES))
+        kept = [*flow._run_encode(*flow._frames(*FRAMES))]
 
         def decode(count: int) -> None:
             pixels = np.stack([np.zeros(count, np.int64), np.arange(count)], axis=1)
-            flow._decode_pixels(latents, features, (40, 56), pixels, None)
+            flow._decode_pixels(kept[0], kept[1], (40, 56), pixels, None)
 
         gpu.device.on_call = on_call
         list(threads.map(decode, [5, 9]))  # at the same time: two contexts
@@ -162,7 +162,7 @@ def test_what_was_used_least_recently_is_recorded_anew(gpu: GPU) -> None:
         decode(9)
         assert calls.count("execute_async_v3") == 1
         assert gpu.device.held["graphs"] == 1
-        del latents, features
+        kept.clear()
     assert gpu.device.held == NOTHING
 
 
