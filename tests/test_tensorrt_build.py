@@ -234,4 +234,6 @@ def test_builds_in_a_thread(digits: Path) -> None:
 
 def test_spans() -> None:
     ranges = {"H": Range(16, 368), "B": Range(1, 8)}
-    assert spans(ranges, {"H": ProfileRange(16, 100, 200)}) == {"H": ProfileRange(16, 100, 200), "B": ProfileRange(1, 8, 8)}
+    usual, narrow = {"H": ProfileRange(16, 368, 368), "B": ProfileRange(1, 8, 8)}, {"H": ProfileRange(16, 100, 200)}
+    assert spans(ranges) == spans(ranges, {}) == (usual,)
+    assert spans(ranges, narrow, {}) == (usual | narrow, usual)
