@@ -15,6 +15,7 @@ import perceiver_runtime as pr
 from perceiver_runtime.backends.tensorrt.backend import TensorRTGraph
 from perceiver_runtime.backends.tensorrt.builder import BuildOptions, build, spans
 from perceiver_runtime.backends.tensorrt.memory import Pool
+from perceiver_runtime.backends.tensorrt.releases import hand_over
 from perceiver_runtime.backends.tensorrt.runner import MOST_CONTEXTS
 from perceiver_runtime.bundle.reader import open_bundle, own_graph
 from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
@@ -243,6 +244,23 @@ def test_a_collection_while_recording_spoils_nothing(gpu: GPU) -> None:
     assert gpu.device.held == held | {"graphs": 2}
     flow.close()
     assert gpu.device.held == NOTHING
+
+
+def test_a_collection_while_an_engine_is_locked(gpu: GPU) -> None:
+    """What is dropped then, and threads that end then, wait until the lock is free."""
+    engine = gpu.engine(open_bundle(FLOW), "decode", Pool(gpu.cuda))
+    done = threading.Event()
+
+    def work() -> None:
+        with engine._locked():
+            engine.thread_ended()
+            hand_over(engine.close)  # as a destructor does
+            assert engine._engine is not None
+        done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    assert done.wait(20)
+    assert engine._engine is None
 
 
 def test_what_cannot_be_released_is_said_and_keeps_nothing_else(gpu: GPU, caplog: pytest.LogCaptureFixture) -> None:

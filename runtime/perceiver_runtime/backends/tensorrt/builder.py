@@ -72,8 +72,8 @@ def of_graph(entry: GraphEntry, profiles: Profiles) -> Profiles:
     """The profiles as far as they matter to a graph: its own sizes, and what is the same then once."""
     names = {size for spec in entry.inputs for size in spec.shape if isinstance(size, str)}
     found: list[Profile] = []
-    for profile in profiles:
-        own = {name: span for name, span in profile.items() if name in names}
+    for each in profiles:
+        own = {name: span for name, span in each.items() if name in names}
         if own not in found:
             found.append(own)
     return tuple(found)

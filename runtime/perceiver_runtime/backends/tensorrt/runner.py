@@ -190,13 +190,13 @@ class Engine:
 class _Visit:
     """A thread that runs an engine: gone when the thread is."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = weakref.ref(engine)
+    def __init__(self, owner: Engine) -> None:
+        self._owner = weakref.ref(owner)
 
     def __del__(self) -> None:
-        engine = self._engine()
-        if engine is not None:
-            engine.thread_ended()
+        owner = self._owner()
+        if owner is not None:
+            owner.thread_ended()
 
 
 def _within(shape: tuple[int, ...], least: tuple[int, ...], most: tuple[int, ...]) -> bool:
