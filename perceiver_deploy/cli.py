@@ -228,8 +228,8 @@ def build_engines(bundle: Path, *, build: bool) -> str:
     try:
         engines = Engines(open_bundle(bundle))
         for name in engines.bundle.manifest.graphs:
-            sizes = spans(engines.bundle.manifest.ranges, {})
-            engines.build(engines.wanted(name, sizes, BuildOptions()), lambda phase: None)
+            profiles = spans(engines.bundle.manifest.ranges)
+            engines.build(engines.wanted(name, profiles, BuildOptions()), lambda phase: None)
     except PerceiverError as error:
         return f"its engines could not be built here: {error}"
     return f"its engines for {engines.machine.gpu or 'this GPU'} are in {engines.cache.folder}"

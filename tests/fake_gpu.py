@@ -1,8 +1,9 @@
 """A GPU that is not there: stand-ins for libcudart and TensorRT, which compute on the host with ONNX Runtime.
 
 They have the names of the real ones and nothing else (tests look them up), fail as those do (return codes, None, False), and
-write down every call. An "engine" is the path of its graph with its profile; queued work waits until its stream is waited
-for, so that a copy or a run that nobody waits for shows as a wrong answer.
+write down every call. An "engine" is the path of its graph with its profiles; queued work waits until its stream is waited
+for, so that a copy or a run that nobody waits for shows as a wrong answer. What NVIDIA's documents forbid is refused: launching
+what was recorded before its context was changed, and allocating or freeing in a thread that records.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import json
 import math
 import shutil
 import tempfile
+import threading
+import weakref
+from collections import Counter
 from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
@@ -24,6 +28,7 @@ import onnxruntime
 from perceiver_runtime.backends.cuda import _SIGNATURES, Cuda
 
 OUT_OF_MEMORY, CAPTURE_FAILED = 2, 900
+WHILE_NOT_RECORDING = {"cudaMalloc", "cudaFree", "cudaHostAlloc", "cudaFreeHost", "cudaStreamSynchronize"}
 MAGIC = b"fake engine "
 
 
@@ -33,11 +38,15 @@ class Device:
     def __init__(self, memory: int = 1 << 30) -> None:
         self.memory = memory
         self.calls: list[str] = []
+        self.on_call: Callable[[str], None] = lambda name: None
+        self.copied: Counter[int] = Counter()  # cudaMemcpyKind: bytes
         self.blocks: dict[int, Any] = {}  # address: its bytes
         self.pinned: dict[int, Any] = {}
         self.streams: dict[int, list[Callable[[], None]]] = {}
         self.capturing: dict[int, list[Callable[[], None]]] = {}
+        self.recording: set[int] = set()  # threads
         self.graphs: dict[int, list[Callable[[], None]]] = {}
+        self.contexts: weakref.WeakSet[Any] = weakref.WeakSet()
         self.capturable = True
         self._next = 1 << 40
 
@@ -50,12 +59,12 @@ class Device:
 
     @property
     def used(self) -> int:
-        return sum(len(block) for block in self.blocks.values())
+        return sum(len(block) for block in list(self.blocks.values()))
 
     @property
     def held(self) -> dict[str, int]:
         """What is not released yet."""
-        return {name: len(getattr(self, name)) for name in ("blocks", "pinned", "streams", "graphs")}
+        return {name: len(getattr(self, name)) for name in ("blocks", "pinned", "streams", "graphs", "contexts")}
 
 
 class FakeCudart:
@@ -72,6 +81,10 @@ class FakeCudart:
         def call(*arguments: Any) -> Any:
             if not name.startswith("cudaGet"):
                 self.device.calls.append(name)
+                self.device.on_call(name)
+            if name in WHILE_NOT_RECORDING and threading.get_ident() in self.device.recording:
+                self.device.capturable = False  # as the real one does, which spoils what is recorded
+                return CAPTURE_FAILED
             return implementation(*arguments)
 
         return call
@@ -126,7 +139,8 @@ class FakeCudart:
         return 0
 
     def _cudaMemcpyAsync(self, target: int, source: int, size: int, direction: int, stream: int) -> int:
-        assert direction in (1, 2)
+        assert direction in (1, 2, 3)
+        self.device.copied[direction] += size
         self.device.queue(stream, lambda: ctypes.memmove(target, source, size) and None)
         return 0
 
@@ -147,10 +161,12 @@ class FakeCudart:
 
     def _cudaStreamBeginCapture(self, stream: int, mode: int) -> int:
         self.device.capturing[stream] = []
+        self.device.recording.add(threading.get_ident())
         return 0
 
     def _cudaStreamEndCapture(self, stream: int, graph: Any) -> int:
         recorded = self.device.capturing.pop(stream)
+        self.device.recording.remove(threading.get_ident())
         if not self.device.capturable:
             return CAPTURE_FAILED
         handle = self.device.handle()
@@ -211,7 +227,13 @@ class FakeTensorRT:
         self.builds: list[str] = []
         self.fail_build = ""  # what the log says, in place of an engine
         self.fail_run = False
+        self.raising = ""  # the function that raises RuntimeError
+        self.most_contexts = 1000  # that there is room for
         self.built = lambda: None
+
+    def raise_in(self, name: str) -> None:
+        if self.raising == name:
+            raise RuntimeError("CUDA error: unspecified launch failure")
 
     def nptype(self, dtype: Any) -> Any:
         return dtype
@@ -248,6 +270,7 @@ class Builder:
         return IOptimizationProfile()
 
     def build_serialized_network(self, network: dict[str, str], config: IBuilderConfig) -> bytes | None:
+        self._trt.raise_in("build_serialized_network")
         self._trt.builds.append(Path(network["path"]).name)
         config.progress_monitor.phase_start("Tactic timing", None, 1)
         self._trt.built()
@@ -256,12 +279,12 @@ class Builder:
         if self._trt.fail_build:
             self._log.log(ILogger.ERROR, self._trt.fail_build)
             return None
-        return MAGIC + json.dumps({"path": network["path"], "profile": config._profile}).encode()
+        return MAGIC + json.dumps({"path": network["path"], "profiles": config._profiles}).encode()
 
 
 class IBuilderConfig:
     def __init__(self) -> None:
-        self._timings = b""
+        self._profiles: list[dict[str, Any]] = []
 
     def set_memory_pool_limit(self, pool: Any, size: int) -> None:
         pass
@@ -270,8 +293,8 @@ class IBuilderConfig:
         pass
 
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
-        self._profile = profile._shapes
-        return 0
+        self._profiles.append(profile._shapes)
+        return len(self._profiles) - 1
 
     def create_timing_cache(self, data: bytes) -> Any:
         return SimpleNamespace(serialize=lambda: data + b".")
@@ -297,6 +320,7 @@ class Runtime:
         self._trt, self._log = trt, log
 
     def deserialize_cuda_engine(self, plan: bytes) -> Any:
+        self._trt.raise_in("deserialize_cuda_engine")
         if not plan.startswith(MAGIC):
             self._log.log(ILogger.ERROR, "magic tag does not match")
             return None
@@ -304,8 +328,9 @@ class Runtime:
 
 
 class ICudaEngine:
-    def __init__(self, trt: FakeTensorRT, log: Any, path: str, profile: dict[str, Any]) -> None:
-        self._trt, self._log, self._profile = trt, log, profile
+    def __init__(self, trt: FakeTensorRT, log: Any, path: str, profiles: list[dict[str, Any]]) -> None:
+        self._trt, self._log, self._profiles = trt, log, profiles
+        self.num_optimization_profiles = len(profiles)
         self._session: Any = onnxruntime.InferenceSession(path)
         self._inputs = {value.name: value for value in self._session.get_inputs()}
         self._outputs = [value.name for value in self._session.get_outputs()]
@@ -321,27 +346,44 @@ class ICudaEngine:
         return np.int64 if name in self._inputs and "int64" in self._inputs[name].type else np.float32
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> Any:
-        return self._profile[name]
+        return self._profiles[profile_index][name]
 
     def create_execution_context(self) -> Any:
+        self._trt.raise_in("create_execution_context")
+        if len(self._trt.device.contexts) >= self._trt.most_contexts:
+            self._log.log(ILogger.ERROR, "out of memory")
+            self._trt.device.on_call("create_execution_context failed")
+            return None
         return IExecutionContext(self)
 
 
 class IExecutionContext:
     def __init__(self, engine: ICudaEngine) -> None:
         self._engine = engine
+        engine._trt.device.contexts.add(self)
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
+        self._profile = 0
+        self._changes = 0
         self._known: dict[Any, dict[str, tuple[int, ...]]] = {}
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        least, _, most = self._engine._profile[name]
+        least, _, most = self._engine._profiles[self._profile][name]
         if len(shape) != len(least) or not all(low <= size <= high for low, size, high in zip(least, shape, most)):
             return False
         self._shapes[name] = shape
+        self._changes += 1
         return True
 
+    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
+        assert stream_handle in self._engine._trt.device.streams
+        self._engine._trt.device.calls.append("set_optimization_profile_async")
+        self._profile, self._shapes = profile_index, {}
+        self._changes += 1
+        return profile_index < len(self._engine._profiles)
+
     def infer_shapes(self) -> list[str]:
+        self._engine._trt.raise_in("infer_shapes")
         return [name for name in self._engine._inputs if name not in self._shapes]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
@@ -354,16 +396,23 @@ class IExecutionContext:
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self._addresses[name] = address
+        self._changes += 1
         return True
 
     def execute_async_v3(self, stream: int) -> bool:
         engine, shapes, addresses = self._engine, dict(self._shapes), dict(self._addresses)
+        changes, alive = self._changes, weakref.ref(self)
+        engine._trt.raise_in("execute_async_v3")
         engine._trt.device.calls.append("execute_async_v3")
+        engine._trt.device.on_call("execute_async_v3")
         if engine._trt.fail_run:
             engine._log.log(ILogger.ERROR, "an illegal memory access was encountered")
             return False
 
         def work() -> None:
+            context = alive()
+            assert context is not None
+            assert context._changes == changes, "the context was changed since this was recorded"
             inputs = {name: at(addresses[name], shape, engine.get_tensor_dtype(name)) for name, shape in shapes.items()}
             for name, output in zip(engine._outputs, engine._session.run(None, inputs)):
                 at(addresses[name], output.shape, output.dtype)[...] = output

@@ -115,12 +115,14 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_command(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two optimization profiles in each engine, which the real builder takes."""
     tensorrt_rtx()
-    arguments = ["build", str(digits), "-o", str(tmp_path / "engines"), "--gpu", "SM86", "--profile", "B=1:1:2", "--json"]
-    assert main(arguments) == 0
+    arguments = ["build", str(digits), "-o", str(tmp_path / "engines"), "--gpu", "SM86", "--json"]
+    assert main([*arguments, "--profile", "B=1:1:1", "--profile", "B=2:2:4"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert sorted(path.name for path in (tmp_path / "engines").iterdir()) == ["decode.engine", "encode.engine"]
     assert [Path(each["path"]).stat().st_size for each in found["engines"]] == [each["bytes"] for each in found["engines"]]
+    assert [[span["B"]["max"] for span in each["profiles"]] for each in found["engines"]] == [[1, 4], [1, 4]]
 
 
 def test_inspect_says_what_to_expect(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,4 +236,6 @@ def test_builds_in_a_thread(digits: Path) -> None:
 
 def test_spans() -> None:
     ranges = {"H": Range(16, 368), "B": Range(1, 8)}
-    assert spans(ranges, {"H": ProfileRange(16, 100, 200)}) == {"H": ProfileRange(16, 100, 200), "B": ProfileRange(1, 8, 8)}
+    usual, narrow = {"H": ProfileRange(16, 368, 368), "B": ProfileRange(1, 8, 8)}, {"H": ProfileRange(16, 100, 200)}
+    assert spans(ranges) == spans(ranges, {}) == (usual,)
+    assert spans(ranges, narrow, {}) == (usual | narrow, usual)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,17 +11,16 @@ from typing import Any
 
 from perceiver_runtime.backends.cuda import cuda
 from perceiver_runtime.backends.tensorrt.backend import Engines, check_target
-from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange, build, spans
+from perceiver_runtime.backends.tensorrt.builder import BuildOptions, Profile, ProfileRange, Profiles, build, of_graph, spans
 from perceiver_runtime.backends.tensorrt.cache import EngineCache, write_whole
 from perceiver_runtime.backends.tensorrt.library import tensorrt
 from perceiver_runtime.backends.tensorrt.machine import Machine
 from perceiver_runtime.bundle.reader import Bundle, open_bundle
 from perceiver_runtime.common.errors import BackendError, InputError, UsageError
+from perceiver_runtime.common.version import __version__
 from perceiver_runtime.tasks.arguments import memory
-from perceiver_runtime.tasks.asked_sizes import check_profile
+from perceiver_runtime.tasks.asked_sizes import check_profiles
 from perceiver_runtime.tasks.outputs import check_outside_bundles, progress_line
-
-Sizes = dict[str, ProfileRange]
 
 
 def add_parser(commands: Any) -> None:
@@ -39,9 +39,11 @@ def add_parser(commands: Any) -> None:
         "--profile",
         type=_span,
         nargs="+",
+        action="append",
         default=[],
         metavar="NAME=MIN:OPT:MAX",
-        help="sizes of an engine, such as H=240:368:368 (default: the manifest's, fastest at the largest)",
+        help="an optimization profile: sizes that an engine takes, such as H=240:368:368 (default: the manifest's, fastest at "
+        "the largest); given again, one more in the same engine, and each run takes the tightest that has room for it",
     )
     help_text = "memory for what is computed on the way, such as 1GB (default: all there is; cap it on a Jetson)"
     parser.add_argument("--workspace", type=memory, metavar="MEMORY", help=help_text)
@@ -62,6 +64,14 @@ def _span(text: str) -> tuple[str, ProfileRange]:
     return name, ProfileRange(least, best, most)
 
 
+def _profile(sizes: list[tuple[str, ProfileRange]]) -> Profile:
+    profile = dict(sizes)
+    if len(profile) < len(sizes):
+        twice = next(name for name, span in sizes if profile[name] is not span)
+        raise UsageError(f"one profile has {twice} once: give --profile again for another profile")
+    return profile
+
+
 def run(arguments: argparse.Namespace) -> dict[str, object]:
     """Build each graph; what is finished is in its place, what is not leaves nothing."""
     if arguments.prune:
@@ -72,25 +82,25 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         raise UsageError("give a bundle to build, or --list, or --prune")
     bundle = open_bundle(arguments.bundle)
     check_target(bundle)
-    sizes = spans(bundle.manifest.ranges, dict(arguments.profile))
-    for name, chosen in arguments.profile:
-        check_profile(bundle, name, chosen.min, chosen.max)
+    profiles = spans(bundle.manifest.ranges, *map(_profile, arguments.profile))
+    if arguments.profile:
+        check_profiles(bundle, profiles)
     options = BuildOptions(arguments.workspace, arguments.optimization_level, tuple(arguments.gpu))
     if arguments.output:
-        return _to_folder(bundle, sizes, options, Path(arguments.output))
+        return _to_folder(bundle, profiles, options, Path(arguments.output))
     if arguments.gpu:
         raise UsageError("an engine for another GPU is of no use in this machine's cache: give -o DIR")
     store = Engines(bundle)
 
     def to_cache(name: str, report: Callable[[str], None]) -> tuple[Path, int]:
-        wanted = store.wanted(name, sizes, options)
+        wanted = store.wanted(name, profiles, options)
         plan = store.build(wanted, report)
         return store.cache.folder / f"{wanted.key}.engine", len(plan)
 
-    return {"tensorrt": store.trt.__version__, "engines": _each(bundle, to_cache)}
+    return {"tensorrt": store.trt.__version__, "engines": _each(bundle, profiles, to_cache)}
 
 
-def _to_folder(bundle: Bundle, sizes: Sizes, options: BuildOptions, folder: Path) -> dict[str, object]:
+def _to_folder(bundle: Bundle, profiles: Profiles, options: BuildOptions, folder: Path) -> dict[str, object]:
     trt = tensorrt()
     check_outside_bundles(folder / "engine")
     if folder.exists() and not folder.is_dir():
@@ -99,20 +109,24 @@ def _to_folder(bundle: Bundle, sizes: Sizes, options: BuildOptions, folder: Path
 
     def to_file(name: str, report: Callable[[str], None]) -> tuple[Path, int]:
         entry, path = bundle.manifest.graphs[name], folder / f"{name}.engine"
-        plan = build(trt, bundle.graph(name), bundle.weights, entry, sizes, options, report)
+        plan = build(trt, bundle.graph(name), bundle.weights, entry, profiles, options, report)
         write_whole(path, plan)
         return path, len(plan)
 
-    return {"tensorrt": trt.__version__, "engines": _each(bundle, to_file)}
+    return {"tensorrt": trt.__version__, "engines": _each(bundle, profiles, to_file)}
 
 
-def _each(bundle: Bundle, make: Callable[[str, Callable[[str], None]], tuple[Path, int]]) -> list[dict[str, object]]:
+def _each(
+    bundle: Bundle, profiles: Profiles, make: Callable[[str, Callable[[str], None]], tuple[Path, int]]
+) -> list[dict[str, object]]:
     engines: list[dict[str, object]] = []
-    for name in bundle.manifest.graphs:
+    for name, entry in bundle.manifest.graphs.items():
         start = time.perf_counter()
         with progress_line() as report:
             path, size = make(name, lambda phase, name=name: report(f"{name}: {phase}"))  # type: ignore[misc]
-        engines.append({"path": str(path), "bytes": size, "seconds": time.perf_counter() - start})
+        own = [{size: dataclasses.asdict(span) for size, span in each.items()} for each in of_graph(entry, profiles)]
+        seconds = time.perf_counter() - start
+        engines.append({"path": str(path), "bytes": size, "seconds": seconds, "profiles": own})
     return engines
 
 
@@ -127,7 +141,7 @@ def _prune(cache: EngineCache, *, everything: bool) -> dict[str, object]:
     gone = []
     for entry in cache.entries():
         wanted = entry["wanted"] if isinstance(entry["wanted"], dict) else {}
-        if everything or wanted.get("machine") != machine:
+        if everything or (wanted.get("machine"), wanted.get("runtime")) != (machine, __version__):
             cache.remove(entry["key"])
             gone.append(entry)
     return {"removed": gone, "leftovers": cache.remove_leftovers()}
@@ -138,7 +152,8 @@ def render(result: dict[str, Any]) -> str:
     if "engines" in result:
         lines = [f"TensorRT {result['tensorrt']}"]
         for each in result["engines"]:
-            lines.append(f"{each['path']} ({each['bytes'] / 1e6:.1f} MB), {each['seconds']:.1f} s")
+            many = f", {len(each['profiles'])} profiles" if len(each["profiles"]) > 1 else ""
+            lines.append(f"{each['path']} ({each['bytes'] / 1e6:.1f} MB{many}), {each['seconds']:.1f} s")
         return "\n".join(lines)
     entries = result.get("cached", result.get("removed", []))
     did = "removed " if "removed" in result else ""
@@ -150,6 +165,9 @@ def _entry(entry: dict[str, Any]) -> str:
     if not isinstance(wanted, dict):
         return f"{entry['key'][:12]}  {size}  not whole"
     machine = wanted["machine"]
-    sizes = " ".join(f"{name}={span['min']}:{span['opt']}:{span['max']}" for name, span in wanted["sizes"].items())
+    sizes = " or ".join(
+        " ".join(f"{name}={span['min']}:{span['opt']}:{span['max']}" for name, span in profile.items())
+        for profile in wanted.get("profiles", [])
+    )
     on = f"TensorRT {machine['tensorrt']}, {machine['gpu'] or 'GPU'}"
     return f"{entry['key'][:12]}  {size}  {wanted['graph']} of {entry['bundle']}  {sizes}  {on}, built {entry['built']}"

@@ -6,7 +6,7 @@ Latents and features go from encode to decode. Where both run on a GPU, `Graph.r
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,14 @@ class DeviceArray(Protocol):
         """`[:, start:stop]` of a batch of one, without copying."""
 
 
+@runtime_checkable
+class Gathers(Protocol):
+    """A `DeviceArray` whose rows can be gathered where they are."""
+
+    def gather(self, rows: NDArray[np.int64]) -> Tensor:
+        """`[:, rows]` of a batch of one."""
+
+
 Tensor = Array | DeviceArray
 
 
@@ -35,9 +43,9 @@ def on_host(tensor: Tensor) -> Array:
 
 
 def gather_rows(tensor: Tensor, rows: NDArray[np.int64]) -> Tensor:
-    """`tensor[:, rows]` of a batch of one; consecutive rows are not copied."""
+    """`tensor[:, rows]` of a batch of one, on the GPU where it is there; consecutive rows are not copied."""
     first = int(rows[0])
     if np.array_equal(rows, np.arange(first, first + len(rows))):
         stop = first + len(rows)
         return tensor[:, first:stop] if isinstance(tensor, np.ndarray) else tensor.rows(first, stop)
-    return on_host(tensor)[:, rows]
+    return tensor.gather(rows) if isinstance(tensor, Gathers) else on_host(tensor)[:, rows]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.backends.device import Arithmetic
+from perceiver_runtime.backends.tensorrt.builder import Profiles
 from perceiver_runtime.bundle.manifest import GraphEntry
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Tensor
@@ -28,7 +29,7 @@ class _Zeros:
     provider = "nothing"
     arithmetic: Arithmetic = "float32"
 
-    def __init__(self, name: str, entry: GraphEntry, asked: dict[str, set[int]]) -> None:
+    def __init__(self, name: str, entry: GraphEntry, asked: list[dict[str, int]]) -> None:
         self.name, self.entry, self._asked = name, entry, asked
 
     def run(self, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
@@ -38,7 +39,8 @@ class _Zeros:
             for symbol, size in zip(spec.shape, inputs[spec.name].shape):
                 if isinstance(symbol, str):
                     sizes[symbol] = size
-                    self._asked.setdefault(symbol, set()).add(size)
+        if sizes not in self._asked:
+            self._asked.append(sizes)
         return [np.zeros([_size(each, sizes) for each in spec.shape], np.float32) for spec in self.entry.outputs]
 
     def run_on_device(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
@@ -62,7 +64,16 @@ def _factor(part: str, sizes: Mapping[str, int]) -> int:
 
 def asked_sizes(bundle: Bundle) -> dict[str, set[int]]:
     """By dynamic size: what the pipeline asks for. Raises `UsageError`, `IntegrityError`."""
-    asked: dict[str, set[int]] = {}
+    found: dict[str, set[int]] = {}
+    for sizes in asked_runs(bundle):
+        for name, size in sizes.items():
+            found.setdefault(name, set()).add(size)
+    return found
+
+
+def asked_runs(bundle: Bundle) -> list[dict[str, int]]:
+    """The dynamic sizes of each run of a graph that the pipeline asks for. Raises `UsageError`, `IntegrityError`."""
+    asked: list[dict[str, int]] = []
 
     def open_zeros(bundle: Bundle, names: Sequence[str]) -> dict[str, _Zeros]:
         return {name: _Zeros(name, bundle.manifest.graphs[name], asked) for name in names}
@@ -74,12 +85,22 @@ def asked_sizes(bundle: Bundle) -> dict[str, set[int]]:
     return asked
 
 
-def check_profile(bundle: Bundle, name: str, least: int, most: int) -> None:
-    """Raise `UsageError` for sizes `least` to `most` of an engine that leave out what the pipeline asks for."""
-    asked = asked_sizes(bundle).get(name, set())
-    if asked and not (least <= min(asked) and max(asked) <= most):
-        sizes = " and ".join(map(str, sorted(asked)))
+def check_profiles(bundle: Bundle, profiles: Profiles) -> None:
+    """Raise `UsageError` unless each run that the pipeline asks for has room in one of the profiles."""
+    runs = asked_runs(bundle)
+    for sizes in runs:
+        outside = [
+            [name for name, size in sizes.items() if not profile[name].min <= size <= profile[name].max] for profile in profiles
+        ]
+        nearest = min(range(len(profiles)), key=lambda number: len(outside[number]))
+        if not outside[nearest]:
+            continue
+        name = outside[nearest][0]
+        least, most = profiles[nearest][name].min, profiles[nearest][name].max
+        asked = sorted({each[name] for each in runs if name in each})
+        sizes_text = " and ".join(map(str, asked))
+        another = ", or add a --profile for it" if len(profiles) > 1 else ""
         raise UsageError(
-            f"{name} from {least} to {most} leaves out what {bundle.folder} asks for by itself, {sizes} (its tile, its known "
-            f"answer): give {name}={min(least, *asked)}:OPT:{max(most, *asked)}"
+            f"{name} from {least} to {most} leaves out what {bundle.folder} asks for by itself, {sizes_text} (its "
+            f"tile, its known answer): give {name}={min(least, *asked)}:OPT:{max(most, *asked)}{another}"
         )

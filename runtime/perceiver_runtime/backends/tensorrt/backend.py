@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 
 from perceiver_runtime.backends.cuda import cuda
 from perceiver_runtime.backends.device import Arithmetic, Device, reason
-from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange, build, spans
+from perceiver_runtime.backends.tensorrt.builder import BuildOptions, Profiles, build, spans
 from perceiver_runtime.backends.tensorrt.cache import EngineCache, EngineKey
 from perceiver_runtime.backends.tensorrt.library import tensorrt
 from perceiver_runtime.backends.tensorrt.machine import Machine
 from perceiver_runtime.backends.tensorrt.memory import Pool
+from perceiver_runtime.backends.tensorrt.releases import hand_over
 from perceiver_runtime.backends.tensorrt.runner import Engine
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Tensor
@@ -25,12 +27,14 @@ Phase = Callable[[str], None]
 
 
 class TensorRTGraph:
-    """One graph's engine, ready to run. Threads may share it."""
+    """One graph's engine, ready to run. Threads may share it. What it holds goes with it, closed or dropped."""
 
     arithmetic: Arithmetic = "float32"
 
     def __init__(self, runner: Engine, provider: str) -> None:
         self._runner, self.entry, self.name, self.provider = runner, runner.entry, runner.name, provider
+        self._dropped = weakref.finalize(self, hand_over, runner.close)
+        self._dropped.atexit = False  # the process's end releases all, and threads may be running still
 
     def run(self, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
         """The outputs in order. Raises `InputError`, and `BackendError` for NaN or infinity too."""
@@ -46,8 +50,8 @@ class TensorRTGraph:
 
     def close(self) -> None:
         """Release the engine and its memory."""
+        self._dropped.detach()
         self._runner.close()
-        self._runner.pool.close()
 
 
 class Engines:
@@ -61,9 +65,9 @@ class Engines:
         self.machine = Machine.here(self.trt, self.cuda)
         self.cache = EngineCache()
 
-    def wanted(self, name: str, sizes: Mapping[str, ProfileRange], options: BuildOptions) -> EngineKey:
+    def wanted(self, name: str, profiles: Profiles, options: BuildOptions) -> EngineKey:
         """The engine of a graph."""
-        return EngineKey.of(self.bundle, name, sizes, options, self.machine)
+        return EngineKey.of(self.bundle, name, profiles, options, self.machine)
 
     def build(self, wanted: EngineKey, progress: Phase) -> bytes:
         """Build and keep it, unless it is there."""
@@ -76,7 +80,7 @@ class Engines:
                 self.machine.gpu or "this GPU",
             )
             graph, timings = self.bundle.graph(wanted.graph), self.cache.timing_cache(self.machine)
-            return build(self.trt, graph, self.bundle.weights, entry, wanted.sizes, wanted.options, progress, timings)
+            return build(self.trt, graph, self.bundle.weights, entry, wanted.profiles, wanted.options, progress, timings)
 
         plan, lost = self.cache.get_or_build(wanted, str(self.bundle.folder), make, _logger.warning)
         if lost:
@@ -85,7 +89,7 @@ class Engines:
 
     def open(self, name: str, pool: Pool) -> Engine:
         """The engine built last for this graph here, whatever sizes it was built for; else a new one for all sizes."""
-        default = self.wanted(name, spans(self.bundle.manifest.ranges, {}), BuildOptions())
+        default = self.wanted(name, spans(self.bundle.manifest.ranges), BuildOptions())
         wanted = self.cache.latest(default) or default
         entry = self.bundle.manifest.graphs[name]
         plan = self.build(wanted, _silent)
@@ -100,9 +104,7 @@ class Engines:
 def unbuilt(bundle: Bundle) -> list[str]:
     """The graphs whose engines are not in the cache yet. Raises `UsageError`, `BackendError`."""
     engines = Engines(bundle)
-    defaults = {
-        name: engines.wanted(name, spans(bundle.manifest.ranges, {}), BuildOptions()) for name in bundle.manifest.graphs
-    }
+    defaults = {name: engines.wanted(name, spans(bundle.manifest.ranges), BuildOptions()) for name in bundle.manifest.graphs}
     return [name for name, wanted in defaults.items() if engines.cache.latest(wanted) is None]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from perceiver_runtime.backends.tensorrt.library import for_rtx
-from perceiver_runtime.backends.tensorrt.log import new_log
+from perceiver_runtime.backends.tensorrt.log import new_log, translated
 from perceiver_runtime.bundle.graph_check import CheckedGraph
 from perceiver_runtime.bundle.held_file import HeldFile, steadily
 from perceiver_runtime.bundle.manifest import GraphEntry, Range
@@ -25,11 +25,15 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class ProfileRange:
-    """A dynamic size of an engine: from `min` to `max`, fastest at `opt`."""
+    """A dynamic size in an optimization profile of an engine: from `min` to `max`, fastest at `opt`."""
 
     min: int
     opt: int
     max: int
+
+
+Profile = Mapping[str, ProfileRange]  # by name of the dynamic size
+Profiles = tuple[Profile, ...]
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,15 @@ class BuildOptions:
     compute_capabilities: tuple[str, ...] = ()
 
 
-def spans(ranges: Mapping[str, Range], chosen: Mapping[str, ProfileRange]) -> dict[str, ProfileRange]:
-    """The manifest's ranges, fastest at their largest, with some of them `chosen`. Raises `UsageError`."""
+def spans(ranges: Mapping[str, Range], *chosen: Profile) -> Profiles:
+    """A profile for each of `chosen`, one without any: the manifest's ranges, fastest at their largest, but for what is chosen.
+
+    Raises `UsageError`.
+    """
+    return tuple(_span(ranges, each) for each in chosen or ({},))
+
+
+def _span(ranges: Mapping[str, Range], chosen: Profile) -> Profile:
     result = {name: ProfileRange(span.min, span.max, span.max) for name, span in ranges.items()}
     for name, span in chosen.items():
         if name not in ranges:
@@ -55,6 +66,17 @@ def spans(ranges: Mapping[str, Range], chosen: Mapping[str, ProfileRange]) -> di
             raise UsageError(f"{name}={span.min}:{span.opt}:{span.max} should rise within {limit.min} to {limit.max}")
         result[name] = span
     return result
+
+
+def of_graph(entry: GraphEntry, profiles: Profiles) -> Profiles:
+    """The profiles as far as they matter to a graph: its own sizes, and what is the same then once."""
+    names = {size for spec in entry.inputs for size in spec.shape if isinstance(size, str)}
+    found: list[Profile] = []
+    for each in profiles:
+        own = {name: span for name, span in each.items() if name in names}
+        if own not in found:
+            found.append(own)
+    return tuple(found)
 
 
 class TimingCache(Protocol):
@@ -72,7 +94,7 @@ def build(
     graph: CheckedGraph,
     weights: HeldFile | None,
     entry: GraphEntry,
-    sizes: Mapping[str, ProfileRange],
+    profiles: Profiles,
     options: BuildOptions,
     progress: Callable[[str], None],
     timing_cache: TimingCache | None = None,
@@ -83,32 +105,33 @@ def build(
         builder = trt.Builder(log)
     except TypeError as error:  # pybind's way of saying that the factory returned nullptr
         raise BackendError(f"TensorRT {trt.__version__} finds no usable GPU or driver: build on the device") from error
-    network, parser, parsed = steadily(lambda: _parse(trt, builder, log, graph, weights))
-    if not parsed:
-        errors = [parser.get_error(number) for number in range(parser.num_errors)]
-        reasons = [f"node {error.node_name()} ({error.node_operator()}): {error.desc()}" for error in errors]
-        raise BackendError(f"TensorRT {trt.__version__} cannot read {graph.name}: {'; '.join(reasons) or log.last()}")
-    config = builder.create_builder_config()
-    _configure(trt, config, options)
-    profile = builder.create_optimization_profile()
-    for spec in entry.inputs:
-        least, best, most = shapes(spec.shape, sizes)
-        profile.set_shape(spec.name, least, best, most)
-    if config.add_optimization_profile(profile) < 0:
-        raise BackendError(f"TensorRT {trt.__version__} refuses the sizes for {graph.name}: {log.last()}")
-    timings = config.create_timing_cache(timing_cache.read()) if timing_cache else None
-    if timings is not None:
-        config.set_timing_cache(timings, False)
-    with _interruptible() as interrupted:
-        config.progress_monitor = _monitor(trt, progress, interrupted)
-        plan = builder.build_serialized_network(network, config)
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-    if plan is None:
-        raise BackendError(f"TensorRT {trt.__version__} cannot build {graph.name}: {log.last()}")
-    if timing_cache and (timings := config.get_timing_cache()) is not None:
-        timing_cache.write(bytes(memoryview(timings.serialize())))
-    return bytes(memoryview(plan))
+    with translated(f"TensorRT {trt.__version__} cannot build {graph.name}", log):
+        network, parser, parsed = steadily(lambda: _parse(trt, builder, log, graph, weights))
+        if not parsed:
+            errors = [parser.get_error(number) for number in range(parser.num_errors)]
+            reasons = [f"node {error.node_name()} ({error.node_operator()}): {error.desc()}" for error in errors]
+            raise BackendError(f"TensorRT {trt.__version__} cannot read {graph.name}: {'; '.join(reasons) or log.last()}")
+        config = builder.create_builder_config()
+        _configure(trt, config, options)
+        for sizes in of_graph(entry, profiles):
+            profile = builder.create_optimization_profile()
+            for spec in entry.inputs:
+                profile.set_shape(spec.name, *shapes(spec.shape, sizes))
+            if config.add_optimization_profile(profile) < 0:
+                raise BackendError(f"TensorRT {trt.__version__} refuses the sizes for {graph.name}: {log.last()}")
+        timings = config.create_timing_cache(timing_cache.read()) if timing_cache else None
+        if timings is not None:
+            config.set_timing_cache(timings, False)
+        with _interruptible() as interrupted:
+            config.progress_monitor = _monitor(trt, progress, interrupted)
+            plan = builder.build_serialized_network(network, config)
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+        if plan is None:
+            raise BackendError(f"TensorRT {trt.__version__} cannot build {graph.name}: {log.last()}")
+        if timing_cache and (timings := config.get_timing_cache()) is not None:
+            timing_cache.write(bytes(memoryview(timings.serialize())))
+        return bytes(memoryview(plan))
 
 
 def _parse(trt: Any, builder: Any, log: Any, graph: CheckedGraph, weights: HeldFile | None) -> tuple[Any, Any, bool]:
@@ -121,7 +144,7 @@ def _parse(trt: Any, builder: Any, log: Any, graph: CheckedGraph, weights: HeldF
         return network, parser, parser.parse(graph.located(name), f"{folder}/{graph.name}")
 
 
-def shapes(shape: Sequence[int | str], sizes: Mapping[str, ProfileRange]) -> tuple[Shape, Shape, Shape]:
+def shapes(shape: Sequence[int | str], sizes: Profile) -> tuple[Shape, Shape, Shape]:
     """An input's smallest, best and largest shape."""
     each = [sizes[size] if isinstance(size, str) else ProfileRange(size, size, size) for size in shape]
     return tuple(span.min for span in each), tuple(span.opt for span in each), tuple(span.max for span in each)

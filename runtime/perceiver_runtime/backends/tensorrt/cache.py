@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange
+from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange, Profiles, of_graph
 from perceiver_runtime.backends.tensorrt.machine import Machine, power_mode
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.errors import BackendError
@@ -41,20 +41,20 @@ class EngineKey:
     schema_version: str
     precision: str
     runtime: str
-    sizes: Mapping[str, ProfileRange]
+    profiles: Profiles  # of the graph's own sizes
     options: BuildOptions
     machine: Machine
 
     @classmethod
-    def of(
-        cls, bundle: Bundle, graph: str, sizes: Mapping[str, ProfileRange], options: BuildOptions, machine: Machine
-    ) -> EngineKey:
+    def of(cls, bundle: Bundle, graph: str, profiles: Profiles, options: BuildOptions, machine: Machine) -> EngineKey:
         """The engine of a bundle's graph on a machine."""
-        file = bundle.manifest.graphs[graph].file
+        entry = bundle.manifest.graphs[graph]
+        file = entry.file
         sums = {entry.path: entry.sha256 for entry in bundle.manifest.files}
         needed = {name: sums[name] for name in sorted(sums) if name == file or name.endswith(".safetensors")}
         manifest = bundle.manifest
-        return cls(graph, needed, manifest.schema_version, manifest.precision, __version__, sizes, options, machine)
+        own = of_graph(entry, profiles)
+        return cls(graph, needed, manifest.schema_version, manifest.precision, __version__, own, options, machine)
 
     def to_json(self) -> dict[str, Any]:
         """Values that JSON keeps as they are."""
@@ -98,18 +98,18 @@ class EngineCache:
         return plan if hashlib.sha256(plan).hexdigest() == description.get("sha256") else None
 
     def latest(self, wanted: EngineKey) -> EngineKey | None:
-        """What was built last for the same graph on the same machine, with whatever sizes and options."""
+        """What was built last for the same graph on the same machine, with whatever profiles and options."""
         best: tuple[int, EngineKey] | None = None
         for path in self.folder.glob("*.json"):
             found: Any = _described(path).get("wanted")
             try:
-                sizes = {name: ProfileRange(**span) for name, span in found["sizes"].items()}
+                profiles = tuple({name: ProfileRange(**span) for name, span in each.items()} for each in found["profiles"])
                 options = BuildOptions(
                     **{**found["options"], "compute_capabilities": tuple(found["options"]["compute_capabilities"])}
                 )
             except (TypeError, KeyError, AttributeError):
                 continue
-            candidate = dataclasses.replace(wanted, sizes=sizes, options=options)
+            candidate = dataclasses.replace(wanted, profiles=profiles, options=options)
             if candidate.key == path.stem and (best is None or path.stat().st_mtime_ns > best[0]):
                 best = path.stat().st_mtime_ns, candidate
         return best[1] if best else None
@@ -123,6 +123,8 @@ class EngineCache:
         """
         plan = self.get(wanted)
         if plan is not None:
+            with contextlib.suppress(OSError):
+                os.utime(self._file(wanted.key, "json"))  # it is the latest now
             return plan, ""
         with self._lock(wanted.key, waiting):
             plan = self.get(wanted)  # the other process may have built it meanwhile

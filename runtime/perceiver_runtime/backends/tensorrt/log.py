@@ -1,8 +1,12 @@
-"""What TensorRT says when something goes wrong: its functions return None or False, the reason is in its log."""
+"""What TensorRT says when something goes wrong: its functions return None or False, or raise; the reason is in its log."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
+
+from perceiver_runtime.common.errors import BackendError, PerceiverError
 
 _KEPT = 3
 
@@ -23,3 +27,14 @@ def new_log(trt: Any) -> Any:
             return "; ".join(self.messages) or "it does not say why"
 
     return Log()
+
+
+@contextlib.contextmanager
+def translated(doing: str, log: Any) -> Iterator[None]:
+    """Whatever TensorRT's bindings raise is a `BackendError` that says what was being done."""
+    try:
+        yield
+    except PerceiverError:
+        raise
+    except Exception as error:  # RuntimeError, TypeError, ValueError, MemoryError of pybind's making
+        raise BackendError(f"{doing}: TensorRT raised {type(error).__name__}, {error} ({log.last()})") from error

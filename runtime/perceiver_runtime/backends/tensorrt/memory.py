@@ -1,25 +1,28 @@
-"""A GPU's memory, in blocks that are used again: a pool, and arrays that live in it."""
+"""A GPU's memory, in blocks that are used again: a pool, arrays that live in it, and rows of these."""
 
 from __future__ import annotations
 
 import math
 import threading
 from collections import deque
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perceiver_runtime.backends.cuda import TO_HOST, Cuda
-from perceiver_runtime.common.arrays import Array
+from perceiver_runtime.backends.tensorrt.releases import hand_over
+from perceiver_runtime.common.arrays import Array, Tensor
 from perceiver_runtime.common.errors import BackendError
 
 _PATIENCE = 64  # blocks taken before one that fitted none of them is freed
+_MOST_COPIES = 1024  # of single rows, some microseconds each; for more, the whole array goes to the host and back
 
 
 class Pool:
     """Blocks of a GPU's memory, grown on demand. Threads may share it.
 
-    The smallest free block that is large enough is used again, so that the same call gets the same addresses, which
-    replaying a CUDA graph needs.
+    The smallest free block that is large enough, and not more than twice as large, is used again.
     """
 
     def __init__(self, cuda: Cuda) -> None:
@@ -55,14 +58,13 @@ class Pool:
         self._settle()
 
     def close(self) -> None:
-        """Free what is not in use; the rest follows when it is handed over."""
-        with self._lock:
-            self._closed = True
-        self._release(older_than=self._taken + 1)
+        """Free what is not in use; the rest follows when it is handed over. Never waits."""
+        self._closed = True
+        self._settle()
 
     def _settle(self) -> None:
         """Put away what was handed over; a thread that has the lock does it in this one's place."""
-        while self._returned and self._lock.acquire(blocking=False):
+        while (self._returned or (self._closed and self._free)) and self._lock.acquire(blocking=False):
             try:
                 self._sort_in()
                 old = list(self._free) if self._closed else []
@@ -71,7 +73,7 @@ class Pool:
             finally:
                 self._lock.release()
             for _, address in old:
-                self.cuda.free(address)
+                hand_over(partial(self.cuda.free, address))
 
     def _sort_in(self) -> None:
         """With the lock."""
@@ -118,6 +120,17 @@ class EngineArray:
         shape = (1, stop - start, *self.shape[2:])
         return EngineArray(self.block, shape, self.dtype, self.offset + start * row)
 
+    def gather(self, rows: NDArray[np.int64]) -> Tensor:
+        """`[:, rows]` of a batch of one: copied on the GPU, when a graph takes them."""
+        if self.shape[0] != 1 or rows.min() < 0 or rows.max() >= self.shape[1]:
+            raise ValueError(f"rows {rows.min()} to {rows.max()} of an array of shape {self.shape}")
+        found = GatheredRows(self, rows)
+        return found if len(found.copies()) <= _MOST_COPIES else self.numpy()[:, rows]
+
+    def copies(self) -> list[tuple[int, int]]:
+        """Where it is: address and bytes of each part."""
+        return [(self.address, math.prod(self.shape) * self.dtype.itemsize)]
+
     def numpy(self) -> Array:
         """A copy in the host's memory."""
         cuda = self.block.pool.cuda
@@ -129,3 +142,27 @@ class EngineArray:
         finally:
             cuda.close_stream(stream)
         return result
+
+
+class GatheredRows:
+    """Rows of an array in a block, not copied yet: a `DeviceArray`."""
+
+    def __init__(self, source: EngineArray, index: NDArray[np.int64]) -> None:
+        self.source, self.index, self.dtype = source, index, source.dtype
+        self.shape = (1, len(index), *source.shape[2:])
+
+    def rows(self, start: int, stop: int) -> GatheredRows:
+        """`[:, start:stop]`."""
+        return GatheredRows(self.source, self.index[start:stop])
+
+    def copies(self) -> list[tuple[int, int]]:
+        """Where they are: address and bytes of each run of consecutive rows."""
+        row = math.prod(self.shape[2:]) * self.dtype.itemsize
+        ends = [*(np.flatnonzero(np.diff(self.index) != 1) + 1).tolist(), len(self.index)]
+        first = self.source.address
+        return [(first + int(self.index[start]) * row, (end - start) * row) for start, end in zip([0, *ends], ends)]
+
+    def numpy(self) -> Array:
+        """A copy in the host's memory."""
+        found: Array = self.source.numpy()[:, self.index]
+        return found

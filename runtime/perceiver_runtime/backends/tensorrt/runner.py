@@ -1,28 +1,32 @@
-"""Running an engine with numpy arrays: own streams, pinned staging, replay of CUDA graphs, a context for each thread.
+"""A built engine and its execution contexts, which threads take turns with.
 
-A thread takes an idle execution context, or makes one. What a context is given and what it gives lives in blocks of the
-pool; results that are to stay on the GPU keep theirs. With shapes and addresses seen before, the recorded CUDA graph is
-launched in place of TensorRT's own queueing.
+A run takes an idle context: one that ran the same shapes last, for it has a recorded CUDA graph of them, else the one that was
+idle longest, which records anew. There are as many as threads ran at the same time, `MOST_CONTEXTS` at most and no more than
+the GPU has room for: a thread waits for one. When a thread ends, what the others do not need is released.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import math
 import threading
-from collections.abc import Mapping, Sequence
+import weakref
+from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from perceiver_runtime.backends.cuda import TO_DEVICE, TO_HOST, Cuda, CudaError
-from perceiver_runtime.backends.tensorrt.log import new_log
-from perceiver_runtime.backends.tensorrt.memory import EngineArray, Pool
+from perceiver_runtime.backends.cuda import Cuda
+from perceiver_runtime.backends.tensorrt.context import Context, Shapes
+from perceiver_runtime.backends.tensorrt.log import new_log, translated
+from perceiver_runtime.backends.tensorrt.memory import Pool
+from perceiver_runtime.backends.tensorrt.releases import hand_over, nothing_released
 from perceiver_runtime.bundle.manifest import GraphEntry
 from perceiver_runtime.common.arrays import Tensor
 from perceiver_runtime.common.errors import BackendError, InputError
 
-_MAX_GRAPHS = 4  # recorded for one context, for addresses that take turns
+MOST_CONTEXTS = 4  # of one engine: each has memory for all that is computed on the way
 
 
 class Engine:
@@ -30,185 +34,170 @@ class Engine:
 
     def __init__(self, trt: Any, cuda: Cuda, pool: Pool, plan: bytes, entry: GraphEntry, name: str) -> None:
         """Raises `BackendError` where the engine does not fit this TensorRT, this GPU or this graph."""
-        self.trt, self.cuda, self.pool, self.entry, self.name = trt, cuda, pool, entry, name
+        self.cuda, self.pool, self.entry, self.name = cuda, pool, entry, name
         cuda.use()
         self._log = new_log(trt)
+        with translated(f"{name}: the engine cannot be loaded", self._log):
+            self._open(trt, plan)
+        self._idle: list[Context] = []  # the one that was idle longest first
+        self._contexts, self._most = 0, MOST_CONTEXTS
+        self._threads, self._thread = 0, threading.local()
+        self._ended: deque[None] = deque()  # threads, as their destructors say
+        self._changed = threading.Condition(threading.Lock())
+
+    def _open(self, trt: Any, plan: bytes) -> None:
         runtime = self._runtime = trt.Runtime(self._log)
         engine = self._engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise BackendError(f"{name}: the engine does not fit TensorRT {trt.__version__} or this GPU ({self._log.last()})")
+            raise BackendError(
+                f"{self.name}: the engine does not fit TensorRT {trt.__version__} or this GPU ({self._log.last()})"
+            )
         names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
         found = {(each, engine.get_tensor_mode(each) == trt.TensorIOMode.INPUT) for each in names}
-        wanted = {(spec.name, True) for spec in entry.inputs} | {(spec.name, False) for spec in entry.outputs}
+        wanted = {(spec.name, True) for spec in self.entry.inputs} | {(spec.name, False) for spec in self.entry.outputs}
         if found != wanted:
-            raise BackendError(f"{name}: the engine has the tensors {sorted(names)}, which are not the graph's")
-        for spec in (*entry.inputs, *entry.outputs):
+            raise BackendError(f"{self.name}: the engine has the tensors {sorted(names)}, which are not the graph's")
+        for spec in (*self.entry.inputs, *self.entry.outputs):
             if np.dtype(trt.nptype(engine.get_tensor_dtype(spec.name))) != np.dtype(spec.dtype):
-                raise BackendError(f"{name}: the engine's {spec.name} is not {spec.dtype}, as the graph's is")
-        self._idle: list[_Context] = []
-        self._lock = threading.Lock()
+                raise BackendError(f"{self.name}: the engine's {spec.name} is not {spec.dtype}, as the graph's is")
+        self._profiles = [  # input: its smallest, best and largest shape
+            {spec.name: tuple(map(tuple, engine.get_tensor_profile_shape(spec.name, number))) for spec in self.entry.inputs}
+            for number in range(engine.num_optimization_profiles)
+        ]
 
     def run(self, inputs: Mapping[str, Tensor], *, keep: bool = False) -> list[Tensor]:
         """The outputs in order, with `keep` on the GPU. Raises `InputError`, `BackendError`."""
         self.cuda.use()
-        with self._lock:
-            if self._engine is None:
-                raise BackendError(f"{self.name} cannot run: this pipeline was closed: load the bundle again")
-            runner = self._idle.pop() if self._idle else None
-        runner = runner or self._new_context()
+        shapes = {spec.name: tuple(inputs[spec.name].shape) for spec in self.entry.inputs}
+        profile = self._profile(shapes)
+        runner = self._take(shapes)
         try:
-            results = runner.run(inputs, keep=keep)
+            results = runner.run(inputs, profile, keep=keep)
         except BaseException:
-            runner.close()  # something may be queued still
+            self._drop(runner)  # something may be queued still
             raise
-        with self._lock:
-            reusable = self._engine is not None
-            if reusable:
-                self._idle.append(runner)
-        if not reusable:
-            runner.close()
+        else:
+            self._give_back(runner)
+        finally:
+            self._settle()
         return results
 
-    def _new_context(self) -> _Context:
-        engine = self._engine
-        context = engine.create_execution_context() if engine is not None else None
+    def _profile(self, shapes: Shapes) -> int:
+        """The tightest optimization profile that has room for some shapes. Raises `InputError`."""
+        fitting = [
+            (sum(math.prod(most) for _, _, most in spans.values()), number)
+            for number, spans in enumerate(self._profiles)
+            if all(_within(shapes[name], least, most) for name, (least, _, most) in spans.items())
+        ]
+        if fitting:
+            return min(fitting)[1]
+        ranges = {name: list(dict.fromkeys(each[name] for each in self._profiles)) for name in shapes}
+        outside = [name for name, shape in shapes.items() if not any(_within(shape, *each[::2]) for each in ranges[name])]
+        name = [*outside, *shapes][0]
+        built = ", or ".join(f"{least} to {most}, best {best}" for least, best, most in ranges[name])
+        raise InputError(
+            f"{self.name}: {name} has shape {shapes[name]}, the engine was built for {built}: "
+            "build another with perceiver build --profile, within what the bundle allows"
+        )
+
+    def _take(self, shapes: Shapes) -> Context:
+        """A context for this thread, which waits for one where there are enough."""
+        if not hasattr(self._thread, "visit"):
+            self._thread.visit = _Visit(self)
+            with self._locked():
+                self._threads += 1
+        while True:
+            with self._locked():
+                self._changed.wait_for(lambda: self._engine is None or self._idle or self._contexts < self._most)
+                engine = self._engine
+                if engine is None:
+                    raise BackendError(f"{self.name} cannot run: this pipeline was closed: load the bundle again")
+                if self._idle:
+                    same = [place for place, each in enumerate(self._idle) if each.shapes == shapes]
+                    return self._idle.pop(same[-1] if same else 0)
+                self._contexts += 1
+            try:
+                return self._new_context(engine)
+            except BaseException as error:
+                with self._locked():
+                    self._contexts -= 1
+                    wait = self._contexts > 0 and isinstance(error, BackendError)
+                    if wait:
+                        self._most = self._contexts  # the GPU has room for so many
+                    self._changed.notify_all()
+                if not wait:
+                    raise
+
+    def _new_context(self, engine: Any) -> Context:
+        with translated(f"{self.name}: no execution context", self._log):
+            context = engine.create_execution_context()
         if context is None:
             raise BackendError(f"{self.name}: no room on the GPU for what is computed on the way ({self._log.last()})")
-        return _Context(self, engine, context, self._log)
+        return Context(engine, context, self.entry, self.name, self.pool, self._log)
+
+    def _give_back(self, runner: Context) -> None:
+        with self._locked():
+            closed = self._engine is None
+            if not closed:
+                self._idle.append(runner)
+            self._changed.notify()
+        if closed:
+            self._drop(runner)
+
+    def _drop(self, runner: Context) -> None:
+        runner.close()
+        with self._locked():
+            self._contexts -= 1
+            self._changed.notify()
+
+    def thread_ended(self) -> None:
+        """One of those that ran this engine. Never waits, for a destructor says it."""
+        self._ended.append(None)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Release what fewer threads do not need, one context excepted; a thread that has the lock does it later."""
+        with nothing_released():
+            while self._ended and self._changed.acquire(blocking=False):
+                try:
+                    while self._ended:
+                        self._ended.popleft()
+                        self._threads -= 1
+                    while self._idle and self._contexts > max(1, self._threads):
+                        hand_over(self._idle.pop(0).close)
+                        self._contexts -= 1
+                finally:
+                    self._changed.release()
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """A release that a garbage collection hands over meanwhile may want the lock too: it waits."""
+        with nothing_released(), self._changed:
+            yield
 
     def close(self) -> None:
         """Release contexts, engine and runtime, in that order; a context in use goes when its run ends."""
-        with self._lock:
+        with self._locked():
             runners, self._idle = self._idle, []
+            self._contexts -= len(runners)
             self._engine = self._runtime = None
+            self._changed.notify_all()
         for runner in runners:
             runner.close()
+        self.pool.close()
 
 
-class _Context:
-    """One thread at a time runs it."""
+class _Visit:
+    """A thread that runs an engine: gone when the thread is."""
 
-    def __init__(self, owner: Engine, engine: Any, context: Any, log: Any) -> None:
-        self.entry, self.cuda, self.pool, self.name = owner.entry, owner.cuda, owner.pool, owner.name
-        self._engine, self._context, self._log = engine, context, log  # the engine outlives its context
-        self._stream = self.cuda.new_stream()
-        self._staging: dict[str, tuple[int, int]] = {}  # name: bytes, address in pinned memory
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        self._seen: dict[tuple[int, ...], int | None] = {}  # addresses: their CUDA graph, once recorded
-        self._recordable = True
+    def __init__(self, owner: Engine) -> None:
+        self._owner = weakref.ref(owner)
 
-    def run(self, inputs: Mapping[str, Tensor], *, keep: bool) -> list[Tensor]:
-        """As `Engine.run`."""
-        self._set_shapes({spec.name: tuple(inputs[spec.name].shape) for spec in self.entry.inputs})
-        given = {spec.name: self._given(spec.name, inputs[spec.name], spec.dtype) for spec in self.entry.inputs}
-        context = self._context
-        unknown = context.infer_shapes()
-        if unknown:
-            raise BackendError(f"{self.name}: TensorRT cannot tell the shapes of {', '.join(unknown)} ({self._log.last()})")
-        outputs = []
-        for spec in self.entry.outputs:
-            shape = tuple(int(size) for size in context.get_tensor_shape(spec.name))
-            dtype = np.dtype(spec.dtype)
-            outputs.append(EngineArray(self.pool.take(int(np.prod(shape)) * dtype.itemsize), shape, dtype))
-        named = [*given.items(), *zip([spec.name for spec in self.entry.outputs], outputs)]
-        for name, array in named:
-            if not context.set_tensor_address(name, array.address):
-                raise BackendError(f"{self.name}: TensorRT refuses the address of {name} ({self._log.last()})")
-        self._execute(tuple(array.address for _, array in named))
-        results: list[Tensor] = list(outputs) if keep else self._fetch(outputs)
-        self.cuda.wait(self._stream)
-        return results if keep else [result.copy() for result in results if isinstance(result, np.ndarray)]
+    def __del__(self) -> None:
+        owner = self._owner()
+        if owner is not None:
+            owner.thread_ended()
 
-    def _given(self, name: str, value: Tensor, dtype: str) -> EngineArray:
-        if isinstance(value, EngineArray):
-            return value
-        if not isinstance(value, np.ndarray):
-            raise BackendError(f"{self.name}: {name} lives on another backend's GPU memory")
-        array = np.ascontiguousarray(value, dtype)
-        result = EngineArray(self.pool.take(array.nbytes), array.shape, array.dtype)
-        staging = self._pinned(name, array.nbytes)
-        ctypes.memmove(staging, array.ctypes.data, array.nbytes)
-        self.cuda.copy(result.address, staging, array.nbytes, TO_DEVICE, self._stream)
-        return result
 
-    def _set_shapes(self, shapes: dict[str, tuple[int, ...]]) -> None:
-        if shapes == self._shapes:
-            return
-        self._forget()
-        self._shapes = {}
-        for name, shape in shapes.items():
-            if not self._context.set_input_shape(name, shape):
-                least, best, most = (tuple(each) for each in self._engine.get_tensor_profile_shape(name, 0))
-                raise InputError(
-                    f"{self.name}: {name} has shape {shape}, the engine was built for {least} to {most}, best {best}: "
-                    "build another with perceiver build --profile, within what the bundle allows"
-                )
-        self._shapes = shapes
-
-    def _execute(self, addresses: tuple[int, ...]) -> None:
-        """Queue the work: directly the first time, the second time recording it, launched as recorded from then on."""
-        graph = self._seen.get(addresses)
-        if graph is None and addresses in self._seen and self._recordable:
-            graph = self._record()
-            self._seen[addresses] = graph
-        if graph is not None:
-            self.cuda.launch(graph, self._stream)
-            return
-        if addresses not in self._seen and len(self._seen) < _MAX_GRAPHS:
-            self._seen[addresses] = None
-        if not self._context.execute_async_v3(self._stream):
-            raise BackendError(f"{self.name} failed while running: {self._log.last()}")
-
-    def _record(self) -> int | None:
-        """The CUDA graph of a run; None where this engine cannot be recorded."""
-        self.cuda.begin_capture(self._stream)
-        queued = self._context.execute_async_v3(self._stream)
-        try:
-            graph = self.cuda.end_capture(self._stream)
-        except CudaError:
-            self._recordable = False
-            return None
-        if queued:
-            return graph
-        self._recordable = False
-        self.cuda.close_graph(graph)
-        return None
-
-    def _fetch(self, outputs: Sequence[EngineArray]) -> list[Tensor]:
-        """Copies to pinned memory, there once the stream gets that far."""
-        results: list[Tensor] = []
-        for spec, output in zip(self.entry.outputs, outputs):
-            size = int(np.prod(output.shape)) * output.dtype.itemsize
-            staging = self._pinned(spec.name, size)
-            self.cuda.copy(staging, output.address, size, TO_HOST, self._stream)
-            buffer: Any = (ctypes.c_char * size).from_address(staging)
-            results.append(np.frombuffer(buffer, output.dtype).reshape(output.shape))
-        return results
-
-    def _pinned(self, name: str, size: int) -> int:
-        """Pinned memory for a tensor, grown when it has to be."""
-        capacity, address = self._staging.get(name, (0, 0))
-        if capacity < size or not address:
-            if address:
-                del self._staging[name]
-                self.cuda.free_pinned(address)
-            address = self.cuda.allocate_pinned(max(1, size))
-            self._staging[name] = (max(1, size), address)
-        return address
-
-    def _forget(self) -> None:
-        """Recordings are of one set of shapes."""
-        graphs, self._seen = [graph for graph in self._seen.values() if graph is not None], {}
-        for graph in graphs:
-            self.cuda.close_graph(graph)
-
-    def close(self) -> None:
-        """Release everything, once what is queued is done."""
-        with contextlib.suppress(BackendError):
-            self.cuda.wait(self._stream)
-        self._forget()
-        for _, address in self._staging.values():
-            self.cuda.free_pinned(address)
-        self._staging = {}
-        self.cuda.close_stream(self._stream)
-        self._context = self._engine = None
+def _within(shape: tuple[int, ...], least: tuple[int, ...], most: tuple[int, ...]) -> bool:
+    return len(shape) == len(least) and all(low <= size <= high for low, size, high in zip(least, shape, most))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.amounts import whole_number
 from perceiver_runtime.common.arrays import Array, Tensor, gather_rows
 from perceiver_runtime.common.errors import InputError
+from perceiver_runtime.processing.chunks import equal_chunks
 from perceiver_runtime.processing.flow import (
     FlowProcessor,
     Image,
@@ -127,16 +127,14 @@ class FlowPipeline(Pipeline):
         """Flow in pixels (K, 2) at `pixels` (K, 2) as (row, column) of a frame of `size`, chunk by chunk."""
         chunk = self.processor.query_chunk if query_chunk is None else query_chunk
         chunk = whole_number("query_chunk", chunk, InputError)
-        parts = math.ceil(len(pixels) / chunk)
-        flows = [np.zeros((0, 2), np.float32)]
-        for piece in np.array_split(pixels, max(1, parts)):
-            if len(piece) == 0:
-                continue
+        flows = np.empty((len(pixels), 2), np.float32)
+        for start, stop, new in equal_chunks(len(pixels), chunk):
+            piece = pixels[start:stop]
             inputs = {
                 "latents": latents,
                 "query_features": gather_rows(query_features, piece[:, 0] * size[1] + piece[:, 1]),
                 "query_positions": query_positions(piece, size)[None],
             }
             flow = self.run("decode", inputs, shape=(1, len(piece), 2))
-            flows.append(flow[0] * np.float32(self.processor.flow_scale))
-        return np.concatenate(flows)
+            flows[new:stop] = flow[0, new - start :] * np.float32(self.processor.flow_scale)
+        return flows

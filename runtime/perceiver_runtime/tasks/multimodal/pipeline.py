@@ -20,6 +20,7 @@ from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.amounts import old_megabytes
 from perceiver_runtime.common.arrays import Array, Tensor
 from perceiver_runtime.common.errors import InputError
+from perceiver_runtime.processing.chunks import equal_chunks
 from perceiver_runtime.processing.multimodal import Audio, MultimodalProcessor, output_positions
 from perceiver_runtime.tasks.labels import Labels, LabelScore
 from perceiver_runtime.tasks.pipeline import Floats, Pipeline, Progress, RuntimeOptions, silent
@@ -149,11 +150,10 @@ class MultimodalPipeline(Pipeline):
             ((clip.frames, *clip.frame_size), 3) if graph == "decode_video" else ((clip.patches,), clip.samples_per_patch)
         )
         outputs = np.empty((len(places), channels), np.float32)
-        for start in range(0, len(places), chunk):
-            positions = output_positions(places[start : start + chunk], size)[None]
-            shape = (1, positions.shape[1], channels)
-            outputs[start : start + chunk] = self.run(graph, {"latents": latents, "query_positions": positions}, shape=shape)[0]
-            report(min(start + chunk, len(places)))
+        for start, stop, new in equal_chunks(len(places), chunk):
+            inputs = {"latents": latents, "query_positions": output_positions(places[start:stop], size)[None]}
+            outputs[new:stop] = self.run(graph, inputs, shape=(1, stop - start, channels))[0, new - start :]
+            report(stop)
         return outputs
 
     def _logits(self, latents: Tensor) -> Floats:
