@@ -26,6 +26,7 @@ FILES = frozenset(
         "tensorrt_graphs",
         "tensorrt_run",
         "triton",
+        "which_gpu",
     }
 )
 TESTS = frozenset(

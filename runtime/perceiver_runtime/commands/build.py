@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from perceiver_runtime.backends.cache_folder import write_whole
 from perceiver_runtime.backends.cuda import cuda
 from perceiver_runtime.backends.tensorrt.backend import Engines, check_target
 from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange, build, spans
-from perceiver_runtime.backends.tensorrt.cache import EngineCache, write_whole
+from perceiver_runtime.backends.tensorrt.cache import EngineCache
 from perceiver_runtime.backends.tensorrt.library import tensorrt
 from perceiver_runtime.backends.tensorrt.machine import Machine
 from perceiver_runtime.bundle.reader import Bundle, open_bundle

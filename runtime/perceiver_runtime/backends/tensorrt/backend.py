@@ -12,7 +12,7 @@ from perceiver_runtime.backends.cuda import cuda
 from perceiver_runtime.backends.device import Arithmetic, Device, reason
 from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange, build, spans
 from perceiver_runtime.backends.tensorrt.cache import EngineCache, EngineKey
-from perceiver_runtime.backends.tensorrt.library import tensorrt
+from perceiver_runtime.backends.tensorrt.library import for_rtx, tensorrt, tensorrt_rtx
 from perceiver_runtime.backends.tensorrt.machine import Machine
 from perceiver_runtime.backends.tensorrt.memory import Pool
 from perceiver_runtime.backends.tensorrt.runner import Engine
@@ -51,13 +51,16 @@ class TensorRTGraph:
 
 
 class Engines:
-    """Engines of a bundle for this machine's GPU, from the cache or built."""
+    """Engines of a bundle for one of this machine's GPUs, from the cache or built."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        """Raises `UsageError` for a bundle made for something else, `BackendError` without TensorRT or a GPU."""
+    def __init__(self, bundle: Bundle, *, gpu: int = 0, rtx: bool = False) -> None:
+        """`rtx`: with TensorRT for RTX.
+
+        Raises `UsageError` for a bundle made for something else, `BackendError` without TensorRT or a GPU of that number.
+        """
         check_target(bundle)
         self.bundle = bundle
-        self.trt, self.cuda = tensorrt(), cuda()
+        self.trt, self.cuda = tensorrt_rtx() if rtx else tensorrt(), cuda().on(gpu)
         self.machine = Machine.here(self.trt, self.cuda)
         self.cache = EngineCache()
 
@@ -76,6 +79,7 @@ class Engines:
                 self.machine.gpu or "this GPU",
             )
             graph, timings = self.bundle.graph(wanted.graph), self.cache.timing_cache(self.machine)
+            self.cuda.use()
             return build(self.trt, graph, self.bundle.weights, entry, wanted.sizes, wanted.options, progress, timings)
 
         plan, lost = self.cache.get_or_build(wanted, str(self.bundle.folder), make, _logger.warning)
@@ -97,26 +101,28 @@ class Engines:
         return Engine(self.trt, self.cuda, pool, self.build(wanted, _silent), entry, name)
 
 
-def unbuilt(bundle: Bundle) -> list[str]:
+def unbuilt(bundle: Bundle, *, rtx: bool = False) -> list[str]:
     """The graphs whose engines are not in the cache yet. Raises `UsageError`, `BackendError`."""
-    engines = Engines(bundle)
+    engines = Engines(bundle, rtx=rtx)
     defaults = {
         name: engines.wanted(name, spans(bundle.manifest.ranges, {}), BuildOptions()) for name in bundle.manifest.graphs
     }
     return [name for name, wanted in defaults.items() if engines.cache.latest(wanted) is None]
 
 
-def open_engines(bundle: Bundle, names: Sequence[str]) -> dict[str, TensorRTGraph]:
-    """The engines of some graphs of a bundle, sharing their memory. Raises `UsageError`, `BackendError`."""
-    engines = Engines(bundle)
+def open_engines(bundle: Bundle, names: Sequence[str], *, gpu: int = 0, rtx: bool = False) -> dict[str, TensorRTGraph]:
+    """The engines of some graphs of a bundle on a GPU, sharing their memory. Raises `UsageError`, `BackendError`."""
+    engines = Engines(bundle, gpu=gpu, rtx=rtx)
     pool = Pool(engines.cuda)
-    provider = f"TensorRT {engines.machine.tensorrt}"
+    provider = (
+        f"TensorRT{' for RTX' if for_rtx(engines.trt) else ''} {engines.machine.tensorrt}{f' (GPU {gpu})' if gpu else ''}"
+    )
     return {name: TensorRTGraph(engines.open(name, pool), provider) for name in names}
 
 
-def unavailable_reason() -> str:
+def unavailable_reason(*, rtx: bool = False) -> str:
     """Why engines cannot be run here; empty where they can."""
-    return reason(tensorrt) or reason(cuda)
+    return reason(lambda: tensorrt_rtx() if rtx else tensorrt()) or reason(lambda: cuda())
 
 
 def check_target(bundle: Bundle) -> None:
@@ -127,8 +133,15 @@ def check_target(bundle: Bundle) -> None:
 
 TENSORRT = Device(
     "tensorrt",
-    lambda bundle, names, options: open_engines(bundle, names),
+    lambda bundle, names, options: open_engines(bundle, names, gpu=options.gpu),
     lambda bundle: reason(lambda: check_target(bundle)) or unavailable_reason(),
+    numbered=True,
+)
+TENSORRT_RTX = Device(
+    "tensorrt-rtx",
+    lambda bundle, names, options: open_engines(bundle, names, gpu=options.gpu, rtx=True),
+    lambda bundle: reason(lambda: check_target(bundle)) or unavailable_reason(rtx=True),
+    numbered=True,
 )
 
 

@@ -3,8 +3,6 @@
 An engine is native code in all but name, so the folder is the user's own (mode 0700, refused otherwise), and an engine is used
 only if the description beside it has everything that it depends on and its sha256. Anything else is built again. Files
 are written under another name and renamed; a lock makes a second process wait for the first one's build.
-
-The folder is $PERCEIVER_CACHE, else perceiver in $XDG_CACHE_HOME, else ~/.cache/perceiver.
 """
 
 from __future__ import annotations
@@ -15,18 +13,18 @@ import hashlib
 import importlib
 import json
 import os
-import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange
+from perceiver_runtime.backends.cache_folder import cache_folder, private_folder, write_whole
+from perceiver_runtime.backends.cuda import cuda
+from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange, spans
 from perceiver_runtime.backends.tensorrt.machine import Machine, power_mode
 from perceiver_runtime.bundle.reader import Bundle
-from perceiver_runtime.common.errors import BackendError
 from perceiver_runtime.common.version import __version__
 
 MAX_DESCRIPTION_BYTES = 64 << 10
@@ -72,19 +70,7 @@ class EngineCache:
 
     def __init__(self, folder: Path | None = None) -> None:
         """Raises `BackendError` where the folder belongs to somebody else, or others may write to it."""
-        self.folder = (folder or default_folder()) / "engines"
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as reason:
-            raise BackendError(
-                f"{self.folder} cannot be made ({reason.strerror}): name a folder in PERCEIVER_CACHE"
-            ) from reason
-        status = os.lstat(self.folder)
-        own = not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & 0o077)
-        if not stat.S_ISDIR(status.st_mode) or not own:
-            raise BackendError(
-                f"{self.folder} is a link, somebody else's, or open to others, and engines run as code: remove it, or chmod 700"
-            )
+        self.folder = private_folder((folder or cache_folder()) / "engines")
 
     def get(self, wanted: EngineKey) -> bytes | None:
         """The engine; None where there is none that is whole and for this machine."""
@@ -168,10 +154,8 @@ class EngineCache:
         return len(old)
 
     def timing_cache(self, machine: Machine) -> TimingFile:
-        """Where measurements of kernels on this machine are kept, in its power mode: they are times."""
-        measured = machine.to_json() | {"power_mode": power_mode()}
-        name = hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()[:16]
-        return TimingFile(self.folder / f"{name}.timings")
+        """Where measurements of kernels on this machine are kept."""
+        return TimingFile(self.folder / f"{measured_on(machine)}.timings")
 
     def _file(self, key: str, kind: str) -> Path:
         return self.folder / f"{key}.{kind}"
@@ -214,24 +198,22 @@ class TimingFile:
             write_whole(self.path, data)
 
 
-def default_folder() -> Path:
-    """Where this user's engines are kept."""
-    own = os.environ.get("PERCEIVER_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perceiver"
+def measured_on(machine: Machine) -> str:
+    """A name for times that were measured on a machine, in its power mode."""
+    measured = machine.to_json() | {"power_mode": power_mode()}
+    return hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """A temporary file beside `path`, on the disk, then renamed: never half of it."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+def kept_by_onnxruntime(bundle: Bundle, graph: str, version: str, gpu: int) -> tuple[Path, Path]:
+    """Folders for the engines and measurements that ONNX Runtime's TensorRT makes of a graph: by all that they depend on.
+
+    ONNX Runtime reads and writes what is in them by itself. Raises `BackendError`.
+    """
+    library = SimpleNamespace(__version__=version, __name__="onnxruntime")
+    machine = Machine.here(library, cuda().on(gpu))
+    key = EngineKey.of(bundle, graph, spans(bundle.manifest.ranges, {}), BuildOptions(), machine).key
+    folder = private_folder(cache_folder() / "ort-tensorrt")
+    return private_folder(folder / f"{graph}-{key[:16]}"), private_folder(folder / f"timings-{measured_on(machine)}")
 
 
 def _described(path: Path) -> dict[str, Any]:

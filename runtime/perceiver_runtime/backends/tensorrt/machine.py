@@ -35,7 +35,7 @@ class Machine:
         return cls(
             tensorrt=str(trt.__version__),
             library=str(trt.__name__),
-            gpu=gpu_name(),
+            gpu=gpu_name(cuda.gpu),
             compute_capability=cuda.compute_capability,
             cuda=cuda.version,
             driver=first_line(DRIVER_VERSION) or f"CUDA {cuda.driver_version}",
