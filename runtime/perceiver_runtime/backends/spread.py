@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.backends.device import Graph
-from perceiver_runtime.common.arrays import Array, DeviceArray, Tensor
+from perceiver_runtime.common.arrays import Array, DeviceArray, Tensor, gather_rows
 
 T = TypeVar("T")
 
@@ -53,6 +53,11 @@ class SpreadArray:
     def rows(self, start: int, stop: int) -> SpreadArray:
         """`[:, start:stop]` of a batch of one, without copying."""
         return SpreadArray(self.array.rows(start, stop), self.place)
+
+    def gather(self, rows: NDArray[np.int64]) -> Tensor:
+        """`[:, rows]` of a batch of one, on the device if it can gather there."""
+        found = gather_rows(self.array, rows)
+        return found if isinstance(found, np.ndarray) else SpreadArray(found, self.place)
 
 
 class SpreadGraph:

@@ -12,6 +12,7 @@ from perceiver_runtime.backends.cuda import cuda
 from perceiver_runtime.backends.device import Arithmetic, Device, reason
 from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange, build, spans
 from perceiver_runtime.backends.tensorrt.cache import EngineCache, EngineKey
+from perceiver_runtime.backends.tensorrt.kernels import Kernels
 from perceiver_runtime.backends.tensorrt.library import for_rtx, tensorrt, tensorrt_rtx
 from perceiver_runtime.backends.tensorrt.machine import Machine
 from perceiver_runtime.backends.tensorrt.memory import Pool
@@ -31,10 +32,11 @@ class TensorRTGraph:
 
     def __init__(self, runner: Engine, provider: str) -> None:
         self._runner, self.entry, self.name, self.provider = runner, runner.entry, runner.name, provider
+        self._compiled = False
 
     def run(self, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
         """The outputs in order. Raises `InputError`, and `BackendError` for NaN or infinity too."""
-        outputs = [output for output in self._runner.run(inputs) if isinstance(output, np.ndarray)]
+        outputs = [output for output in self._ran(inputs, keep=False) if isinstance(output, np.ndarray)]
         for spec, output in zip(self.entry.outputs, outputs):
             if not np.isfinite(output).all():
                 raise BackendError(f"{self.name} gave NaN or infinity in its output {spec.name}")
@@ -42,10 +44,18 @@ class TensorRTGraph:
 
     def run_on_device(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """The outputs, which stay in the GPU's memory. Raises `InputError`, `BackendError`."""
-        return self._runner.run(inputs, keep=True)
+        return self._ran(inputs, keep=True)
+
+    def _ran(self, inputs: Mapping[str, Tensor], *, keep: bool) -> list[Tensor]:
+        outputs = self._runner.run(inputs, keep=keep)
+        if not self._compiled:  # not every process gets to close
+            self._compiled = True
+            self._runner.kernels.keep()
+        return outputs
 
     def close(self) -> None:
         """Release the engine and its memory."""
+        self._runner.kernels.keep()
         self._runner.close()
         self._runner.pool.close()
 
@@ -93,12 +103,13 @@ class Engines:
         wanted = self.cache.latest(default) or default
         entry = self.bundle.manifest.graphs[name]
         plan = self.build(wanted, _silent)
+        kernels = Kernels(self.trt, self.cache.compiled(wanted))
         try:
-            return Engine(self.trt, self.cuda, pool, plan, entry, name)
+            return Engine(self.trt, self.cuda, pool, plan, entry, name, kernels)
         except BackendError as error:
             _logger.warning("%s: building it again", error)
             self.cache.remove(wanted.key)
-        return Engine(self.trt, self.cuda, pool, self.build(wanted, _silent), entry, name)
+        return Engine(self.trt, self.cuda, pool, self.build(wanted, _silent), entry, name, kernels)
 
 
 def unbuilt(bundle: Bundle, *, rtx: bool = False) -> list[str]:

@@ -22,7 +22,7 @@ from typing import Any
 
 from perceiver_runtime.backends.cache_folder import cache_folder, private_folder, write_whole
 from perceiver_runtime.backends.cuda import cuda
-from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange, spans
+from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange
 from perceiver_runtime.backends.tensorrt.machine import Machine, power_mode
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.version import __version__
@@ -62,7 +62,12 @@ class EngineKey:
     @property
     def key(self) -> str:
         """sha256 of the whole, in hex."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+        return key_of(self.to_json())
+
+
+def key_of(wanted: Mapping[str, Any]) -> str:
+    """sha256 of values that JSON keeps as they are, in hex."""
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
 
 
 class EngineCache:
@@ -122,15 +127,21 @@ class EngineCache:
         return plan, ""
 
     def _keep(self, wanted: EngineKey, bundle: str, plan: bytes) -> None:
+        self.adopt(wanted.to_json(), bundle, plan)
+
+    def adopt(self, wanted: dict[str, Any], bundle: str, plan: bytes) -> Path:
+        """Keep an engine under the key of what `EngineKey.to_json` says of it; where it is then."""
+        key = key_of(wanted)
         description = {
-            "wanted": wanted.to_json(),
+            "wanted": wanted,
             "sha256": hashlib.sha256(plan).hexdigest(),
             "bytes": len(plan),
             "bundle": bundle,
             "built": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        write_whole(self._file(wanted.key, "engine"), plan)
-        write_whole(self._file(wanted.key, "json"), json.dumps(description, indent=2).encode())
+        write_whole(self._file(key, "engine"), plan)
+        write_whole(self._file(key, "json"), json.dumps(description, indent=2).encode())
+        return self._file(key, "engine")
 
     def entries(self) -> list[dict[str, Any]]:
         """What is there: `key`, `bytes`, `bundle`, `built` and `wanted`; the last three empty for what is not whole."""
@@ -143,7 +154,7 @@ class EngineCache:
 
     def remove(self, key: str) -> None:
         """Forget an engine."""
-        for kind in ("json", "engine", "lock"):  # the description first: without it the engine is not used
+        for kind in ("json", "engine", "kernels", "lock"):  # the description first: without it the engine is not used
             self._file(key, kind).unlink(missing_ok=True)
 
     def remove_leftovers(self) -> int:
@@ -156,6 +167,10 @@ class EngineCache:
     def timing_cache(self, machine: Machine) -> TimingFile:
         """Where measurements of kernels on this machine are kept."""
         return TimingFile(self.folder / f"{measured_on(machine)}.timings")
+
+    def compiled(self, wanted: EngineKey) -> TimingFile:
+        """Where kernels are kept that TensorRT for RTX compiled for an engine on this machine."""
+        return TimingFile(self._file(wanted.key, "kernels"))
 
     def _file(self, key: str, kind: str) -> Path:
         return self.folder / f"{key}.{kind}"
@@ -200,8 +215,7 @@ class TimingFile:
 
 def measured_on(machine: Machine) -> str:
     """A name for times that were measured on a machine, in its power mode."""
-    measured = machine.to_json() | {"power_mode": power_mode()}
-    return hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()[:16]
+    return key_of(machine.to_json() | {"power_mode": power_mode()})[:16]
 
 
 def kept_by_onnxruntime(bundle: Bundle, graph: str, version: str, gpu: int) -> tuple[Path, Path]:
@@ -211,7 +225,8 @@ def kept_by_onnxruntime(bundle: Bundle, graph: str, version: str, gpu: int) -> t
     """
     library = SimpleNamespace(__version__=version, __name__="onnxruntime")
     machine = Machine.here(library, cuda().on(gpu))
-    key = EngineKey.of(bundle, graph, spans(bundle.manifest.ranges, {}), BuildOptions(), machine).key
+    sums = {entry.path: entry.sha256 for entry in bundle.manifest.files}
+    key = key_of({"graph": graph, "sha256": sums, "runtime": __version__, "machine": machine.to_json()})
     folder = private_folder(cache_folder() / "ort-tensorrt")
     return private_folder(folder / f"{graph}-{key[:16]}"), private_folder(folder / f"timings-{measured_on(machine)}")
 

@@ -42,6 +42,11 @@ class Machine:
             system=first_line(TEGRA_RELEASE) or f"{platform.system()} {platform.machine()}",
         )
 
+    @classmethod
+    def elsewhere(cls, trt: Any) -> Machine:
+        """Any that has this TensorRT, for engines of TensorRT for RTX, which are for a compute capability."""
+        return cls(str(trt.__version__), str(trt.__name__), "", "", "", "", "")
+
     def to_json(self) -> dict[str, str]:
         """The fields."""
         return dataclasses.asdict(self)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from perceiver_runtime.backends.cuda import TO_DEVICE, TO_HOST, Cuda, CudaError
+from perceiver_runtime.backends.tensorrt.kernels import Kernels
 from perceiver_runtime.backends.tensorrt.log import new_log
 from perceiver_runtime.backends.tensorrt.memory import EngineArray, Pool
 from perceiver_runtime.bundle.manifest import GraphEntry
@@ -28,7 +29,7 @@ _MAX_GRAPHS = 4  # recorded for one context, for addresses that take turns
 class Engine:
     """A built engine on this machine's GPU. Threads may share it."""
 
-    def __init__(self, trt: Any, cuda: Cuda, pool: Pool, plan: bytes, entry: GraphEntry, name: str) -> None:
+    def __init__(self, trt: Any, cuda: Cuda, pool: Pool, plan: bytes, entry: GraphEntry, name: str, kernels: Kernels) -> None:
         """Raises `BackendError` where the engine does not fit this TensorRT, this GPU or this graph."""
         self.trt, self.cuda, self.pool, self.entry, self.name = trt, cuda, pool, entry, name
         cuda.use()
@@ -45,6 +46,7 @@ class Engine:
         for spec in (*entry.inputs, *entry.outputs):
             if np.dtype(trt.nptype(engine.get_tensor_dtype(spec.name))) != np.dtype(spec.dtype):
                 raise BackendError(f"{name}: the engine's {spec.name} is not {spec.dtype}, as the graph's is")
+        self.kernels = kernels
         self._idle: list[_Context] = []
         self._lock = threading.Lock()
 
@@ -71,7 +73,7 @@ class Engine:
 
     def _new_context(self) -> _Context:
         engine = self._engine
-        context = engine.create_execution_context() if engine is not None else None
+        context = self.kernels.new_context(engine) if engine is not None else None
         if context is None:
             raise BackendError(f"{self.name}: no room on the GPU for what is computed on the way ({self._log.last()})")
         return _Context(self, engine, context, self._log)
