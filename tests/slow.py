@@ -11,6 +11,7 @@ FILES = frozenset(
         "faults",
         "flow_reference",
         "heads_device",
+        "jetson_page",
         "load",
         "openvino",
         "outside_task",

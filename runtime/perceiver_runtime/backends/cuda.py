@@ -10,6 +10,7 @@ import ctypes
 import glob
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from copy import copy
 from functools import cache
@@ -61,6 +62,7 @@ class Cuda:
 
     def __init__(self, library: Any, path: str) -> None:
         self._library, self.path, self.gpu = library, path, 0
+        self.counts: Counter[str] = Counter()  # of all GPUs: CUDA graphs recorded and replayed, bytes copied
         for name, arguments in _SIGNATURES.items():
             function = getattr(library, name)
             function.restype, function.argtypes = _INT, arguments
@@ -137,6 +139,7 @@ class Cuda:
 
     def copy(self, target: int, source: int, size: int, direction: int, stream: int) -> None:
         """Copy `size` bytes once the stream gets there."""
+        self.counts["bytes copied"] += size
         self._call("cudaMemcpyAsync", target, source, size, direction, stream)
 
     def new_stream(self) -> int:
@@ -164,6 +167,7 @@ class Cuda:
             graph = captured.value
             executable = int(self._get(_POINTER, "cudaGraphInstantiateWithFlags", graph, 0))
             self._call("cudaGraphDestroy", graph)
+            self.counts["recorded"] += 1
         except CudaError:
             self._library.cudaGetLastError()
             raise
@@ -171,6 +175,7 @@ class Cuda:
 
     def launch(self, executable: int, stream: int) -> None:
         """Do what was recorded."""
+        self.counts["replayed"] += 1
         self._call("cudaGraphLaunch", executable, stream)
 
     def close_graph(self, executable: int) -> None:
