@@ -7,8 +7,11 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
+from conftest import HuggingFace
 from test_passes_tensorrt import encoder
 
+import perceiver_runtime as pr
+from perceiver_deploy import export_bundle
 from perceiver_export.graph_spec import GraphSpec
 from perceiver_export.passes.attention.decompose_attention import attention_nodes
 from perceiver_export.passes.attention.lower_attention_cuda import lower_attention_cuda
@@ -85,3 +88,14 @@ def test_wrong_rewrites_show(wrong: str, tmp_path: Path) -> None:
         assert not after.weight[9:].any()
         after.replace(np.concatenate([after.weight[:9], np.ones_like(after.weight[9:])]), after.bias, "wrong")
     assert (answer(graph, tmp_path / "wrong.onnx") - expected).abs().max() > 1e-2
+
+
+def test_a_bundle_for_cuda(tiny: HuggingFace, tiny_bundle: Path, tmp_path: Path) -> None:
+    """Runs on a CPU too, and gives what the other gives."""
+    export_bundle(task="flow", checkpoint=tiny.folder, output=tmp_path / "cuda", target="cuda")
+    frames = np.random.default_rng(0).integers(0, 255, (2, 40, 56, 3), np.uint8)
+    with pr.load(tmp_path / "cuda", device="cpu") as flow, pr.load(tiny_bundle, device="cpu") as plain:
+        assert flow.manifest.target == "cuda"
+        expected = plain(*frames)
+        np.testing.assert_allclose(flow(*frames), expected, rtol=1e-4, atol=1e-4)
+        assert np.abs(flow(*frames[::-1]) - expected).max() > 100 * 1e-4  # the other way round is not the same

@@ -13,10 +13,11 @@ from heads import HEADS, save_random_head
 
 import perceiver_runtime as pr
 from perceiver_deploy import export_bundle
-from perceiver_runtime.backends.spread import Balance, SpreadGraph
+from perceiver_runtime.backends.spread import Balance, SpreadArray, SpreadGraph
 from perceiver_runtime.backends.tensorrt import backend, machine
 from perceiver_runtime.commands import build as build_command
 from perceiver_runtime.commands.main import main
+from perceiver_runtime.common.arrays import gather_rows
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (2, 40, 56, 3), np.uint8)
 
@@ -128,3 +129,26 @@ def test_balance_counts() -> None:
             assert third == 0
     with balance.call(1), balance.call(None) as other:
         assert other == 0
+
+
+class Rows:
+    """A device array that cannot gather."""
+
+    def __init__(self, array: Any) -> None:
+        self.array, self.shape = array, array.shape
+
+    def numpy(self) -> Any:
+        return self.array
+
+    def rows(self, start: int, stop: int) -> Any:
+        return Rows(self.array[:, start:stop])
+
+
+def test_arrays_know_their_device() -> None:
+    values = np.arange(12.0).reshape(1, 6, 2)
+    array = SpreadArray(Rows(values), 1)
+    np.testing.assert_array_equal(gather_rows(array, np.array([4, 1])), values[:, [4, 1]])
+    some = gather_rows(array, np.array([2, 3]))
+    assert isinstance(some, SpreadArray)
+    assert some.place == 1
+    np.testing.assert_array_equal(some.numpy(), values[:, 2:4])

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _OF_THE_SYSTEM = ("usr", "lib", "lib64", "etc", "proc", "sys")  # what lies there says nothing of a user
-_PATH = re.compile(r"(?<![\w.~])~?/(?!/)[^\s'\",;:()\[\]]+")
+_PATH = re.compile(r"(?<![\w.~/])~?/(?!/)[^\s'\",;:()\[\]]+")
 
 
 def anonymous(value: Any, labels: Mapping[str, str]) -> Any:

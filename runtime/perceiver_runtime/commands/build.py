@@ -14,7 +14,7 @@ from perceiver_runtime.backends.cuda import cuda
 from perceiver_runtime.backends.placement import Placement
 from perceiver_runtime.backends.tensorrt.backend import TENSORRT, TENSORRT_RTX, Engines, check_target
 from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange, build, spans
-from perceiver_runtime.backends.tensorrt.cache import EngineCache, EngineKey
+from perceiver_runtime.backends.tensorrt.cache import EngineCache, EngineKey, forget_onnxruntime
 from perceiver_runtime.backends.tensorrt.library import tensorrt, tensorrt_rtx
 from perceiver_runtime.backends.tensorrt.machine import Machine
 from perceiver_runtime.backends.tensorrt.transfer import describe, take
@@ -163,6 +163,8 @@ def _prune(cache: EngineCache, *, everything: bool) -> dict[str, object]:
         if not everything:
             raise BackendError(f"without TensorRT and a GPU nobody knows which engines fit: --prune all ({error})") from error
         machines = []
+    if everything:
+        forget_onnxruntime()
     gone = []
     for entry in cache.entries():
         wanted = entry["wanted"] if isinstance(entry["wanted"], dict) else {}

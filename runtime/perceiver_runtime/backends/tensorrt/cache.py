@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.version import __version__
 
 MAX_DESCRIPTION_BYTES = 64 << 10
+ONNXRUNTIME = "ort-tensorrt"  # the folder of what ONNX Runtime's TensorRT keeps
 
 
 @dataclass(frozen=True)
@@ -227,8 +229,15 @@ def kept_by_onnxruntime(bundle: Bundle, graph: str, version: str, gpu: int) -> t
     machine = Machine.here(library, cuda().on(gpu))
     sums = {entry.path: entry.sha256 for entry in bundle.manifest.files}
     key = key_of({"graph": graph, "sha256": sums, "runtime": __version__, "machine": machine.to_json()})
-    folder = private_folder(cache_folder() / "ort-tensorrt")
+    folder = private_folder(cache_folder() / ONNXRUNTIME)
     return private_folder(folder / f"{graph}-{key[:16]}"), private_folder(folder / f"timings-{measured_on(machine)}")
+
+
+def forget_onnxruntime() -> None:
+    """Remove all that `kept_by_onnxruntime` made room for."""
+    folder = cache_folder() / ONNXRUNTIME
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(private_folder(folder))
 
 
 def _described(path: Path) -> dict[str, Any]:
