@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,24 @@ CONTENT = b"weights" * 1000
 def file(tmp_path: Path) -> HeldFile:
     (tmp_path / "weights").write_bytes(CONTENT)
     held = HeldFile(tmp_path / "weights")
-    assert held.sha256() == hashlib.sha256(CONTENT).hexdigest()
+    held.expect(hashlib.sha256(CONTENT).hexdigest())
     return held
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_what_is_not_expected(tmp_path: Path, wait: bool) -> None:
+    (tmp_path / "weights").write_bytes(CONTENT)
+    held = HeldFile(tmp_path / "weights")
+    if wait:
+        with pytest.raises(pr.IntegrityError, match="is damaged"):
+            held.expect(hashlib.sha256(b"other").hexdigest())
+    else:
+        held.expect(hashlib.sha256(b"other").hexdigest(), wait=False)
+    for use in (held.check, lambda: held.named().__enter__(), lambda: held.mapped().__enter__()):
+        with pytest.raises(pr.IntegrityError, match="is damaged"):
+            use()
+    with held.mapped(wait=False) as mapping:
+        assert mapping[:] == CONTENT
 
 
 def test_another_name_while_it_is_read(file: HeldFile) -> None:
@@ -48,12 +66,13 @@ def test_other_bytes_while_it_is_read(file: HeldFile) -> None:
         steadily(read)
 
 
-def test_bytes_that_come_and_go_are_never_used(file: HeldFile) -> None:
+@pytest.mark.parametrize("way", ["named", "mapped"])
+def test_bytes_that_come_and_go_are_never_used(file: HeldFile, way: str) -> None:
     """Other bytes while the engine reads, the right ones at its end: each time it is begun again, and then refused."""
     turns = []
 
     def read() -> None:
-        with file.named():
+        with getattr(file, way)():
             turns.append(1)
             file.path.write_bytes(CONTENT[::-1])
             file.path.write_bytes(CONTENT)
@@ -78,7 +97,8 @@ def test_a_pipeline_whose_weights_are_linked_meanwhile(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As `perceiver triton` and `cp -al` do beside a process that loads."""
-    session, links = onnxruntime().InferenceSession, []
+    session = onnxruntime().InferenceSession
+    links: list[Path] = []
 
     def linked(*given: object, **options: object) -> object:
         made = session(*given, **options)
@@ -91,3 +111,30 @@ def test_a_pipeline_whose_weights_are_linked_meanwhile(
     pr.load(tiny_bundle, device="cpu").close()
     assert links[0].exists()
     links[0].unlink()
+
+
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+def test_no_pipeline_of_damaged_weights(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    """Weights are hashed while they load: the slower of the two is waited for, here the hash, and nothing is run before."""
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    weights = bytearray((folder / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "weights.safetensors").write_bytes(weights)
+    loaded, digest = threading.Event(), HeldFile._digest
+    check = HeldFile.check
+
+    def late(held: HeldFile) -> str:
+        assert loaded.wait(30)
+        return digest(held)
+
+    def first_check(held: HeldFile) -> None:
+        loaded.set()
+        check(held)
+
+    monkeypatch.setattr(HeldFile, "_digest", late)
+    monkeypatch.setattr(HeldFile, "check", first_check)
+    with pytest.raises(pr.IntegrityError, match="is damaged: its sha256 is not the manifest's"):
+        pr.load(folder, device=device)
+    assert loaded.is_set()

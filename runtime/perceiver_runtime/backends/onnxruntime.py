@@ -268,7 +268,7 @@ def _given(graph: CheckedGraph, weights: HeldFile | None, options: Any) -> Itera
     if graph.weights is None or weights is None:
         yield graph.content
     elif _version() >= _FOLDER_OF_WEIGHTS:
-        with weights.named() as (folder, name):
+        with weights.named(wait=False) as (folder, name):  # a run checks them
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
             yield graph.located(name)
     else:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from perceiver_runtime.backends.device import Arithmetic, Device, OpenOptions, reason
 from perceiver_runtime.backends.onnxruntime import available_cores
 from perceiver_runtime.bundle.graph_check import CheckedGraph
-from perceiver_runtime.bundle.held_file import HeldFile
+from perceiver_runtime.bundle.held_file import HeldFile, steadily
 from perceiver_runtime.bundle.manifest import GraphEntry
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Tensor, on_host
@@ -63,11 +63,13 @@ class OpenVinoGraph:
         self.arithmetic: Arithmetic = "bfloat16" if _HINTS[device] == "bf16" else "float32"
         self.provider = f"OpenVINO {library.__version__.partition('-')[0]} {_HINTS[device]}"
         try:
-            model = _read(core, graph, weights)
+            model = steadily(lambda: _read(core, graph, weights))
             self._sinusoids = _sinusoids(library, core, model.clone(), options)
             if self._sinusoids is not None:
                 _cut_waves(library, model)
             self._model = _compile(core, model, options)
+            if weights is not None:
+                weights.check()
         except IntegrityError:
             raise
         except Exception as error:  # OpenVINO raises several kinds
@@ -117,12 +119,9 @@ def _read(core: Any, graph: CheckedGraph, weights: HeldFile | None) -> Any:
     """The model, with a copy of its weights: none of the file's pages are kept."""
     if graph.weights is None or weights is None:
         return core.read_model(io.BytesIO(graph.content))
-    mapping = weights.mapped()
-    address = np.frombuffer(mapping, np.uint8).ctypes.data
-    model = core.read_model(io.BytesIO(graph.located(_IN_MEMORY, base=address)))
-    weights.check()
-    mapping.close()
-    return model
+    with weights.mapped(wait=False) as mapping:
+        address = np.frombuffer(mapping, np.uint8).ctypes.data
+        return core.read_model(io.BytesIO(graph.located(_IN_MEMORY, base=address)))
 
 
 def _compile(core: Any, model: Any, options: Mapping[str, Any]) -> Any:

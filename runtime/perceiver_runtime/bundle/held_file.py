@@ -1,10 +1,12 @@
-"""A file kept open from the moment it is hashed: its name may lead elsewhere later, the descriptor does not.
+"""A file kept open from before it is hashed: its name may lead elsewhere later, the descriptor does not.
 
 Engines open weights by name, so they are given one that leads through a descriptor (`/proc/self/fd`, on Linux), whatever
 happens to the bundle's folder meanwhile. Elsewhere they are given the real path, which is checked before and after.
 
 Engines keep weights mapped. Whoever writes into the file changes what is computed, so `check` looks for that before each run.
 It cannot see a change during a run, and a file that is cut short during a run ends the process (SIGBUS).
+
+Weights take as long to hash as an engine takes to pack them, so both may happen at once: nothing is run before `check`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,7 +56,8 @@ class HeldFile:
         self.descriptor = open_regular(path)
         self._close = weakref.finalize(self, os.close, self.descriptor)
         self._state = _state(os.fstat(self.descriptor))
-        self._sha256: str | None = None
+        self._sha256: str | None = None  # that is expected, if any
+        self._found: Future[str] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -61,17 +65,33 @@ class HeldFile:
         """Bytes, when it was opened."""
         return self._state[2]
 
-    def sha256(self) -> str:
-        """Of its content now, in hex; `check` compares with it."""
-        self._sha256 = self._digest()
-        return self._sha256
+    def expect(self, sha256: str, *, wait: bool = True) -> None:
+        """Hash the content, which has to have this sha256, in hex; with `wait` off meanwhile, and `check` waits for the end.
+
+        Raises `IntegrityError`, with `wait` off in `check`.
+        """
+        self._sha256 = sha256
+        pool = ThreadPoolExecutor(1)
+        self._found = pool.submit(self._hash)
+        pool.shutdown(wait=False)
+        if wait:
+            self.check()
 
     def check(self) -> None:
-        """Raise `IntegrityError` if the content changed since it was hashed. Takes microseconds unless the file was touched."""
+        """Raise `IntegrityError` if the content is not what was expected, or changed since it was opened.
+
+        Takes microseconds once it was hashed, unless the file was touched.
+        """
+        if self._found is not None and self._found.result() != self._sha256:
+            raise IntegrityError(f"{self.path} is damaged: its sha256 is not the manifest's. Copy or export the bundle again")
         if _state(os.fstat(self.descriptor)) == self._state:
             return
         with self._lock:  # descriptors share a position
             self._compare()
+
+    def _hash(self) -> str:
+        with self._lock:
+            return self._digest()
 
     def _compare(self) -> None:
         state = _state(os.fstat(self.descriptor))
@@ -102,21 +122,28 @@ class HeldFile:
             shutil.copyfileobj(source, copy, _CHUNK)
         self.check()
 
-    def mapped(self) -> mmap.mmap:
-        """The content, mapped for reading."""
-        self.check()
-        return mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ)
+    @contextlib.contextmanager
+    def mapped(self, *, wait: bool = True) -> Iterator[mmap.mmap]:
+        """The content, mapped for an engine that copies it meanwhile, within `steadily`: `TouchedError` as with `named`.
+
+        With `wait` off it may not be hashed yet: `check` before it is run.
+        """
+        self._settle(wait)
+        with mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ) as mapping:
+            yield mapping
+        if _state(os.fstat(self.descriptor)) != self._state:
+            raise self._touched()
 
     @contextlib.contextmanager
-    def named(self) -> Iterator[tuple[str, str]]:
+    def named(self, *, wait: bool = True) -> Iterator[tuple[str, str]]:
         """A folder and a name in it that lead to this file, for an engine that opens it meanwhile, within `steadily`.
+
+        With `wait` off it may not be hashed yet: `check` before it is run.
 
         Raises `IntegrityError` where the name leads elsewhere, then or at the end, or the content changed before;
         `TouchedError` where the file was touched meanwhile.
         """
-        if abs(time.time_ns() - self._state[4]) < _TICK * 1e9:
-            time.sleep(_TICK)  # so that a change from here on gets another time
-        self.check()
+        self._settle(wait)
         link = _DESCRIPTORS / str(self.descriptor)
         real = Path(os.readlink(link) if link.exists() else os.path.realpath(self.path))
         with contextlib.ExitStack() as stack:
@@ -134,12 +161,21 @@ class HeldFile:
             except OSError as error:
                 raise IntegrityError(f"{self.path} has gone since the bundle was opened: load it again") from error
 
+    def _settle(self, wait: bool) -> None:
+        if abs(time.time_ns() - self._state[4]) < _TICK * 1e9:
+            time.sleep(_TICK)  # so that a change from here on gets another time
+        if wait or _state(os.fstat(self.descriptor)) != self._state:
+            self.check()
+
     def _is_at(self, name: str) -> None:
         state = _state(os.lstat(name))
         if state[:2] != self._state[:2]:
             raise IntegrityError(f"{self.path} changed since the bundle was opened: load it again")
         if state != self._state:
-            raise TouchedError(f"{self.path} is touched again and again while it is read: load the bundle again")
+            raise self._touched()
+
+    def _touched(self) -> TouchedError:
+        return TouchedError(f"{self.path} is touched again and again while it is read: load the bundle again")
 
     def _digest(self) -> str:
         digest = hashlib.sha256()

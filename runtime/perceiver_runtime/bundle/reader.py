@@ -2,7 +2,7 @@
 
 Every listed file must have its size and sha256. What is not listed is never read. How a file is stored (plain, a link, one of
 several names) does not matter: what was hashed is what is used. Small files are hashed each time they are read; graphs are
-checked by graph_check.py, which gives engines bytes of its own; weights stay open from the hashing on (held_file.py). Nothing
+checked by graph_check.py, which gives engines bytes of its own; weights stay open from then on (held_file.py). Nothing
 in a bundle is ever run as code. What this does not promise: that the manifest is the one its author wrote (compare the sha256
 that `perceiver inspect` prints with theirs), or that the weights mean well.
 """
@@ -28,7 +28,7 @@ MAX_UNLISTED = 100  # names of unlisted files that are kept, for `perceiver insp
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle: its folder and manifest, its graphs by name, its weights, and what lies there unlisted.
+    """A checked bundle: its folder and manifest, its graphs by name, its weights, and what lies there unlisted.
 
     `present` are the listed files that are there: all, unless it was opened with `partial`.
     """
@@ -47,6 +47,11 @@ class Bundle:
             raise IntegrityError(f"{self.folder} lacks the graph {name} or its weights: copy the bundle again")
         return self.graphs[name]
 
+    def check(self) -> None:
+        """Raise `IntegrityError` if the weights are not what the manifest lists, or changed since they were opened."""
+        if self.weights is not None:
+            self.weights.check()
+
     def read(self, name: str, *, limit: int = MAX_READ) -> bytes:
         """A listed file's content, hashed again. Raises `IntegrityError` if it is not what the manifest lists, or too large."""
         if name not in self.present:
@@ -57,8 +62,10 @@ class Bundle:
         return _read(self.folder / name, entry)
 
 
-def open_bundle(folder: str | Path, *, partial: bool = False) -> Bundle:
+def open_bundle(folder: str | Path, *, partial: bool = False, wait: bool = True) -> Bundle:
     """Check a bundle from end to end and return it. With `partial` files may be left out of it, to run its graphs elsewhere.
+
+    With `wait` off its weights are hashed meanwhile: engines may load them, and `Bundle.check` comes before any run.
 
     Raises `InputError` where there is no bundle, `IntegrityError` where there is one that cannot be trusted.
     """
@@ -80,7 +87,7 @@ def open_bundle(folder: str | Path, *, partial: bool = False) -> Bundle:
     weights = None
     for entry in expected:
         if entry.path in sizes:
-            weights = _hold(folder / entry.path, entry)
+            weights = _hold(folder / entry.path, entry, wait)
             continue
         holds = [name for name, graph in manifest.graphs.items() if graph.file == entry.path]
         if holds and entry.size > MAX_GRAPH_BYTES:
@@ -138,11 +145,10 @@ def _read(path: Path, entry: FileEntry, *, keep: bool = True) -> bytes:
     return bytes(kept)
 
 
-def _hold(path: Path, entry: FileEntry) -> HeldFile:
+def _hold(path: Path, entry: FileEntry, wait: bool) -> HeldFile:
     held = HeldFile(path)
     _check_size(path, held.size, entry)
-    _check_sum(path, held.sha256(), entry)
-    held.check()  # the state that it is compared with is one from before it was read
+    held.expect(entry.sha256, wait=wait)
     return held
 
 

@@ -6,10 +6,9 @@ import argparse
 from typing import Any
 
 from perceiver_runtime.backends.selection import DEVICES, devices_argument
-from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.common.errors import UsageError
 from perceiver_runtime.tasks.arguments import memory, threads
-from perceiver_runtime.tasks.loading import open_pipeline
+from perceiver_runtime.tasks.loading import load_pipeline
 from perceiver_runtime.tasks.pipeline import RuntimeOptions
 
 
@@ -51,4 +50,4 @@ def runtime_options(arguments: argparse.Namespace) -> RuntimeOptions:
 
 def load_for(arguments: argparse.Namespace) -> Any:
     """The pipeline of the bundle of `add_bundle`, placed by `add_device`."""
-    return open_pipeline(open_bundle(arguments.bundle), runtime_options(arguments))
+    return load_pipeline(arguments.bundle, runtime_options(arguments))

@@ -9,7 +9,7 @@ from typing import Literal, overload
 from perceiver_runtime.bundle.choices import Choices
 from perceiver_runtime.bundle.reader import Bundle, open_bundle
 from perceiver_runtime.common.amounts import memory_bytes, thread_count
-from perceiver_runtime.common.errors import UsageError
+from perceiver_runtime.common.errors import IntegrityError, UsageError
 from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline
 from perceiver_runtime.tasks.fill_mask.pipeline import FillMaskPipeline
 from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
@@ -124,7 +124,23 @@ def load(
         None if threads is None else thread_count(threads),
         None if max_memory is None else memory_bytes("max_memory", max_memory),
     )
-    return open_pipeline(open_bundle(folder), runtime_options, task=task)
+    return load_pipeline(folder, runtime_options, task=task)
+
+
+def load_pipeline(folder: str | Path, runtime_options: RuntimeOptions, *, task: str | None = None) -> Pipeline:
+    """`load`; weights are hashed while engines load them, for either takes as long as the other."""
+    bundle = open_bundle(folder, wait=False)
+    try:
+        pipeline = open_pipeline(bundle, runtime_options, task=task)
+    except Exception:
+        bundle.check()  # damage comes before what an engine made of it
+        raise
+    try:
+        bundle.check()
+    except IntegrityError:
+        pipeline.close()
+        raise
+    return pipeline
 
 
 def open_pipeline(bundle: Bundle, runtime_options: RuntimeOptions, *, task: str | None = None) -> Pipeline:
