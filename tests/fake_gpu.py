@@ -33,10 +33,12 @@ MAGIC = b"fake engine "
 
 
 class Device:
-    """What happens on it, in order, and what it holds."""
+    """What happens on a machine's GPUs, in order, and what they hold."""
 
-    def __init__(self, memory: int = 1 << 30) -> None:
-        self.memory = memory
+    def __init__(self, memory: int = 1 << 30, gpus: int = 1) -> None:
+        self.memory, self.gpus = memory, gpus
+        self.where: dict[int, int] = {}  # a stream's or block's GPU
+        self._current = threading.local()  # of a thread: its GPU
         self.calls: list[str] = []
         self.on_call: Callable[[str], None] = lambda name: None
         self.copied: Counter[int] = Counter()  # cudaMemcpyKind: bytes
@@ -54,7 +56,16 @@ class Device:
         self._next += 1
         return self._next
 
+    @property
+    def current(self) -> int:
+        return int(getattr(self._current, "gpu", 0))
+
+    @current.setter
+    def current(self, gpu: int) -> None:
+        self._current.gpu = gpu
+
     def queue(self, stream: int, work: Callable[[], None]) -> None:
+        assert self.where[stream] == self.current, "a stream of another GPU than the thread's"
         (self.capturing[stream] if stream in self.capturing else self.streams[stream]).append(work)
 
     @property
@@ -105,13 +116,15 @@ class FakeCudart:
     _cudaDriverGetVersion = _cudaRuntimeGetVersion
 
     def _cudaGetDeviceCount(self, count: Any) -> int:
-        return self._put(count, 1)
+        return self._put(count, self.device.gpus)
 
     def _cudaSetDevice(self, number: int) -> int:
-        assert number == 0
+        assert 0 <= number < self.device.gpus
+        self.device.current = number
         return 0
 
     def _cudaDeviceGetAttribute(self, value: Any, kind: int, device: int) -> int:
+        assert 0 <= device < self.device.gpus
         return self._put(value, {75: 8, 76: 7}[kind])
 
     def _cudaMemGetInfo(self, free: Any, total: Any) -> int:
@@ -123,6 +136,7 @@ class FakeCudart:
         block = (ctypes.c_char * size)()
         ctypes.memset(block, 0xFF, size)  # what is not written is NaN
         self.device.blocks[ctypes.addressof(block)] = block
+        self.device.where[ctypes.addressof(block)] = self.device.current
         return self._put(pointer, ctypes.addressof(block))
 
     def _cudaFree(self, address: int) -> int:
@@ -147,6 +161,7 @@ class FakeCudart:
     def _cudaStreamCreateWithFlags(self, stream: Any, flags: int) -> int:
         handle = self.device.handle()
         self.device.streams[handle] = []
+        self.device.where[handle] = self.device.current
         return self._put(stream, handle)
 
     def _cudaStreamSynchronize(self, stream: int) -> int:

@@ -11,10 +11,12 @@ FILES = frozenset(
         "faults",
         "flow_reference",
         "heads_device",
+        "jetson_page",
         "load",
         "openvino",
         "outside_task",
         "own_inputs",
+        "passes_cuda",
         "passes_fold",
         "passes_tensorrt",
         "precision",
@@ -24,8 +26,10 @@ FILES = frozenset(
         "shipped_text",
         "telemetry",
         "tensorrt_graphs",
+        "tensorrt_rtx",
         "tensorrt_run",
         "triton",
+        "which_gpu",
     }
 )
 TESTS = frozenset(
@@ -45,6 +49,8 @@ TESTS = frozenset(
         "cli_paths::test_one_bad_text_among_three",
         "image_config::test_without_a_file_the_export_says_what_it_assumed",
         "known_answer::test_rows_that_are_not_there",
+        "report::test_a_report_on_a_cpu",
+        "report::test_differences_are_measured",
         "serving::test_versions",
         "shipped_checkpoint::test_synthetic_pairs_of_unseen_photographs",
     }

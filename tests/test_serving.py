@@ -84,13 +84,16 @@ def test_ensemble_and_labels(shipped: Callable[..., Path], tmp_path: Path) -> No
     assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
 
 
-@pytest.mark.parametrize(("device", "gpu", "accelerator"), [("cuda", True, []), ("tensorrt", True, ["tensorrt"])])
+@pytest.mark.parametrize(
+    ("device", "gpu", "accelerator"), [("cuda", True, []), ("cuda:1", True, []), ("tensorrt:1", True, ["tensorrt"])]
+)
 def test_gpu_variants(device: str, gpu: bool, accelerator: list[str], shipped: Callable[..., Path], tmp_path: Path) -> None:
     from tritonclient.grpc import model_config_pb2
 
     assert main(["triton", str(shipped("flow")), "-o", str(tmp_path), "--name", "flow", "--device", device]) == 0
     config = parsed(tmp_path / "flow_decode" / "config.pbtxt")
     assert (config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU) == gpu
+    assert list(config.instance_group[0].gpus) == ([1] if ":1" in device else [])
     assert [each.name for each in config.optimization.execution_accelerators.gpu_execution_accelerator] == accelerator
 
 

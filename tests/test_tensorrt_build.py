@@ -34,7 +34,7 @@ CLASSES = {
     "context": "IExecutionContext",
     "timings": "ITimingCache",
 }
-FOR_RTX = {"ComputeCapability", "num_compute_capabilities", "set_compute_capability"}
+FOR_RTX = {"ComputeCapability", "num_compute_capabilities", "set_compute_capability", "create_runtime_config"}
 OF_PYTHON = {"__version__", "__name__", "__init__", "__members__"}
 
 
@@ -120,7 +120,7 @@ def test_the_command(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     arguments = ["build", str(digits), "-o", str(tmp_path / "engines"), "--gpu", "SM86", "--json"]
     assert main([*arguments, "--profile", "B=1:1:1", "--profile", "B=2:2:4"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert sorted(path.name for path in (tmp_path / "engines").iterdir()) == ["decode.engine", "encode.engine"]
+    assert sorted(path.name for path in (tmp_path / "engines").iterdir()) == ["decode.engine", "encode.engine", "engines.json"]
     assert [Path(each["path"]).stat().st_size for each in found["engines"]] == [each["bytes"] for each in found["engines"]]
     assert [[span["B"]["max"] for span in each["profiles"]] for each in found["engines"]] == [[1, 4], [1, 4]]
 

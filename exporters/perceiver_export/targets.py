@@ -10,11 +10,12 @@ import onnx_ir as ir
 
 from perceiver_export.analysis.attention_shapes import attention_shapes
 from perceiver_export.graph_spec import GraphSpec
+from perceiver_export.passes.attention.lower_attention_cuda import lower_attention_cuda
 from perceiver_export.passes.attention.lower_attention_ort import lower_attention_ort
 from perceiver_export.passes.attention.lower_attention_tensorrt import lower_attention_tensorrt
 from perceiver_export.passes.table import ALL_PASSES
 
-TargetName = Literal["ort", "tensorrt"]
+TargetName = Literal["ort", "cuda", "tensorrt"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Lower = Callable[[ir.Model, GraphSpec, Mapping[str, int], str, int], Sequence[Any] | None]
 
@@ -42,12 +43,17 @@ def _lower_ort(graph: ir.Model, spec: GraphSpec, sizes: Mapping[str, int], preci
     lower_attention_ort(graph, attention_shapes(spec, {**sizes, "B": 1}), budget=budget)
 
 
+def _lower_cuda(graph: ir.Model, spec: GraphSpec, sizes: Mapping[str, int], precision: str, budget: int) -> None:
+    lower_attention_cuda(graph)
+
+
 def _lower_tensorrt(graph: ir.Model, spec: GraphSpec, sizes: Mapping[str, int], precision: str, budget: int) -> Sequence[Any]:
     return lower_attention_tensorrt(graph, attention_shapes(spec, sizes), precision, budget=budget)
 
 
 TARGETS: dict[str, Target] = {
     "ort": Target("ONNX Runtime", ("fp32", "fp16", "int8"), 192 << 20, _lower_ort, fusions=("fp32", "int8")),
+    "cuda": Target("ONNX Runtime with CUDA", ("fp32", "fp16"), 192 << 20, _lower_cuda, fusions=("fp32",)),
     "tensorrt": Target("TensorRT", ("fp32", "fp16", "bf16"), 512 << 20, _lower_tensorrt, profiles=True, fused=False),
 }
 

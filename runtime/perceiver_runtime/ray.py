@@ -49,7 +49,7 @@ class BundleRows:
         self,
         bundle: str | Path,
         *,
-        device: str = "cpu",
+        device: str | Sequence[str] = "cpu",
         threads: int = 1,
         flo: str | Path | None = None,
         plain: bool = True,

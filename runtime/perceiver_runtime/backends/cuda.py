@@ -1,7 +1,7 @@
 """As much of CUDA as running an engine takes, with ctypes over libcudart: memory, copies, streams, graphs, the device's name.
 
-The library is the one already loaded (TensorRT's or torch's), one of NVIDIA's wheels, or the system's. Everything is on device
-0, which CUDA_VISIBLE_DEVICES chooses. Every call's return code is checked.
+The library is the one already loaded (TensorRT's or torch's), one of NVIDIA's wheels, or the system's. GPUs are numbered from 0
+among those that CUDA_VISIBLE_DEVICES shows. Every call's return code is checked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import ctypes
 import glob
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from copy import copy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -56,10 +58,11 @@ class CudaError(BackendError):
 
 
 class Cuda:
-    """libcudart. Threads may share it."""
+    """libcudart, for one GPU. Threads may share it."""
 
     def __init__(self, library: Any, path: str) -> None:
-        self._library, self.path = library, path
+        self._library, self.path, self.gpu = library, path, 0
+        self.counts: Counter[str] = Counter()  # of all GPUs: CUDA graphs recorded and replayed, bytes copied
         for name, arguments in _SIGNATURES.items():
             function = getattr(library, name)
             function.restype, function.argtypes = _INT, arguments
@@ -67,11 +70,21 @@ class Cuda:
             function = getattr(library, name)
             function.restype, function.argtypes = ctypes.c_char_p, [_INT]
         try:
-            count = self._get(_INT, "cudaGetDeviceCount")
+            self.count = int(self._get(_INT, "cudaGetDeviceCount"))
         except CudaError as error:
             raise BackendError(f"CUDA finds no usable GPU ({error}): check the driver with nvidia-smi") from error
-        if count < 1:
+        if self.count < 1:
             raise BackendError("CUDA finds no GPU: check nvidia-smi, and CUDA_VISIBLE_DEVICES")
+
+    def on(self, gpu: int) -> Cuda:
+        """The same library for another GPU. Raises `BackendError` where there is none of that number."""
+        if not 0 <= gpu < self.count:
+            raise BackendError(f"there is no GPU {gpu} here: CUDA finds {self.count}, numbered from 0 (CUDA_VISIBLE_DEVICES)")
+        if gpu == self.gpu:
+            return self
+        other = copy(self)
+        other.gpu = gpu
+        return other
 
     @property
     def version(self) -> str:
@@ -86,20 +99,22 @@ class Cuda:
     @property
     def compute_capability(self) -> str:
         """The GPU's, such as 8.7."""
-        return ".".join(str(self._get(_INT, "cudaDeviceGetAttribute", kind, 0)) for kind in (_MAJOR, _MINOR))
+        return ".".join(str(self._get(_INT, "cudaDeviceGetAttribute", kind, self.gpu)) for kind in (_MAJOR, _MINOR))
 
     def memory(self) -> tuple[int, int]:
         """Bytes free and bytes in all."""
+        self.use()
         free, total = _SIZE(), _SIZE()
         self._call("cudaMemGetInfo", ctypes.byref(free), ctypes.byref(total))
         return free.value, total.value
 
     def use(self) -> None:
-        """Make device 0 the calling thread's."""
-        self._call("cudaSetDevice", 0)
+        """Make this GPU the calling thread's."""
+        self._call("cudaSetDevice", self.gpu)
 
     def allocate(self, size: int) -> int:
         """`size` bytes on the GPU. Raises `BackendError` that says how many are free."""
+        self.use()
         try:
             return int(self._get(_POINTER, "cudaMalloc", size))
         except CudaError as error:
@@ -124,10 +139,12 @@ class Cuda:
 
     def copy(self, target: int, source: int, size: int, direction: int, stream: int) -> None:
         """Copy `size` bytes once the stream gets there."""
+        self.counts["bytes copied"] += size
         self._call("cudaMemcpyAsync", target, source, size, direction, stream)
 
     def new_stream(self) -> int:
-        """A stream of its own."""
+        """A stream of its own, on this GPU."""
+        self.use()
         return int(self._get(_POINTER, "cudaStreamCreateWithFlags", _NON_BLOCKING))
 
     def wait(self, stream: int) -> None:
@@ -150,6 +167,7 @@ class Cuda:
             graph = captured.value
             executable = int(self._get(_POINTER, "cudaGraphInstantiateWithFlags", graph, 0))
             self._call("cudaGraphDestroy", graph)
+            self.counts["recorded"] += 1
         except CudaError:
             self._library.cudaGetLastError()
             raise
@@ -157,6 +175,7 @@ class Cuda:
 
     def launch(self, executable: int, stream: int) -> None:
         """Do what was recorded."""
+        self.counts["replayed"] += 1
         self._call("cudaGraphLaunch", executable, stream)
 
     def close_graph(self, executable: int) -> None:
@@ -189,12 +208,21 @@ def cuda() -> Cuda:
     raise BackendError(f"CUDA's runtime library is not here: install CUDA, or JetPack on a Jetson (tried {'; '.join(tried)})")
 
 
-def gpu_name() -> str:
-    """What the driver calls device 0; empty where it does not say."""
+def check_gpu(gpu: int) -> None:
+    """Raise `BackendError` where there is no GPU of this number; where CUDA is not found, whoever needs it will say so."""
+    try:
+        found = cuda()
+    except BackendError:
+        return
+    found.on(gpu)
+
+
+def gpu_name(gpu: int = 0) -> str:
+    """What the driver calls a GPU; empty where it does not say."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
         device, text = _INT(), ctypes.create_string_buffer(256)
-        steps = (driver.cuInit(0), driver.cuDeviceGet(ctypes.byref(device), 0), driver.cuDeviceGetName(text, 256, device))
+        steps = (driver.cuInit(0), driver.cuDeviceGet(ctypes.byref(device), gpu), driver.cuDeviceGetName(text, 256, device))
     except (OSError, AttributeError):
         return ""
     return "" if any(steps) else text.value.decode(errors="replace")

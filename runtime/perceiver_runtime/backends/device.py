@@ -37,10 +37,16 @@ class Graph(Protocol):
 
 @dataclass(frozen=True)
 class OpenOptions:
-    """How graphs are opened: `threads` (None: the cores this process may use), `keep`: what takes little keeps its memory."""
+    """How graphs are opened.
+
+    `threads` (None: the cores this process may use), `keep`: what takes little keeps its memory, `gpu`: its number,
+    `max_memory`: bytes that no graph may go beyond, where the device can be held to it.
+    """
 
     threads: int | None = None
     keep: bool = False
+    gpu: int = 0
+    max_memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Device:
 
     `open` opens some graphs of a bundle, by name; it raises `UsageError` and `BackendError`. `unavailable_reason` says why a
     bundle does not run there, empty where it should. `is_cpu`: without bfloat16 bundles. `planned`: the memory plan of a bundle
-    holds there.
+    holds there. `numbered`: it is one of several GPUs, as in cuda:1.
     """
 
     name: str
@@ -57,6 +63,7 @@ class Device:
     unavailable_reason: Callable[[Bundle], str]
     is_cpu: bool = False
     planned: bool = False
+    numbered: bool = False
 
 
 def reason(check: Callable[[], object]) -> str:

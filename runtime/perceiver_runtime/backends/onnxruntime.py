@@ -3,7 +3,8 @@
 Sessions are given the bytes that graph_check.py wrote, and the weights by a name that leads through the descriptor that was
 hashed: ONNX Runtime maps them and lets go of what it packs, so loading takes little more memory than the weights. Memory goes
 back after each run, so that the peak stays near what one run needs: the CPU memory arena and the memory pattern are off. A
-graph that may keep the little it needs has the arena, for speed. On a GPU, what one graph gives another stays there.
+graph that may keep the little it needs has the arena, for speed. On a GPU, what one graph gives another stays there;
+ort_providers.py has the options of its sessions.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.backends.cuda import check_gpu
 from perceiver_runtime.backends.device import Arithmetic, Device, OpenOptions, reason
+from perceiver_runtime.backends.ort_providers import BY_DEVICE, CPU, PROVIDERS, TENSORRT, Session, line, load_libraries
+from perceiver_runtime.backends.tensorrt.cache import kept_by_onnxruntime
 from perceiver_runtime.bundle.graph_check import CheckedGraph
 from perceiver_runtime.bundle.held_file import HeldFile, steadily
 from perceiver_runtime.bundle.manifest import GraphEntry
@@ -30,12 +35,6 @@ from perceiver_runtime.common.arrays import Array, Tensor
 from perceiver_runtime.common.errors import BackendError, IntegrityError, ProviderFallbackWarning
 from perceiver_runtime.common.telemetry import import_onnxruntime
 
-# by device: the execution providers, the first of which should start
-_PROVIDERS = {
-    "cpu": ("CPUExecutionProvider",),
-    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
-    "ort-tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
-}
 _OLDEST = (1, 20)  # that was tried
 _FOLDER_OF_WEIGHTS = (1, 21)  # takes one for a graph that is given as bytes
 _LOG_ERRORS_ONLY = 3  # a severity of ONNX Runtime
@@ -53,13 +52,13 @@ def choose_providers(device: str) -> tuple[str, ...]:
     """
     available = onnxruntime().get_available_providers()
     if device == "auto":
-        device = "cuda" if _PROVIDERS["cuda"][0] in available else "cpu"
-    if _PROVIDERS[device][0] not in available:
+        device = "cuda" if BY_DEVICE["cuda"][0] in available else "cpu"
+    if BY_DEVICE[device][0] not in available:
         raise BackendError(
-            f"device {device!r} needs ONNX Runtime's {_PROVIDERS[device][0]}, this one has {', '.join(available)}: "
-            "pip install onnxruntime-gpu in place of onnxruntime, or use device='cpu'"
+            f"device {device!r} needs ONNX Runtime's {BY_DEVICE[device][0]}, this one has {', '.join(available)}: "
+            "pip install 'onnxruntime-gpu[cuda,cudnn]' in place of onnxruntime, or use device='cpu'"
         )
-    return _PROVIDERS[device]
+    return BY_DEVICE[device]
 
 
 class OnnxGraph:
@@ -76,9 +75,10 @@ class OnnxGraph:
         device: str = "auto",
         threads: int | None = None,
         arena_policy: Callable[[Mapping[str, Tensor]], bool] | None = None,
+        session: Session | None = None,
     ) -> None:
         """Open the graph. `threads` defaults to the cores this process may use; `arena_policy` says whether a run with these
-        inputs may keep its memory for the next one, none may by default.
+        inputs may keep its memory for the next one, none may by default; options of a GPU depend on `session`.
 
         A named device whose provider does not start is a `BackendError`; with `auto` the CPU takes over, with a
         `ProviderFallbackWarning`.
@@ -93,10 +93,13 @@ class OnnxGraph:
         # else threads of the graph that ran last go on spinning, on cores that the next graph's threads want
         options.add_session_config_entry("session.force_spinning_stop", "1")
         again = int(len(providers) > 1)  # else it would say on stdout that it tries the same once more
+        session = session or Session("fp32")
+        missing = load_libraries(library) if PROVIDERS[providers[0]].memory != "cpu" else ""
+        given = [(name, dict(PROVIDERS[name].options(session))) for name in providers]
 
         def new_session() -> Any:
             with _given(graph, weights, options) as model:
-                return library.InferenceSession(model, options, providers=list(providers), enable_fallback=again)
+                return library.InferenceSession(model, options, providers=given, enable_fallback=again)
 
         try:
             self._session: Any = steadily(new_session)
@@ -108,15 +111,20 @@ class OnnxGraph:
         self.entry = entry
         self._weights = weights if graph.weights else None
         self._arena_policy = arena_policy
+        first: str = self._session.get_providers()[0]
+        self._memory = PROVIDERS[first].memory
+        self._bound = self._memory != "cpu"  # what graphs give each other stays on the GPU
+        self._gpu = session.gpu if self._bound else 0
+        self.provider = line(first, self._gpu)
         self._shrink: Any = library.RunOptions()
-        self._shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self.provider: str = self._session.get_providers()[0]
-        self._bound = self.provider != "CPUExecutionProvider"  # what graphs give each other stays on the GPU
-        self._memory = "cuda" if self._bound else "cpu"
-        if self.provider != providers[0]:
+        self._shrink.add_run_config_entry(
+            "memory.enable_memory_arena_shrinkage", f"{'gpu' if self._bound else 'cpu'}:{self._gpu}"
+        )
+        self._shrinks = session.max_memory is not None  # on a GPU; on a CPU the policy says
+        if first != providers[0]:
             message = (
-                f"{self.name} runs on {self.provider}: ONNX Runtime could not start {providers[0]} "
-                "(its libraries do not load; check the CUDA, cuDNN and TensorRT versions it needs)"
+                f"{self.name} runs on {first}: ONNX Runtime could not start {providers[0]} "
+                f"({missing or 'its libraries do not load'}; check the driver, and which CUDA, cuDNN and TensorRT it needs)"
             )
             if device != "auto":
                 raise BackendError(f"{message}. Use device='cpu', or 'auto' for whatever starts")
@@ -140,7 +148,7 @@ class OnnxGraph:
         if not self._bound:
             return list(self.run(inputs))
         self._check_weights()
-        return [OrtArray(value, self._memory) for value in self._run_bound(inputs, self._memory)]
+        return [OrtArray(value, self._memory, self._gpu) for value in self._run_bound(inputs, self._memory)]
 
     def _check_weights(self) -> None:
         if self._weights is not None:
@@ -152,12 +160,14 @@ class OnnxGraph:
         for spec in self.entry.inputs:
             value = inputs[spec.name]
             if isinstance(value, OrtArray):
-                binding.bind_input(spec.name, value.memory, 0, np.dtype(spec.dtype), list(value.shape), value.address)
+                dtype = np.dtype(spec.dtype)
+                binding.bind_input(spec.name, value.memory, value.gpu, dtype, list(value.shape), value.address)
             else:
                 binding.bind_cpu_input(spec.name, np.ascontiguousarray(value, spec.dtype))
         for spec in self.entry.outputs:
-            binding.bind_output(spec.name, where, 0)
-        self._checked(lambda: self._session.run_with_iobinding(binding))
+            binding.bind_output(spec.name, where, 0 if where == "cpu" else self._gpu)
+        how = self._shrink if self._shrinks else None
+        self._checked(lambda: self._session.run_with_iobinding(binding, how))
         outputs: list[Any] = binding.get_outputs()
         return outputs
 
@@ -176,30 +186,54 @@ def _on(device: str) -> Callable[[Bundle, Sequence[str], OpenOptions], dict[str,
     def open_graphs(bundle: Bundle, names: Sequence[str], options: OpenOptions) -> dict[str, OnnxGraph]:
         graphs: dict[str, OnnxGraph] = {}
         here = device
+        if options.gpu:
+            check_gpu(options.gpu)
         for name in names:
             policy = ArenaPolicy.of(bundle.manifest, name) if options.keep else None
             graph, entry = bundle.graph(name), bundle.manifest.graphs[name]
-            graphs[name] = OnnxGraph(graph, bundle.weights, entry, device=here, threads=options.threads, arena_policy=policy)
-            if here == "auto" and graphs[name].provider == "CPUExecutionProvider":
+            graphs[name] = OnnxGraph(
+                graph,
+                bundle.weights,
+                entry,
+                device=here,
+                threads=options.threads,
+                arena_policy=policy,
+                session=_session(bundle, name, here, options),
+            )
+            if here == "auto" and graphs[name].provider == CPU.name:
                 here = "cpu"  # what did not start, and was warned of, is not tried again
         return graphs
 
     return open_graphs
 
 
-ORT_CPU = Device("cpu", _on("cpu"), lambda bundle: reason(lambda: choose_providers("cpu")), is_cpu=True, planned=True)
-ORT_CUDA = Device("cuda", _on("cuda"), lambda bundle: reason(lambda: choose_providers("cuda")))
-ORT_TENSORRT = Device("ort-tensorrt", _on("ort-tensorrt"), lambda bundle: reason(lambda: choose_providers("ort-tensorrt")))
-ORT_BEST = Device(
-    "auto", _on("auto"), lambda bundle: reason(lambda: choose_providers("auto"))
-)  # CUDA where this ONNX Runtime has it and it starts, else the CPU
+def _session(bundle: Bundle, name: str, device: str, options: OpenOptions) -> Session:
+    """What a graph's options depend on."""
+    manifest = bundle.manifest
+    dynamic = any(isinstance(size, str) for spec in manifest.graphs[name].inputs for size in spec.shape)
+    session = Session(manifest.precision, options.gpu, dynamic, options.max_memory)
+    if TENSORRT.name not in BY_DEVICE.get(device, ()):
+        return session
+    load_libraries(onnxruntime())
+    engines, timings = kept_by_onnxruntime(bundle, name, onnxruntime().__version__, options.gpu)
+    return replace(session, engines=engines, timings=timings)
+
+
+def _reason(device: str) -> Callable[[Bundle], str]:
+    return lambda bundle: reason(lambda: choose_providers(device))
+
+
+ORT_CPU = Device("cpu", _on("cpu"), _reason("cpu"), is_cpu=True, planned=True)
+ORT_CUDA = Device("cuda", _on("cuda"), _reason("cuda"), planned=True, numbered=True)
+ORT_TENSORRT = Device("ort-tensorrt", _on("ort-tensorrt"), _reason("ort-tensorrt"), numbered=True)
+ORT_BEST = Device("auto", _on("auto"), _reason("auto"))  # CUDA where this ONNX Runtime has it and it starts, else the CPU
 
 
 class OrtArray:
     """Part of an OrtValue: a `perceiver_runtime.common.arrays.DeviceArray`."""
 
-    def __init__(self, value: Any, memory: str, shape: tuple[int, ...] | None = None, offset: int = 0) -> None:
-        self.value, self.memory, self.offset = value, memory, offset
+    def __init__(self, value: Any, memory: str, gpu: int = 0, shape: tuple[int, ...] | None = None, offset: int = 0) -> None:
+        self.value, self.memory, self.gpu, self.offset = value, memory, gpu, offset
         self.shape = tuple(value.shape()) if shape is None else shape
 
     @property
@@ -212,7 +246,7 @@ class OrtArray:
         if self.shape[0] != 1 or not 0 <= start <= stop <= self.shape[1]:
             raise ValueError(f"rows {start} to {stop} of an array of shape {self.shape}")
         row = 4 * math.prod(self.shape[2:])  # float32, as all that graphs give
-        return OrtArray(self.value, self.memory, (1, stop - start, *self.shape[2:]), self.offset + start * row)
+        return OrtArray(self.value, self.memory, self.gpu, (1, stop - start, *self.shape[2:]), self.offset + start * row)
 
     def numpy(self) -> Array:
         """A copy in the host's memory."""
@@ -255,7 +289,7 @@ def onnxruntime() -> Any:
         library = import_onnxruntime()
     except ImportError as error:
         raise BackendError(
-            f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime, or onnxruntime-gpu for a GPU"
+            f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime, or 'onnxruntime-gpu[cuda,cudnn]' for a GPU"
         ) from error
     if tuple(int(part) for part in library.__version__.split(".")[:2]) < _OLDEST:
         raise BackendError(f"ONNX Runtime {library.__version__} is too old: pip install --upgrade 'onnxruntime>=1.20'")

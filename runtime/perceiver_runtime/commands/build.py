@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from perceiver_runtime.backends.cache_folder import write_whole
 from perceiver_runtime.backends.cuda import cuda
-from perceiver_runtime.backends.tensorrt.backend import Engines, check_target
+from perceiver_runtime.backends.placement import Placement
+from perceiver_runtime.backends.tensorrt.backend import TENSORRT, TENSORRT_RTX, Engines, check_target
 from perceiver_runtime.backends.tensorrt.builder import BuildOptions, Profile, ProfileRange, Profiles, build, of_graph, spans
-from perceiver_runtime.backends.tensorrt.cache import EngineCache, write_whole
-from perceiver_runtime.backends.tensorrt.library import tensorrt
+from perceiver_runtime.backends.tensorrt.cache import EngineCache, EngineKey, forget_onnxruntime
+from perceiver_runtime.backends.tensorrt.library import tensorrt, tensorrt_rtx
 from perceiver_runtime.backends.tensorrt.machine import Machine
+from perceiver_runtime.backends.tensorrt.transfer import describe, take
 from perceiver_runtime.bundle.reader import Bundle, open_bundle
 from perceiver_runtime.common.errors import BackendError, InputError, UsageError
 from perceiver_runtime.common.version import __version__
@@ -48,11 +52,26 @@ def add_parser(commands: Any) -> None:
     help_text = "memory for what is computed on the way, such as 1GB (default: all there is; cap it on a Jetson)"
     parser.add_argument("--workspace", type=memory, metavar="MEMORY", help=help_text)
     parser.add_argument("--optimization-level", type=int, choices=range(6), help="TensorRT's, 0 to 5")
-    parser.add_argument("--gpu", nargs="+", default=[], metavar="SM86", help="for TensorRT for RTX, with -o: models")
+    help_text = "tensorrt, or tensorrt-rtx for TensorRT for RTX; tensorrt:1 for the GPU of that number (default: tensorrt)"
+    parser.add_argument("--device", type=_device, default=Placement("tensorrt"), help=help_text)
+    help_text = "for TensorRT for RTX, with -o: what GPUs, such as SM89; no GPU is needed here"
+    parser.add_argument("--gpu", nargs="+", default=[], metavar="SM86", help=help_text)
+    help_text = "with tensorrt-rtx: take the engines that --gpu and -o made on another machine, checked, into this user's cache"
+    parser.add_argument("--from", dest="source", metavar="DIR", help=help_text)
     parser.add_argument("--list", action="store_true", help="list the engines in the cache")
     help_text = "remove engines of the cache: those that do not fit this machine any more, or all"
     parser.add_argument("--prune", nargs="?", const="stale", choices=["stale", "all"], help=help_text)
     parser.set_defaults(function=run, render=render)
+
+
+def _device(text: str) -> Placement:
+    try:
+        found = Placement.read(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if found.device not in (TENSORRT.name, TENSORRT_RTX.name):
+        raise argparse.ArgumentTypeError(f"engines are built for {TENSORRT.name} and {TENSORRT_RTX.name}, not for {text!r}")
+    return found
 
 
 def _span(text: str) -> tuple[str, ProfileRange]:
@@ -86,11 +105,20 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     if arguments.profile:
         check_profiles(bundle, profiles)
     options = BuildOptions(arguments.workspace, arguments.optimization_level, tuple(arguments.gpu))
+    rtx = arguments.device.device == TENSORRT_RTX.name
     if arguments.output:
-        return _to_folder(bundle, profiles, options, Path(arguments.output))
+        return _to_folder(bundle, profiles, options, Path(arguments.output), rtx=rtx)
     if arguments.gpu:
         raise UsageError("an engine for another GPU is of no use in this machine's cache: give -o DIR")
-    store = Engines(bundle)
+    if arguments.source and not rtx:
+        raise UsageError("engines of TensorRT are built on the device that runs them: --from is for --device tensorrt-rtx")
+    store = Engines(bundle, gpu=arguments.device.gpu or 0, rtx=rtx)
+    if arguments.source:
+        taken = [
+            {"path": str(path), "bytes": path.stat().st_size, "seconds": 0.0, "profiles": []}
+            for path in take(store, Path(arguments.source))
+        ]
+        return {"tensorrt": store.trt.__version__, "engines": taken}
 
     def to_cache(name: str, report: Callable[[str], None]) -> tuple[Path, int]:
         wanted = store.wanted(name, profiles, options)
@@ -100,8 +128,8 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     return {"tensorrt": store.trt.__version__, "engines": _each(bundle, profiles, to_cache)}
 
 
-def _to_folder(bundle: Bundle, profiles: Profiles, options: BuildOptions, folder: Path) -> dict[str, object]:
-    trt = tensorrt()
+def _to_folder(bundle: Bundle, profiles: Profiles, options: BuildOptions, folder: Path, *, rtx: bool) -> dict[str, object]:
+    trt = tensorrt_rtx() if rtx else tensorrt()
     check_outside_bundles(folder / "engine")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder")
@@ -113,7 +141,11 @@ def _to_folder(bundle: Bundle, profiles: Profiles, options: BuildOptions, folder
         write_whole(path, plan)
         return path, len(plan)
 
-    return {"tensorrt": trt.__version__, "engines": _each(bundle, profiles, to_file)}
+    done = {"tensorrt": trt.__version__, "engines": _each(bundle, profiles, to_file)}
+    if options.compute_capabilities:
+        elsewhere = Machine.elsewhere(trt)
+        describe(folder, {name: EngineKey.of(bundle, name, profiles, options, elsewhere) for name in bundle.manifest.graphs})
+    return done
 
 
 def _each(
@@ -130,18 +162,28 @@ def _each(
     return engines
 
 
+def _machines() -> list[dict[str, str]]:
+    """What engines may be for here: each GPU, with TensorRT and TensorRT for RTX. Raises `BackendError`."""
+    libraries, gpus = {tensorrt().__name__: tensorrt()}, cuda()
+    with contextlib.suppress(BackendError):
+        libraries[tensorrt_rtx().__name__] = tensorrt_rtx()
+    return [Machine.here(each, gpus.on(gpu)).to_json() for each in libraries.values() for gpu in range(gpus.count)]
+
+
 def _prune(cache: EngineCache, *, everything: bool) -> dict[str, object]:
     """Remove engines of another machine, TensorRT, driver or version of this package, and what is not whole."""
     try:
-        machine = Machine.here(tensorrt(), cuda()).to_json()
+        machines = _machines()
     except BackendError as error:
         if not everything:
             raise BackendError(f"without TensorRT and a GPU nobody knows which engines fit: --prune all ({error})") from error
-        machine = {}
+        machines = []
+    if everything:
+        forget_onnxruntime()
     gone = []
     for entry in cache.entries():
         wanted = entry["wanted"] if isinstance(entry["wanted"], dict) else {}
-        if everything or (wanted.get("machine"), wanted.get("runtime")) != (machine, __version__):
+        if everything or wanted.get("machine") not in machines or wanted.get("runtime") != __version__:
             cache.remove(entry["key"])
             gone.append(entry)
     return {"removed": gone, "leftovers": cache.remove_leftovers()}

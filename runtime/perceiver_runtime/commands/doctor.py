@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from perceiver_runtime.backends import ort_providers
 from perceiver_runtime.backends.cuda import cuda, gpu_name
 from perceiver_runtime.backends.onnxruntime import available_cores, onnxruntime
 from perceiver_runtime.backends.openvino import openvino
 from perceiver_runtime.backends.selection import DEVICE_RECORDS
 from perceiver_runtime.backends.tensorrt.backend import unbuilt
-from perceiver_runtime.backends.tensorrt.library import tensorrt
-from perceiver_runtime.backends.tensorrt.machine import DRIVER_VERSION, TEGRA_RELEASE, first_line, power_mode
+from perceiver_runtime.backends.tensorrt.library import tensorrt, tensorrt_rtx
+from perceiver_runtime.backends.tensorrt.machine import DRIVER_VERSION, TEGRA_RELEASE, first_line, jetpack, power_mode
 from perceiver_runtime.bundle.reader import Bundle, open_bundle
 from perceiver_runtime.common.errors import PerceiverError, ProviderFallbackWarning
 from perceiver_runtime.common.version import __version__
@@ -42,7 +43,8 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, object]:
     """Look at everything; what is missing is a finding, not an error."""
-    return {"machine": machine(), "bundles": [examine(folder) for folder in arguments.bundles]}
+    found, bundles = machine(), [examine(folder) for folder in arguments.bundles]
+    return {"machine": found, "bundles": bundles, "next": next_steps(found, bundles)}
 
 
 def machine() -> dict[str, str]:
@@ -56,13 +58,16 @@ def machine() -> dict[str, str]:
         "memory": f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free" if total else "unknown",
         "cores": str(available_cores()),
         "jetson": first_line(TEGRA_RELEASE) or "no",
+        "jetpack": jetpack(),
         "power mode": power_mode(),
         "onnxruntime": _or_why(lambda: f"{onnxruntime().__version__}, {', '.join(onnxruntime().get_available_providers())}"),
         "openvino": _or_why(lambda: openvino().__version__),
         "driver": first_line(DRIVER_VERSION) or "no NVIDIA driver found",
         "cuda": _or_why(lambda: f"{cuda().version}, driver up to {cuda().driver_version}, {cuda().path}"),
-        "gpu": _or_why(_gpu),
+        "gpu": _or_why(_gpus),
         "tensorrt": _or_why(lambda: f"{tensorrt().__version__}, {tensorrt().__name__}"),
+        "tensorrt for rtx": _or_why(lambda: f"{tensorrt_rtx().__version__}, {tensorrt_rtx().__name__}"),
+        "float32": f"with cuda: no TF32; ort-tensorrt: {ort_providers.TENSORRT.float32()}; tensorrt: no TF32",
     }
     if platform.machine() in ("aarch64", "arm64"):
         found["fp16 on this CPU"] = "sums in fp16 and is less exact than on x86: prefer fp32 bundles on the CPU"
@@ -78,12 +83,12 @@ def examine(folder: str) -> dict[str, Any]:
         return {"bundle": folder, "refused": str(error)}
     manifest = bundle.manifest
     found = {"bundle": folder, **{name: getattr(manifest, name) for name in ("task", "precision", "target")}}
-    found["devices"] = {device: why_not(bundle, device) for device in DEVICE_RECORDS}
+    found["devices"] = devices(bundle)
     try:
         missing = [] if found["devices"]["tensorrt"] else unbuilt(bundle)
         if missing:  # building takes minutes, and wants the power mode set first
             waiting = f"not run: no engine of {', '.join(missing)} is built yet: perceiver build {folder}"
-            return found | {"provider": "", "fallback": "", "known_answer": waiting}
+            return found | {"provider": "", "fallback": "", "known_answer": waiting, "unbuilt": missing}
         with _fallbacks() as said, open_pipeline(bundle, RuntimeOptions()) as pipeline:
             found |= {"provider": pipeline.provider, "fallback": "; ".join(said())}
             check_known_answer(pipeline, Sample.read(bundle.read(FILE)), tolerances(manifest))
@@ -99,6 +104,11 @@ def _fallbacks() -> Iterator[Callable[[], list[str]]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ProviderFallbackWarning)
         yield lambda: [str(each.message) for each in caught if issubclass(each.category, ProviderFallbackWarning)]
+
+
+def devices(bundle: Bundle) -> dict[str, str]:
+    """By device: why a bundle does not run there; empty where it should."""
+    return {device: why_not(bundle, device) for device in DEVICE_RECORDS}
 
 
 def why_not(bundle: Bundle, device: str) -> str:
@@ -121,12 +131,35 @@ def memory() -> tuple[int, int]:
     return sizes.get("MemAvailable", 0), sizes.get("MemTotal", 0)
 
 
-def _gpu() -> str:
-    free, total = cuda().memory()
-    return (
-        f"{gpu_name() or 'unnamed'}, compute capability {cuda().compute_capability}, "
-        f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free"
-    )
+def _gpus() -> str:
+    return "; ".join(_gpu(number) for number in range(cuda().count))
+
+
+def _gpu(number: int) -> str:
+    here = cuda().on(number)
+    free, total = here.memory()
+    name = f"{number}: {gpu_name(number)}" if here.count > 1 else gpu_name(number) or "unnamed"
+    return f"{name}, compute capability {here.compute_capability}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free"
+
+
+def next_steps(machine: dict[str, str], bundles: list[dict[str, Any]]) -> list[str]:
+    """What to do next, in order."""
+    steps = []
+    jetson, waiting = machine["jetson"] != "no", [each for each in bundles if each.get("unbuilt")]
+    if jetson and machine["tensorrt"].startswith("no: "):
+        steps.append("make the virtual environment again with --system-site-packages: JetPack's tensorrt is the system's")
+    if jetson and machine["gpu"].startswith("no: "):
+        steps.append("install JetPack's CUDA: sudo apt-get install nvidia-jetpack")
+    if jetson and waiting:
+        steps.append("set the power mode, for engines are measured in it: sudo nvpmodel -m 0 && sudo jetson_clocks")
+    workspace = " --workspace 1GB" if jetson else ""
+    steps += [f"build engines, minutes: perceiver build {each['bundle']}{workspace}" for each in waiting]
+    for each in bundles:
+        if "refused" in each:
+            steps.append(f"copy {each['bundle']} again, or export it again")
+        elif each["known_answer"] == "":
+            steps.append(f"measure: perceiver bench {each['bundle']}, or perceiver report {each['bundle']} to send back")
+    return steps
 
 
 def _or_why(question: Any) -> str:
@@ -149,4 +182,6 @@ def render(result: dict[str, Any]) -> str:
             lines.append(f"  {'auto':14} {found['fallback']}")
         verdict = f"not right: {found['known_answer']}" if found["known_answer"] else f"right, on {found['provider']}"
         lines.append(f"  {'known answer':14} {verdict}")
+    if result["next"]:
+        lines += ["", "next:", *(f"  {step}" for step in result["next"])]
     return "\n".join(lines)

@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from perceiver_runtime.backends.placement import Placement
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.arguments import add_bundle
+from perceiver_runtime.common.errors import UsageError
 from perceiver_runtime.serving.repository import DEVICES, RepositoryOptions, write_repository
 from perceiver_runtime.tasks.arguments import positive, threads
 from perceiver_runtime.tasks.outputs import check_outside_bundles
@@ -33,11 +35,22 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--threads", type=threads, metavar="N", help="of an instance on a CPU (default: all the server's cores)"
     )
-    parser.add_argument("--device", choices=DEVICES, default="cpu", help="what instances run on (default: cpu)")
+    help_text = f"what instances run on: {', '.join(DEVICES)}, or cuda:1 for the server's GPU of that number (default: cpu)"
+    parser.add_argument("--device", type=_device, default=Placement("cpu"), metavar="DEVICE", help=help_text)
     help_text = "onnxruntime: Triton's own; python: this package in Triton's Python backend, for servers without the other"
     parser.add_argument("--backend", choices=["onnxruntime", "python"], default="onnxruntime", help=help_text)
     parser.add_argument("--version", type=positive, metavar="N", help="of the models (default: the next)")
     parser.set_defaults(function=run, render=render)
+
+
+def _device(text: str) -> Placement:
+    try:
+        found = Placement.read(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if found.device not in DEVICES or (found.gpu is not None and found.device == "cpu"):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(DEVICES)}, cuda:N, tensorrt:N")
+    return found
 
 
 def run(arguments: argparse.Namespace) -> dict[str, object]:
@@ -45,7 +58,8 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     bundle = open_bundle(arguments.bundle)
     options = RepositoryOptions(
         backend=arguments.backend,
-        device=arguments.device,
+        device=arguments.device.device,
+        gpu=arguments.device.gpu,
         copy=arguments.copy,
         instances=arguments.instances,
         max_batch=arguments.max_batch,

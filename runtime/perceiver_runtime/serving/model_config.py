@@ -44,6 +44,7 @@ class ModelConfig:
     file: str = ""  # in a version's folder
     instances: int = 1
     gpu: bool = False
+    gpus: Sequence[int] = ()  # their numbers; empty: all of the server's
     tensorrt: bool = False  # ONNX Runtime's provider of that name
     labels: Mapping[str, str] = field(default_factory=dict)  # by output: a file of names, one a line
     warm_up: Mapping[str, Array] = field(default_factory=dict)  # inputs, of which files are in the folder warmup
@@ -63,7 +64,8 @@ class ModelConfig:
             lines += ["ensemble_scheduling {", *(f"  step {_step(step)}" for step in self.steps), "}"]
         else:
             kind = "KIND_GPU" if self.gpu else "KIND_CPU"
-            lines.append(f"instance_group {{ kind: {kind} count: {self.instances} }}")
+            gpus = f" gpus: {list(self.gpus)}" if self.gpus else ""
+            lines.append(f"instance_group {{ kind: {kind} count: {self.instances}{gpus} }}")
             lines.append(f"dynamic_batching {{ max_queue_delay_microseconds: {_QUEUE_MICROSECONDS} }}")
         if self.tensorrt:
             lines.append('optimization { execution_accelerators { gpu_execution_accelerator { name: "tensorrt" } } }')

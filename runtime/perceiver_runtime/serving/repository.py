@@ -37,7 +37,7 @@ from perceiver_runtime.tasks.loading import check_task, open_pipeline
 from perceiver_runtime.tasks.pipeline import Pipeline, RuntimeOptions
 
 Backend = Literal["onnxruntime", "python"]
-DEVICES = ("cpu", "cuda", "tensorrt")
+DEVICES = ("cpu", "cuda", "tensorrt")  # cuda:1 and tensorrt:1 are the GPU of that number
 MODEL_FILE = "model.py"
 BUNDLE_FOLDER = "bundle"
 _MODEL = '''"""Runs a graph of the bundle beside this file; written by `perceiver triton`."""
@@ -60,6 +60,7 @@ class RepositoryOptions:
 
     backend: Backend = "onnxruntime"
     device: str = "cpu"
+    gpu: int | None = None  # its number on the server; None: instances on each of its GPUs
     copy: bool = False
     instances: int = 1
     max_batch: int = 8
@@ -155,6 +156,7 @@ def _models(
             file=MODEL_FILE if options.backend == "python" else entry.file,
             instances=options.instances,
             gpu=options.device != "cpu",
+            gpus=() if options.gpu is None else (options.gpu,),
             tensorrt=options.device == "tensorrt",
             labels=own_labels,
             warm_up=samples.get(graph, {}),
@@ -166,7 +168,8 @@ def _models(
 
 def _parameters(graph: str, options: RepositoryOptions) -> dict[str, str]:
     if options.backend == "python":
-        own = {GRAPH_KEY: graph, DEVICE_KEY: options.device}
+        device = options.device if options.gpu is None else f"{options.device}:{options.gpu}"
+        own = {GRAPH_KEY: graph, DEVICE_KEY: device}
         return own if options.threads is None else {**own, THREADS_KEY: str(options.threads)}
     return {} if options.threads is None else {"intra_op_thread_count": str(options.threads)}
 

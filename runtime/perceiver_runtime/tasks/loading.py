@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, overload
 
@@ -25,7 +26,7 @@ def load(
     folder: str | Path,
     *,
     task: Literal["flow"],
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> FlowPipeline: ...
@@ -36,7 +37,7 @@ def load(
     folder: str | Path,
     *,
     task: Literal["fill-mask"],
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> FillMaskPipeline: ...
@@ -47,7 +48,7 @@ def load(
     folder: str | Path,
     *,
     task: Literal["text-classification"],
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> TextClassificationPipeline: ...
@@ -58,7 +59,7 @@ def load(
     folder: str | Path,
     *,
     task: Literal["image-classification"],
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> ImageClassificationPipeline: ...
@@ -69,7 +70,7 @@ def load(
     folder: str | Path,
     *,
     task: Literal["multimodal"],
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> MultimodalPipeline: ...
@@ -80,7 +81,7 @@ def load(
     folder: str | Path,
     *,
     task: Literal["features"],
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> FeaturesPipeline: ...
@@ -91,7 +92,7 @@ def load(
     folder: str | Path,
     *,
     task: str | None = None,
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> Pipeline: ...
@@ -101,18 +102,19 @@ def load(
     folder: str | Path,
     *,
     task: str | None = None,
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> Pipeline:
     """Check a bundle and open it for use: the pipeline of its task, see `perceiver_runtime.tasks`.
 
-    `device` is one of `perceiver_runtime.backends.selection.DEVICES`, whose rules are said there; with TensorRT the first
-    use of a bundle builds its engines, which takes minutes. `threads` defaults to the cores this process may use. With `task`,
-    a bundle of another task is refused, and type checkers know the pipeline. `max_memory`, bytes or a text such as "700MB", is
-    what weights and intermediate values may take with ONNX Runtime on a CPU, for one input of the usual size: queries and
-    batches become smaller to fit. Raises `InputError`, also where that is too little, `UsageError`, `IntegrityError`,
-    `BackendError`.
+    `device` is one of `perceiver_runtime.backends.selection.DEVICES`, whose rules are said there, `cuda:1` the GPU of that
+    number; with TensorRT the first use of a bundle builds its engines, which takes minutes. With a list of devices each has the
+    whole model, and calls from several threads are spread over them. `threads` defaults to the cores this process may use. With
+    `task`, a bundle of another task is refused, and type checkers know the pipeline. `max_memory`, bytes or a text such as
+    "700MB", is what weights and intermediate values may take with ONNX Runtime on a CPU or CUDA, on each device, for one input
+    of the usual size: queries and batches become smaller to fit. Raises `InputError`, also where that is too little,
+    `UsageError`, `IntegrityError`, `BackendError`.
 
     >>> with perceiver_runtime.load("flow") as flow:
     ...     field = flow(frame1, frame2)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from perceiver_runtime.backends.device import Arithmetic, Graph
 from perceiver_runtime.backends.input_check import check_inputs
-from perceiver_runtime.backends.selection import DEVICE_RECORDS, open_graphs, without_gpu
+from perceiver_runtime.backends.selection import open_graphs, unplanned, without_gpu
 from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.bundle.memory_plan import MemoryPlan
 from perceiver_runtime.bundle.reader import Bundle
@@ -41,7 +41,7 @@ class RuntimeOptions:
     With an `opener` they are elsewhere, and take `max_batch` inputs at most.
     """
 
-    device: str = "auto"
+    device: str | Sequence[str] = "auto"
     threads: int | None = None
     max_memory: int | None = None
     opener: Callable[[Bundle, Sequence[str]], Mapping[str, Graph]] | None = None
@@ -60,10 +60,10 @@ class Pipeline(Opened, ABC):
         self._max_memory = runtime_options.max_memory
         self._largest_batch = self.manifest.ranges["B"].max if "B" in self.manifest.ranges else 1
         if runtime_options.max_memory is not None:
-            named = DEVICE_RECORDS.get(runtime_options.device)
-            if named is not None and not named.planned:
+            others = unplanned(runtime_options.device)
+            if others:
                 raise UsageError(
-                    f"memory is planned for ONNX Runtime on a CPU, not for {runtime_options.device}: leave out the limit"
+                    f"memory is planned for ONNX Runtime on a CPU or CUDA, not for {', '.join(others)}: leave out the limit"
                 )
             self._largest_batch = MemoryPlan.of(self.manifest).batch(runtime_options.max_memory, self._largest_batch)
             if runtime_options.device == "auto":
@@ -77,6 +77,7 @@ class Pipeline(Opened, ABC):
                 device=runtime_options.device,
                 threads=runtime_options.threads,
                 keep=runtime_options.max_memory is None,
+                max_memory=runtime_options.max_memory,
             )
             if runtime_options.opener is None
             else dict(runtime_options.opener(bundle, self.graph_names))

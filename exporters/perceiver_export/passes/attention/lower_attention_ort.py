@@ -31,6 +31,12 @@ def lower_attention_ort(model: ir.Model, shapes: Sequence[AttentionShape] | None
     if shapes is not None:
         group_queries(model, shapes, budget=budget)
     decompose_attention(model, [node for node in nodes if len(node.inputs) > 3 or _is_wide(node)], flat=True)
+    fuse_attention(model)
+    return len(nodes)
+
+
+def fuse_attention(model: ir.Model) -> None:
+    """Make each attention that is left one `MultiHeadAttention`."""
     for node in attention_nodes(model):
         attributes = {"num_heads": node.attributes["num_heads"].as_int(), "scale": attention_scale(node)}
         fused = ir.node("MultiHeadAttention", list(node.inputs), attributes, domain=MICROSOFT, name=node.name)
@@ -38,7 +44,6 @@ def lower_attention_ort(model: ir.Model, shapes: Sequence[AttentionShape] | None
     model.opset_imports.pop(DOMAIN, None)
     if any(node.domain == MICROSOFT for node in model.graph):
         model.opset_imports[MICROSOFT] = 1
-    return len(nodes)
 
 
 def _is_wide(node: ir.Node) -> bool:

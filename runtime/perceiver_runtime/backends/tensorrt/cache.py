@@ -3,8 +3,6 @@
 An engine is native code in all but name, so the folder is the user's own (mode 0700, refused otherwise), and an engine is used
 only if the description beside it has everything that it depends on and its sha256. Anything else is built again. Files
 are written under another name and renamed; a lock makes a second process wait for the first one's build.
-
-The folder is $PERCEIVER_CACHE, else perceiver in $XDG_CACHE_HOME, else ~/.cache/perceiver.
 """
 
 from __future__ import annotations
@@ -15,21 +13,23 @@ import hashlib
 import importlib
 import json
 import os
-import stat
-import tempfile
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from perceiver_runtime.backends.cache_folder import cache_folder, private_folder, write_whole
+from perceiver_runtime.backends.cuda import cuda
 from perceiver_runtime.backends.tensorrt.builder import BuildOptions, ProfileRange, Profiles, of_graph
 from perceiver_runtime.backends.tensorrt.machine import Machine, power_mode
 from perceiver_runtime.bundle.reader import Bundle
-from perceiver_runtime.common.errors import BackendError
 from perceiver_runtime.common.version import __version__
 
 MAX_DESCRIPTION_BYTES = 64 << 10
+ONNXRUNTIME = "ort-tensorrt"  # the folder of what ONNX Runtime's TensorRT keeps
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,12 @@ class EngineKey:
     @property
     def key(self) -> str:
         """sha256 of the whole, in hex."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+        return key_of(self.to_json())
+
+
+def key_of(wanted: Mapping[str, Any]) -> str:
+    """sha256 of values that JSON keeps as they are, in hex."""
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
 
 
 class EngineCache:
@@ -72,19 +77,7 @@ class EngineCache:
 
     def __init__(self, folder: Path | None = None) -> None:
         """Raises `BackendError` where the folder belongs to somebody else, or others may write to it."""
-        self.folder = (folder or default_folder()) / "engines"
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as reason:
-            raise BackendError(
-                f"{self.folder} cannot be made ({reason.strerror}): name a folder in PERCEIVER_CACHE"
-            ) from reason
-        status = os.lstat(self.folder)
-        own = not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & 0o077)
-        if not stat.S_ISDIR(status.st_mode) or not own:
-            raise BackendError(
-                f"{self.folder} is a link, somebody else's, or open to others, and engines run as code: remove it, or chmod 700"
-            )
+        self.folder = private_folder((folder or cache_folder()) / "engines")
 
     def get(self, wanted: EngineKey) -> bytes | None:
         """The engine; None where there is none that is whole and for this machine."""
@@ -138,15 +131,21 @@ class EngineCache:
         return plan, ""
 
     def _keep(self, wanted: EngineKey, bundle: str, plan: bytes) -> None:
+        self.adopt(wanted.to_json(), bundle, plan)
+
+    def adopt(self, wanted: dict[str, Any], bundle: str, plan: bytes) -> Path:
+        """Keep an engine under the key of what `EngineKey.to_json` says of it; where it is then."""
+        key = key_of(wanted)
         description = {
-            "wanted": wanted.to_json(),
+            "wanted": wanted,
             "sha256": hashlib.sha256(plan).hexdigest(),
             "bytes": len(plan),
             "bundle": bundle,
             "built": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        write_whole(self._file(wanted.key, "engine"), plan)
-        write_whole(self._file(wanted.key, "json"), json.dumps(description, indent=2).encode())
+        write_whole(self._file(key, "engine"), plan)
+        write_whole(self._file(key, "json"), json.dumps(description, indent=2).encode())
+        return self._file(key, "engine")
 
     def entries(self) -> list[dict[str, Any]]:
         """What is there: `key`, `bytes`, `bundle`, `built` and `wanted`; the last three empty for what is not whole."""
@@ -159,7 +158,7 @@ class EngineCache:
 
     def remove(self, key: str) -> None:
         """Forget an engine."""
-        for kind in ("json", "engine", "lock"):  # the description first: without it the engine is not used
+        for kind in ("json", "engine", "kernels", "lock"):  # the description first: without it the engine is not used
             self._file(key, kind).unlink(missing_ok=True)
 
     def remove_leftovers(self) -> int:
@@ -170,10 +169,12 @@ class EngineCache:
         return len(old)
 
     def timing_cache(self, machine: Machine) -> TimingFile:
-        """Where measurements of kernels on this machine are kept, in its power mode: they are times."""
-        measured = machine.to_json() | {"power_mode": power_mode()}
-        name = hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()[:16]
-        return TimingFile(self.folder / f"{name}.timings")
+        """Where measurements of kernels on this machine are kept."""
+        return TimingFile(self.folder / f"{measured_on(machine)}.timings")
+
+    def compiled(self, wanted: EngineKey) -> TimingFile:
+        """Where kernels are kept that TensorRT for RTX compiled for an engine on this machine."""
+        return TimingFile(self._file(wanted.key, "kernels"))
 
     def _file(self, key: str, kind: str) -> Path:
         return self.folder / f"{key}.{kind}"
@@ -216,24 +217,29 @@ class TimingFile:
             write_whole(self.path, data)
 
 
-def default_folder() -> Path:
-    """Where this user's engines are kept."""
-    own = os.environ.get("PERCEIVER_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perceiver"
+def measured_on(machine: Machine) -> str:
+    """A name for times that were measured on a machine, in its power mode."""
+    return key_of(machine.to_json() | {"power_mode": power_mode()})[:16]
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """A temporary file beside `path`, on the disk, then renamed: never half of it."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+def kept_by_onnxruntime(bundle: Bundle, graph: str, version: str, gpu: int) -> tuple[Path, Path]:
+    """Folders for the engines and measurements that ONNX Runtime's TensorRT makes of a graph: by all that they depend on.
+
+    ONNX Runtime reads and writes what is in them by itself. Raises `BackendError`.
+    """
+    library = SimpleNamespace(__version__=version, __name__="onnxruntime")
+    machine = Machine.here(library, cuda().on(gpu))
+    sums = {entry.path: entry.sha256 for entry in bundle.manifest.files}
+    key = key_of({"graph": graph, "sha256": sums, "runtime": __version__, "machine": machine.to_json()})
+    folder = private_folder(cache_folder() / ONNXRUNTIME)
+    return private_folder(folder / f"{graph}-{key[:16]}"), private_folder(folder / f"timings-{measured_on(machine)}")
+
+
+def forget_onnxruntime() -> None:
+    """Remove all that `kept_by_onnxruntime` made room for."""
+    folder = cache_folder() / ONNXRUNTIME
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(private_folder(folder))
 
 
 def _described(path: Path) -> dict[str, Any]:

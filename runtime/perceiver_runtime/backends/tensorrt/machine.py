@@ -35,12 +35,17 @@ class Machine:
         return cls(
             tensorrt=str(trt.__version__),
             library=str(trt.__name__),
-            gpu=gpu_name(),
+            gpu=gpu_name(cuda.gpu),
             compute_capability=cuda.compute_capability,
             cuda=cuda.version,
             driver=first_line(DRIVER_VERSION) or f"CUDA {cuda.driver_version}",
             system=first_line(TEGRA_RELEASE) or f"{platform.system()} {platform.machine()}",
         )
+
+    @classmethod
+    def elsewhere(cls, trt: Any) -> Machine:
+        """Any that has this TensorRT, for engines of TensorRT for RTX, which are for a compute capability."""
+        return cls(str(trt.__version__), str(trt.__name__), "", "", "", "", "")
 
     def to_json(self) -> dict[str, str]:
         """The fields."""
@@ -58,12 +63,24 @@ def first_line(path: Path) -> str:
 
 def power_mode() -> str:
     """A Jetson's, by nvpmodel."""
+    return _answer("nvpmodel", "-q") or "nvpmodel says nothing: try sudo nvpmodel -q"
+
+
+def jetpack() -> str:
+    """The version of JetPack that is installed as a package of the system's, on a Jetson."""
+    if not TEGRA_RELEASE.exists():
+        return "no, this is no Jetson"
+    return _answer("dpkg-query", "-W", "-f", "${Version}", "nvidia-jetpack") or "its package nvidia-jetpack is not installed"
+
+
+def _answer(name: str, *arguments: str) -> str:
+    """What a tool of the system's says, in one line."""
     folders = [folder for folder in (*os.get_exec_path(), "/usr/sbin") if os.path.isabs(folder)]  # never the current one
-    tool = shutil.which("nvpmodel", path=os.pathsep.join(folders))
+    tool = shutil.which(name, path=os.pathsep.join(folders))
     if tool is None:
-        return "no nvpmodel here"
+        return f"no {name} here"
     try:
-        answer = subprocess.run([tool, "-q"], capture_output=True, text=True, timeout=10, check=False).stdout
+        answer = subprocess.run([tool, *arguments], capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        return f"nvpmodel does not answer ({error})"
-    return " ".join(answer.split()) or "nvpmodel says nothing: try sudo nvpmodel -q"
+        return f"{name} does not answer ({error})"
+    return " ".join(answer.split())

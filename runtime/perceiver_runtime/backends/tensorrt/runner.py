@@ -19,6 +19,7 @@ import numpy as np
 
 from perceiver_runtime.backends.cuda import Cuda
 from perceiver_runtime.backends.tensorrt.context import Context, Shapes
+from perceiver_runtime.backends.tensorrt.kernels import Kernels
 from perceiver_runtime.backends.tensorrt.log import new_log, translated
 from perceiver_runtime.backends.tensorrt.memory import Pool
 from perceiver_runtime.backends.tensorrt.releases import hand_over, nothing_released
@@ -32,9 +33,9 @@ MOST_CONTEXTS = 4  # of one engine: each has memory for all that is computed on 
 class Engine:
     """A built engine on this machine's GPU. Threads may share it."""
 
-    def __init__(self, trt: Any, cuda: Cuda, pool: Pool, plan: bytes, entry: GraphEntry, name: str) -> None:
+    def __init__(self, trt: Any, cuda: Cuda, pool: Pool, plan: bytes, entry: GraphEntry, name: str, kernels: Kernels) -> None:
         """Raises `BackendError` where the engine does not fit this TensorRT, this GPU or this graph."""
-        self.cuda, self.pool, self.entry, self.name = cuda, pool, entry, name
+        self.cuda, self.pool, self.entry, self.name, self.kernels = cuda, pool, entry, name, kernels
         cuda.use()
         self._log = new_log(trt)
         with translated(f"{name}: the engine cannot be loaded", self._log):
@@ -130,7 +131,7 @@ class Engine:
 
     def _new_context(self, engine: Any) -> Context:
         with translated(f"{self.name}: no execution context", self._log):
-            context = engine.create_execution_context()
+            context = self.kernels.new_context(engine)
         if context is None:
             raise BackendError(f"{self.name}: no room on the GPU for what is computed on the way ({self._log.last()})")
         return Context(engine, context, self.entry, self.name, self.pool, self._log)
