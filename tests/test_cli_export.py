@@ -237,7 +237,7 @@ def test_a_crash_of_the_child_is_a_failed_verification(
     tiny: HuggingFace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dead = [*python_code("import os; os.kill(os.getpid(), 9)")]
-    monkeypatch.setattr("perceiver_deploy.export.own_module", lambda module, never: dead)
+    monkeypatch.setattr("perceiver_deploy.writing.own_module", lambda module, never: dead)
     assert main(["--task", "flow", "--checkpoint", str(tiny.folder), "-o", str(tmp_path / "flow")]) == 3
     assert "verification failed (exit code -9): the process died. No bundle was written" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []

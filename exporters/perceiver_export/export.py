@@ -62,9 +62,15 @@ def export_graphs(
     `options` are the task's own: `fused` writes one graph of the whole model as well, `image_size` is for learned positions.
     `progress` is told what is being done. Raises `OverflowingWeights`.
     """
+    return export_specs(GRAPHS[task](model, **options), folder, progress=progress, lowering=lowering)
+
+
+def export_specs(
+    specs: list[GraphSpec], folder: Path, *, progress: Callable[[str], None], lowering: Lowering | None = None
+) -> ExportedGraphs:
+    """Trace, lower and write graphs: see `export_graphs`."""
     lowering = lowering or Lowering()
     target = TARGETS[lowering.target]
-    specs = GRAPHS[task](model, **options)
     graphs: dict[str, ir.Model] = {}
     islands: dict[str, Any] = {}
     plans: dict[str, Any] = {}
