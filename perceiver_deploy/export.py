@@ -89,6 +89,10 @@ def export_bundle(
         found = locate(found, allow_pickle=allow_pickle, revision=revision, ignore_tensors=ignore_tensors)
     files, name = found, found.source
     task = task or files.task
+    if files.task not in EXPORT_TASKS:
+        raise InputError(
+            f"{name} holds parts put together: export_model, or perceiver-export --checkpoint, says what they take"
+        )
     if task != files.task and not EXPORT_TASKS[task].recipe.any_checkpoint:
         raise InputError(f"{name} is a checkpoint for {files.task}, not for {task}: use --task {files.task}, or features")
     progress(f"loading {name}")

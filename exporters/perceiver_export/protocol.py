@@ -45,7 +45,7 @@ def check_protocol(model: nn.Module, inputs: Sequence[TensorInput], queries: Seq
     for method, given, leading in (("encode", inputs, 0), ("decode", queries, 1)):
         parameters = list(inspect.signature(getattr(model, method)).parameters.values())[leading:]
         kinds = {parameter.kind for parameter in parameters}
-        if inspect.Parameter.VAR_KEYWORD in kinds or inspect.Parameter.VAR_POSITIONAL in kinds:
+        if inspect.Parameter.VAR_KEYWORD in kinds:
             continue
         known = [parameter.name for parameter in parameters]
         unknown = [each.argument for each in given if each.argument not in known]
@@ -54,16 +54,6 @@ def check_protocol(model: nn.Module, inputs: Sequence[TensorInput], queries: Seq
         if unknown or missing:
             what = f"has no parameter {unknown[0]}" if unknown else f"needs {missing[0]}, which is not declared"
             raise ProtocolError(f"{kind}.{method}({', '.join(known)}) {what}: declare what it takes under the same names")
-
-
-def call(method: Any, leading: Sequence[Any], given: Mapping[str, Tensor]) -> Any:
-    """Call `encode` or `decode` with tensors by keyword; what has no parameter of its name goes to `*inputs`, in order."""
-    parameters = inspect.signature(method).parameters.values()
-    if not any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters):
-        return method(*leading, **given)
-    named = {parameter.name for parameter in parameters}
-    rest = [tensor for name, tensor in given.items() if name not in named]
-    return method(*leading, *rest, **{name: tensor for name, tensor in given.items() if name in named})
 
 
 @dataclass(frozen=True)

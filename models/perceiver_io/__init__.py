@@ -25,6 +25,7 @@ from perceiver_io.errors import CheckpointError
 from perceiver_io.loading.checkpoint import SHIPPED, find_checkpoint, load_checkpoint, save_checkpoint
 from perceiver_io.loading.published import PUBLISHED
 from perceiver_io.parts.decoders import BasicDecoder, ClassificationDecoder, FlowDecoder, ProjectionDecoder, VideoDecoder
+from perceiver_io.parts.encoder import PerceiverEncoder
 from perceiver_io.parts.image_preprocessor import ImagePreprocessor
 from perceiver_io.parts.multimodal_preprocessor import (
     AudioPreprocessor,
@@ -32,6 +33,8 @@ from perceiver_io.parts.multimodal_preprocessor import (
     OneHotPreprocessor,
     VideoPreprocessor,
 )
+from perceiver_io.parts.part import part
+from perceiver_io.parts.positions import FourierPositions, LearnedGrid, TrainablePositions
 from perceiver_io.parts.postprocessors import (
     AudioPostprocessor,
     ClassificationPostprocessor,
@@ -66,10 +69,12 @@ __all__ = [
     "FlowConfig",
     "FlowDecoder",
     "FlowStemConfig",
+    "FourierPositions",
     "ImageClassificationConfig",
     "ImageClassifier",
     "ImageInputConfig",
     "ImagePreprocessor",
+    "LearnedGrid",
     "MaskedLanguageModel",
     "MultimodalAutoencoder",
     "MultimodalConfig",
@@ -78,6 +83,7 @@ __all__ = [
     "MultimodalPreprocessor",
     "OneHotPreprocessor",
     "OpticalFlow",
+    "PerceiverEncoder",
     "PerceiverModel",
     "ProjectionDecoder",
     "ProjectionPostprocessor",
@@ -88,6 +94,7 @@ __all__ = [
     "TextClassifier",
     "TextInputConfig",
     "TextPreprocessor",
+    "TrainablePositions",
     "VideoDecoder",
     "VideoPreprocessor",
     "classification_loss",
@@ -97,6 +104,7 @@ __all__ = [
     "from_json",
     "load_checkpoint",
     "multimodal_loss",
+    "part",
     "record",
     "save_checkpoint",
     "to_json",

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from perceiver_deploy.options import check_options, memory_budget_bytes
+from perceiver_deploy.own.composition import can_be_rebuilt
 from perceiver_deploy.own.head import Head
 from perceiver_deploy.own.kinds import Kind, OutputKind
 from perceiver_deploy.own.model_recipe import ModelRecipe
@@ -28,7 +29,7 @@ from perceiver_export.passes.table import ALL_PASSES
 from perceiver_export.targets import Precision, TargetName
 from perceiver_export.tasks.own import own_graphs
 from perceiver_export.trace import UntraceableError
-from perceiver_io.loading.checkpoint import CheckpointFiles
+from perceiver_io.loading.checkpoint import CheckpointFiles, find_checkpoint, save_checkpoint
 from perceiver_runtime import InputError, UsageError
 from perceiver_runtime.backends.onnxruntime import onnxruntime
 from perceiver_runtime.bundle.graph_check import MICROSOFT_OPERATORS, OPERATORS
@@ -81,7 +82,7 @@ def export_model(
     clean_up(output)
     check_destination(output, force=force)
     check_outside_bundles(output)
-    head = Head.of(inputs, queries, outputs)
+    given, head = checkpoint, Head.of(inputs, queries, outputs)
     folder = None if samples is None else str(Path(samples).absolute())
     budget = memory_budget_bytes(memory_budget, target)
     options = ExportOptions(fused, None, precision, target, budget, passes, folder, allow_rounding)
@@ -106,6 +107,11 @@ def export_model(
         return exported
 
     with tempfile.TemporaryDirectory(prefix="perceiver-cases-") as temporary:
+        if not can_be_rebuilt(model):
+            checkpoint = None  # the child may not have its classes
+        elif checkpoint is None:
+            save_checkpoint(model, Path(temporary) / "checkpoint")
+            checkpoint = find_checkpoint(Path(temporary) / "checkpoint")
         cases = Path(temporary) / "cases.npz"
         _write(cases, recipe, model, known=checkpoint is None)
         request: dict[str, Any] = {"cases": str(cases), "options": dataclasses.asdict(options)}
@@ -116,7 +122,7 @@ def export_model(
             graphs=graphs,
             request=request | ({"checkpoint": checkpoint.to_json()} if checkpoint else {}),
             config={"model": f"{type(model).__module__}.{type(model).__qualname__}"},
-            source=_source(model, name, license, checkpoint),
+            source=_source(model, name or (given.source if given else None), license),
             package=None,
             never=[],
             force=force,
@@ -158,12 +164,11 @@ def _write(file: Path, recipe: ModelRecipe, model: nn.Module, *, known: bool) ->
     write_cases(file, recipe, cases, recipe.sample(model), run, answers, len(recipe.own_inputs))
 
 
-def _source(model: nn.Module, name: str | None, license_name: str, checkpoint: CheckpointFiles | None) -> Source:
+def _source(model: nn.Module, name: str | None, license_name: str) -> Source:
     if name is not None and not name.strip():
         raise UsageError("the name is empty: leave it out, or say what the model is")
     digest = hashlib.sha256()
     for key, tensor in sorted(model.state_dict().items()):
         digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    known = checkpoint.source if checkpoint else type(model).__name__
-    return Source(name or known, digest.hexdigest(), license_name, "")
+    return Source(name or type(model).__name__, digest.hexdigest(), license_name, "")

@@ -68,7 +68,7 @@ class Head:
                 if not hasattr(kind, needed) or isinstance(kind, type):
                     raise UsageError(f"{name} is {kind!r}, which is no kind of {what}; docs/own-heads.md has those there are")
                 if what != "outputs" or not isinstance(kind, Arrays):
-                    kind.check(name)  # type: ignore[union-attr,attr-defined]
+                    kind.check(name)  # type: ignore[union-attr]
         types = tuple(type(kind) for kind in inputs.values()), tuple(type(kind) for kind in outputs.values())
         row = next((row for row in ROWS if (row.inputs, row.outputs) == types and not queries), None)
         head = cls(dict(inputs), dict(queries), dict(outputs), row)
@@ -113,7 +113,7 @@ class Head:
         found: dict[str, tuple[int, int]] = {BATCH: (1, MOST_BATCHED)}
         for name, kind in (*self.inputs.items(), *self.queries.items()):
             for size, span in kind.sizes().items():
-                if found.setdefault(size, tuple(span)) != tuple(span):
+                if found.setdefault(size, span) != span:
                     raise UsageError(f"{name} gives the axis {size} the range {span}, another gives {found[size]}: make it one")
         return found
 

@@ -1,8 +1,8 @@
 """Verifying a model of one's own: cases by its kinds, its own answers, and both in a file for the child process.
 
 The child rebuilds the model where it has a saved configuration. Where it has none, the reference is what the module itself
-answered in the process that exports, before anything was traced: the answers are in a `.npz` file beside the inputs. No code and
-no pickle is written.
+answered in the process that exports, before anything was traced: the answers are in a `.npz` file with the inputs. No code
+and no pickle is written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from perceiver_deploy.tasks.recipe import Answer, Array, Case, ExportOptions, Graphs, Inputs, Recipe, together
-from perceiver_export.protocol import Structure, TensorInput, call, named_outputs
+from perceiver_export.protocol import Structure, TensorInput, named_outputs
 from perceiver_runtime.backends.onnxruntime import OnnxGraph
 from perceiver_runtime.bundle.manifest import Range
 from perceiver_runtime.tasks.known_answer import Sample
@@ -53,16 +53,16 @@ class ProtocolRecipe(Recipe):
     def whole(self, model: Any, inputs: Inputs) -> dict[str, Array]:
         """Latents and outputs as the model gives them."""
         tensors = {name: torch.from_numpy(array.copy()) for name, array in inputs.items()}
-        latents = call(model.encode, (), {each.argument: tensors[each.name] for each in self.names.inputs})
+        latents = model.encode(**{each.argument: tensors[each.name] for each in self.names.inputs})
         queries = {each.argument: tensors[each.name] for each in self.names.queries}
-        found = named_outputs(call(model.decode, (latents,), queries), list(self.names.outputs))
+        found = named_outputs(model.decode(latents, **queries), list(self.names.outputs))
         return {name: tensor.numpy() for name, tensor in zip(self.names.outputs.values(), found)}
 
     @torch.no_grad()
     def encoded(self, model: Any, inputs: Inputs) -> dict[str, Array]:
         """Latents as the model gives them."""
         tensors = {each.argument: torch.from_numpy(inputs[each.name].copy()) for each in self.names.inputs}
-        found = Structure.of(call(model.encode, (), tensors), "encode")[1]
+        found = Structure.of(model.encode(**tensors), "encode")[1]
         return {name: tensor.numpy() for name, tensor in zip(self.names.latents, found)}
 
     def reference(self, model: Any, inputs: Inputs) -> Answer:
@@ -107,7 +107,7 @@ class SavedCases(ProtocolRecipe):
         self._cases, self._own = described["cases"], described["own_inputs"]
 
     @property
-    def own_inputs(self) -> tuple[Inputs, ...]:  # type: ignore[override]
+    def own_inputs(self) -> tuple[Inputs, ...]:
         """As many as the user gave."""
         return ({},) * int(self._own)
 

@@ -47,8 +47,13 @@ def task_name(given: str) -> str:
     aliases = {alias: task for task in EXPORT_TASKS for alias in other_names(task)}
     if name in aliases:
         return aliases[name]
-    nearest = difflib.get_close_matches(name, [*EXPORT_TASKS, *aliases], n=1, cutoff=0.0)[0]
-    raise UsageError(f"unknown task {given!r}; did you mean {nearest!r}? available: {', '.join(EXPORT_TASKS)}")
+    nearest = difflib.get_close_matches(name, [*EXPORT_TASKS, *aliases], n=1, cutoff=0.6)
+    way_out = (
+        f"did you mean {nearest[0]!r}?"
+        if nearest
+        else "a model with other outputs is exported with --model, see docs/own-heads.md;"
+    )
+    raise UsageError(f"unknown task {given!r}; {way_out} available: {', '.join(EXPORT_TASKS)}")
 
 
 def published_for(task: str) -> list[str]:

@@ -142,7 +142,7 @@ def run(request_file: Path) -> None:
 def _subject(request: dict[str, Any], options: ExportOptions) -> tuple[Recipe, Any]:
     """What to verify, and the model rebuilt from its checkpoint; None where there is none and its answers are known."""
     files = CheckpointFiles.from_json(request["checkpoint"]) if request.get("checkpoint") else None
-    model = load_files(files) if files else None
+    model: Any = load_files(files) if files else None
     if request.get("cases"):
         return SavedCases(Path(request["cases"]), options), model
     assert files is not None  # a task's model has a checkpoint

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from perceiver_export.graph_spec import GraphSpec, traceable
-from perceiver_export.protocol import ProtocolError, Structure, TensorInput, call, named_outputs
+from perceiver_export.protocol import ProtocolError, Structure, TensorInput, named_outputs
 from perceiver_export.substitutes import use_substitutes
 
 BATCH = "B"
@@ -33,7 +33,7 @@ class EncodeGraph(nn.Module):
 
     def _encode(self, given: Mapping[str, Tensor]) -> Any:
         arguments = {each.argument: given[each.name] for each in self.inputs}
-        tensors = Structure.of(call(self.model.encode, (), arguments), "encode")[1]
+        tensors = Structure.of(self.model.encode(**arguments), "encode")[1]
         return tensors if len(tensors) > 1 else tensors[0]
 
 
@@ -48,7 +48,7 @@ class DecodeGraph(nn.Module):
     def _decode(self, given: Mapping[str, Tensor]) -> Any:
         latents = self.latents.together([given[name] for name in self.latents.names])
         queries = {each.argument: given[each.name] for each in self.queries}
-        tensors = named_outputs(call(self.model.decode, (latents,), queries), self.outputs)
+        tensors = named_outputs(self.model.decode(latents, **queries), self.outputs)
         return tensors if len(tensors) > 1 else tensors[0]
 
 
@@ -106,10 +106,10 @@ def probe(
     seen = []
     for chosen in (first, second):
         given = {each.argument: values(each, shape_of(each, chosen)) for each in inputs}
-        latents = call(model.encode, (), given)
+        latents = model.encode(**given)
         structure, tensors = Structure.of(latents, "encode")
         asked = {each.argument: values(each, shape_of(each, chosen)) for each in queries}
-        seen.append((structure, tensors, named_outputs(call(model.decode, (latents,), asked), list(outputs))))
+        seen.append((structure, tensors, named_outputs(model.decode(latents, **asked), list(outputs))))
     (structure, *one), (_, *other) = seen
     names = [structure.names, tuple(outputs.values())]
     shapes = [
