@@ -23,6 +23,7 @@ from perceiver_io.config import (
 from perceiver_io.config_json import ConfigError, from_json, to_json
 from perceiver_io.errors import CheckpointError
 from perceiver_io.loading.checkpoint import SHIPPED, find_checkpoint, load_checkpoint, save_checkpoint
+from perceiver_io.loading.from_transformers import from_transformers
 from perceiver_io.loading.published import PUBLISHED
 from perceiver_io.parts.decoders import BasicDecoder, ClassificationDecoder, FlowDecoder, ProjectionDecoder, VideoDecoder
 from perceiver_io.parts.encoder import PerceiverEncoder
@@ -41,6 +42,7 @@ from perceiver_io.parts.postprocessors import (
     MultimodalPostprocessor,
     ProjectionPostprocessor,
 )
+from perceiver_io.parts.queried_decoders import LearnedQueriesDecoder, PositionsDecoder
 from perceiver_io.parts.recording import Recording, record
 from perceiver_io.parts.text_preprocessor import TextPreprocessor
 from perceiver_io.tasks.classification import ImageClassifier, TextClassifier, classification_loss
@@ -75,6 +77,7 @@ __all__ = [
     "ImageInputConfig",
     "ImagePreprocessor",
     "LearnedGrid",
+    "LearnedQueriesDecoder",
     "MaskedLanguageModel",
     "MultimodalAutoencoder",
     "MultimodalConfig",
@@ -85,6 +88,7 @@ __all__ = [
     "OpticalFlow",
     "PerceiverEncoder",
     "PerceiverModel",
+    "PositionsDecoder",
     "ProjectionDecoder",
     "ProjectionPostprocessor",
     "Reconstruction",
@@ -102,6 +106,7 @@ __all__ = [
     "find_checkpoint",
     "flow_loss",
     "from_json",
+    "from_transformers",
     "load_checkpoint",
     "multimodal_loss",
     "part",

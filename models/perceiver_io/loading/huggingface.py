@@ -96,6 +96,11 @@ def model_config(config: dict[str, Any], tensor_names: Collection[str]) -> AnyCo
         raise ConfigError(f"a value in the configuration has the wrong type: {error}") from error
 
 
+def encoder_config(config: dict[str, Any]) -> EncoderConfig:
+    """The encoder's configuration of a `config.json`, of whichever class. Raises `ConfigError`."""
+    return _encoder({key: config.get(key, default) for key, default in _DEFAULTS.items()})
+
+
 def _whole(values: dict[str, Any], key: str) -> int:
     """A whole number, whose bounds the configuration's own class checks."""
     if type(values[key]) is not int:
