@@ -117,6 +117,8 @@ def export_bundle(
     check_outside_bundles(output)
     if recipe.own_inputs:  # read here too: a sample that cannot be used should fail before the work
         progress(f"also verifying on {len(recipe.own_inputs)} own inputs")
+    if task != files.task:
+        note(f"{task} of a checkpoint for {files.task}: the encoder alone, the rest of its tensors is left out")
     for text in recipe.notes:
         note(text)
     return write_bundle(

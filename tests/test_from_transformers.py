@@ -74,7 +74,6 @@ PREPROCESSORS: dict[str, tuple[Callable[[], Any], Any]] = {
     "conv": (lambda: image("conv", **fourier(3, 4, 4)), IMAGES),
     "conv1x1": (lambda: image("conv1x1", **learned(256, 8), project_pos_dim=8), IMAGES),
     "conv1x1 added": (lambda: image("conv1x1", **learned(256, 8), concat_or_add_pos="add"), IMAGES),
-    "one-hot": (lambda: theirs.PerceiverOneHotPreprocessor(CONFIG), torch.rand(2, 3)),
     "audio": (lambda: theirs.PerceiverAudioPreprocessor(CONFIG, samples_per_patch=4, **FOURIER_1), torch.rand(2, 8, 1)),
     "several": (several, CLIPS),
     "own": (Doubled, torch.rand(2, 7, 5)),

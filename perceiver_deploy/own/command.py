@@ -48,7 +48,7 @@ def run(
     """Export what --model makes, or a composition's checkpoint. `options` are those of every export."""
     if arguments.image_size is not None:
         raise UsageError("--image-size is for checkpoints of images: say the size with --inputs NAME=image:HxW")
-    declared = {name: kinds(getattr(arguments, name), name) for name in ("inputs", "queries", "outputs")}
+    declared: dict[str, Any] = {name: kinds(getattr(arguments, name), name) for name in ("inputs", "queries", "outputs")}
     if files is None:
         return export_model(load_model(arguments.model), arguments.output, name=arguments.model, **declared, **options)
     try:

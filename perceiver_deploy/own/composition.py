@@ -32,20 +32,42 @@ def kinds_of(model: nn.Module) -> Declared:
     if decoder is None:
         raise InputError("this composition has no decoder: give it one; the encoder alone is a FeatureExtractor, for features")
     inputs, notes = _inputs(model)
-    queries: dict[str, Kind] = {}
-    outputs: dict[str, OutputKind] = {"outputs": Arrays()}
-    if isinstance(decoder, (pio.ClassificationDecoder, pio.ProjectionDecoder)):
-        count = decoder.output.out_features
-        outputs = {"logits": Labels(tuple(f"LABEL_{number}" for number in range(count)))}
-        notes += (f"the {count} labels have no names: --outputs logits=labels:@FILE gives them",)
-    elif isinstance(decoder, pio.VideoDecoder):
-        queries = {"queries": Positions(3)}
-    elif isinstance(decoder, pio.BasicDecoder):
-        channels = decoder.cross_attention.query_norm.normalized_shape[0]
-        queries = {"queries": Arrays(("O", channels), {"O": (1, LARGEST_CHUNK)})}
-    else:
+    read = next((read for kind, read in _DECODERS.items() if isinstance(decoder, kind)), None)
+    if read is None:
         raise InputError(f"what queries a {type(decoder).__name__} takes nothing says: add --queries and --outputs")
-    return Declared(inputs, queries, outputs, notes)
+    queries, outputs, note = read(decoder)
+    if model.postprocessor is not None:
+        outputs, note = {"outputs": Arrays()}, ""
+    return Declared(inputs, queries, outputs, (*notes, *([note] if note else [])))
+
+
+Decoded = tuple[dict[str, Kind], dict[str, OutputKind], str]  # queries, outputs, what was assumed
+
+
+def _labels(decoder: Any) -> Decoded:
+    count = decoder.output.out_features
+    names = tuple(f"LABEL_{number}" for number in range(count))
+    return {}, {"logits": Labels(names)}, f"the {count} labels have no names: --outputs logits=labels:@FILE gives them"
+
+
+def _at_positions(decoder: Any) -> Decoded:
+    return {"queries": Positions(len(decoder.positions.max_resolution))}, {"outputs": Arrays()}, ""
+
+
+def _anything(decoder: Any) -> Decoded:
+    channels = decoder.cross_attention.query_norm.normalized_shape[0]
+    return {"queries": Arrays(("O", channels), {"O": (1, LARGEST_CHUNK)})}, {"outputs": Arrays()}, ""
+
+
+# by the decoder's class, the first that fits
+_DECODERS: dict[type[nn.Module], Callable[[Any], Decoded]] = {
+    pio.ClassificationDecoder: _labels,
+    pio.ProjectionDecoder: _labels,
+    pio.LearnedQueriesDecoder: lambda decoder: ({}, {"outputs": Arrays()}, ""),
+    pio.PositionsDecoder: _at_positions,
+    pio.VideoDecoder: _at_positions,
+    pio.BasicDecoder: _anything,
+}
 
 
 def _inputs(model: Any) -> tuple[dict[str, Kind], tuple[str, ...]]:
@@ -67,7 +89,7 @@ def _texts(model: Any) -> tuple[dict[str, Kind], tuple[str, ...]]:
 
 def _images(model: Any) -> tuple[dict[str, Kind], tuple[str, ...]]:
     config = model.preprocessor.part_arguments["config"]
-    grey = {"mean": (0.5,), "std": (0.5,)} if config.image_channels == 1 else {}
+    grey: dict[str, Any] = {"mean": (0.5,), "std": (0.5,)} if config.image_channels == 1 else {}
     if config.image_channels not in (1, 3):
         shape = (config.image_channels, *config.size)
         return {"pixel_values": Arrays(shape)}, ()

@@ -77,7 +77,7 @@ def _text(parts: Sequence[str]) -> Text:
 def _image(parts: Sequence[str]) -> Image:
     (size,), options = _options(parts, ("mean", "std"))
     height, _, width = size.partition("x")
-    constants = {name: tuple(float(each) for each in value.split("/")) for name, value in options.items()}
+    constants: dict[str, Any] = {name: tuple(float(each) for each in value.split("/")) for name, value in options.items()}
     return Image((int(height), int(width or height)), **constants)
 
 

@@ -26,9 +26,10 @@ Values = Callable[[TensorInput, tuple[int, ...]], Tensor]  # what a tensor may h
 class EncodeGraph(nn.Module):
     """Tensors by their graph names → latents, one after the other."""
 
-    def __init__(self, model: nn.Module, inputs: Sequence[TensorInput]) -> None:
+    def __init__(self, model: Any, inputs: Sequence[TensorInput]) -> None:
         super().__init__()
-        self.model, self.inputs = model, inputs
+        self.model: Any = model
+        self.inputs = inputs
         self.forward = _with_parameters(self._encode, [each.name for each in inputs])
 
     def _encode(self, given: Mapping[str, Tensor]) -> Any:
@@ -40,9 +41,10 @@ class EncodeGraph(nn.Module):
 class DecodeGraph(nn.Module):
     """Latents, then queries → outputs, one after the other."""
 
-    def __init__(self, model: nn.Module, latents: Structure, queries: Sequence[TensorInput], outputs: Sequence[str]) -> None:
+    def __init__(self, model: Any, latents: Structure, queries: Sequence[TensorInput], outputs: Sequence[str]) -> None:
         super().__init__()
-        self.model, self.latents, self.queries, self.outputs = model, latents, queries, tuple(outputs)
+        self.model: Any = model
+        self.latents, self.queries, self.outputs = latents, queries, tuple(outputs)
         self.forward = _with_parameters(self._decode, [*latents.names, *(each.name for each in queries)])
 
     def _decode(self, given: Mapping[str, Tensor]) -> Any:
@@ -91,7 +93,7 @@ class Probe:
 
 @torch.no_grad()
 def probe(
-    model: nn.Module,
+    model: Any,
     inputs: Sequence[TensorInput],
     queries: Sequence[TensorInput],
     outputs: Mapping[str, str],

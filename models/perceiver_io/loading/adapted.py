@@ -89,9 +89,9 @@ class AdaptedModel(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.preprocessor, self.decoder, self.postprocessor = (
-            None if part is None else _adapt(part, config) for part in (preprocessor, decoder, postprocessor)
-        )
+        self.preprocessor: Any = None if preprocessor is None else _adapt(preprocessor, config)
+        self.decoder: Any = None if decoder is None else _adapt(decoder, config)
+        self.postprocessor: Any = None if postprocessor is None else _adapt(postprocessor, config)
 
     def encode(self, *inputs: Tensor, mask: Tensor | None = None, **named: Tensor) -> dict[str, Tensor]:
         """An input alone, or those of several modalities by name; mask (B, M): zero ignores → `latents`, and `queries`."""

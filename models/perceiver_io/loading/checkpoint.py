@@ -166,7 +166,12 @@ def load_files(files: CheckpointFiles) -> Any:
     for name in expected.keys() - found.keys():
         if name.endswith("num_batches_tracked"):  # of no use but to go on training
             found[name] = torch.zeros((), dtype=torch.int64)
-    check_tensors(files.weights[0], expected, found)
+    try:
+        check_tensors(files.weights[0], expected, found)
+    except CheckpointError as error:
+        if ours or task.ignored is None:
+            raise
+        raise CheckpointError(f"{error}; a PerceiverModel's folder does not hold its parts: {huggingface.LIVE}") from error
     state = as_float32(files.weights[0], found, expected)
     model.load_state_dict({name: state[names[name]] for name in names}, assign=True)
     for parameter in model.parameters():
@@ -241,7 +246,14 @@ def _task(config: Path, weights: tuple[Path, ...]) -> tuple[str, str]:
             f"{', '.join(huggingface.ARCHITECTURES)}"
         )
     note = "" if known else f"{str(found)[:200]} is no class known here; by its tensors the checkpoint is {name}"
-    return huggingface.ARCHITECTURES[name].task, note
+    task = huggingface.ARCHITECTURES[name].task
+    left_out = [each for each in names if is_ignored(task, each)]
+    if left_out:
+        note += ("; " if note else "") + (
+            f"{len(left_out)} tensors of what follows the encoder are left out, such as {left_out[0]}: config.json does not "
+            f"describe it; for the whole model {huggingface.LIVE}"
+        )
+    return task, note
 
 
 def check_tensors(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:

@@ -45,8 +45,8 @@ def from_transformers(model: Any) -> Any:
 
     >>> model = from_transformers(transformers.PerceiverModel(config, input_preprocessor=…, decoder=…))
     """
-    kind = type(model).__name__
-    if not isinstance(model, nn.Module) or not hasattr(model, "config"):
+    kind, given_module = type(model).__name__, isinstance(model, nn.Module)
+    if not given_module or not hasattr(model, "config"):
         raise ConfigError(f"{kind} is no model of transformers: give a PerceiverModel, or one of its heads")
     if kind in huggingface.ARCHITECTURES and kind != "PerceiverModel":
         with tempfile.TemporaryDirectory(prefix="perceiver-model-") as folder:

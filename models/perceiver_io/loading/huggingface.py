@@ -60,6 +60,7 @@ _DEFAULTS: dict[str, Any] = {
     "_label_trainable_num_channels": 1024,
     "problem_type": None,
 }
+LIVE = "make the model with its parts in Python and give it to perceiver_io.from_transformers and perceiver_deploy.export_model"
 _ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh"}
 _PROBLEMS: dict[str, ProblemType] = {
     "single_label_classification": "single_label",
@@ -252,7 +253,7 @@ def _features(values: dict[str, Any], tensor_names: Collection[str]) -> Features
     if preprocessor != {"embeddings", "position_embeddings"}:
         raise ConfigError(
             f"the PerceiverModel has a preprocessor with {', '.join(sorted(preprocessor))}, which config.json does not "
-            "describe: save it without one or with a text preprocessor, or save the whole model of its task"
+            f"describe: {LIVE}, or save the whole model of its task"
         )
     return FeaturesConfig(_encoder(values), _whole(values, "d_model"), _text(values))
 

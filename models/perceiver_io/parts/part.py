@@ -22,7 +22,9 @@ from perceiver_io.config_json import ConfigError, from_json, to_json
 
 T = TypeVar("T", bound=type[nn.Module])
 PARTS: dict[str, type[nn.Module]] = {}
-_CONFIGS = {name: each for name, each in vars(configurations).items() if dataclasses.is_dataclass(each)}
+_CONFIGS: dict[str, type[Any]] = {
+    name: each for name, each in vars(configurations).items() if dataclasses.is_dataclass(each) and isinstance(each, type)
+}
 _ARGUMENTS = "part_arguments"
 
 
@@ -42,7 +44,7 @@ def part(cls: T) -> T:
             given = inspect.signature(made).bind(self, *args, **options).arguments
             setattr(self, _ARGUMENTS, dict(list(given.items())[1:]))
 
-    cls.__init__ = remembering  # type: ignore[misc]
+    cls.__init__ = remembering  # type: ignore[method-assign]
     PARTS[cls.__name__] = cls
     return cls
 
