@@ -14,6 +14,7 @@ from perceiver_export.analysis.cost import UnknownCost, graph_cost
 from perceiver_export.analysis.memory_plan import memory_plan
 from perceiver_export.graph_spec import GraphSpec
 from perceiver_export.passes.attention.lower_attention_ort import lower_attention_ort
+from perceiver_export.passes.attention.recognise_attention import recognise_attention
 from perceiver_export.passes.exact.fold_transposes import fold_transposes
 from perceiver_export.passes.exact.name_by_module import name_by_module
 from perceiver_export.passes.exact.share_initializers import share_initializers
@@ -77,12 +78,18 @@ def export_specs(
     applied: dict[str, Any] = {}
     costs: dict[str, Any] = {}
     unknown: dict[str, UnknownCost] = {}
+    left: dict[str, dict[str, str]] = {}
     for spec in specs:
         progress(f"tracing {spec.name}")
         graph = graphs[spec.name] = trace(spec)
+        found: dict[str, int] = {}
+        if spec.foreign:
+            found["recognise_attention"], reasons = recognise_attention(graph)
+            if reasons:
+                left[spec.name] = reasons
         fold_transposes(graph)
         unchanged = graph.clone()
-        applied[spec.name] = _apply(BEFORE_LOWERING, graph, lowering)
+        applied[spec.name] = found | _apply(BEFORE_LOWERING, graph, lowering)
         plan = target.lower(graph, spec, lowering.sizes, lowering.precision, lowering.memory_budget)
         if plan is not None:
             plans[spec.name] = plan
@@ -109,6 +116,8 @@ def export_specs(
     choices: dict[str, Any] = {"passes": applied, "cost": {"sizes": dict(lowering.sizes), "graphs": costs}}
     if not target.profiles and len(costs) == len(graphs):
         choices["memory"] = memory_plan(graphs, lowering.sizes)
+    if left:
+        choices["unrecognised"] = left
     if islands:
         choices["islands"] = islands
     if plans:

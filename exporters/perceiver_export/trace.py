@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 import torch
 
+from perceiver_export.foreign_attention import ForeignAttention
 from perceiver_export.graph_spec import GraphSpec
 
 OPSET = 18
@@ -24,7 +25,7 @@ def trace(spec: GraphSpec) -> ir.Model:
 
     Raises `UntraceableError`.
     """
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), _quiet(), ForeignAttention() if spec.foreign else contextlib.nullcontext():
         try:
             program = torch.onnx.export(
                 spec.module.eval(),

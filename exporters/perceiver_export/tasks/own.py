@@ -190,10 +190,10 @@ def own_graphs(
         first = encode(**example(inputs))
     latents = dict(zip(found.latents, first if isinstance(first, tuple) else (first,)))
     specs = [
-        GraphSpec("encode", encode, example(inputs), dynamic(given), dict(found.latents)),
-        GraphSpec("decode", decode, latents | example(queries), dynamic({**found.latents, **asked}), dict(found.outputs)),
+        GraphSpec("encode", encode, example(inputs), dynamic(given), dict(found.latents), foreign=True),
+        GraphSpec("decode", decode, latents | example(queries), dynamic({**found.latents, **asked}), dict(found.outputs), True),
     ]
-    whole = GraphSpec(
-        "model", FusedGraph(encode, decode), example([*inputs, *queries]), dynamic({**given, **asked}), dict(found.outputs)
-    )
-    return specs + [whole] * fused
+    both = {**given, **asked}
+    whole = FusedGraph(encode, decode)
+    fused_spec = GraphSpec("model", whole, example([*inputs, *queries]), dynamic(both), dict(found.outputs), True)
+    return specs + [fused_spec] * fused
