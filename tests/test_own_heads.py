@@ -1,16 +1,16 @@
 """Models of one's own as bundles: exported, verified, run without torch's help, from Python and from the command line."""
 
 import json
-import shutil
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-import own_models
 import pytest
 import torch
 from own_models import ENCODER, Classifier, PaddingLeaks, Policy, QueriesTalk, make_occupancy, varied
+from torch import Tensor, nn
 
 import perceiver_deploy as pd
 import perceiver_io as pio
@@ -19,6 +19,7 @@ from perceiver_deploy.cli import main as export
 from perceiver_runtime.commands.main import main
 from perceiver_runtime.ray import BundleRows
 
+ROOT = Path(__file__).parent.parent
 POINTS = pd.Arrays(("M", 3), {"M": (1, 300)}, mask="mask")
 OCCUPANCY: dict[str, Any] = {
     "inputs": {"points": POINTS},
@@ -170,16 +171,25 @@ def test_several_inputs_and_outputs_and_latents_given_back(tmp_path: Path) -> No
 
 
 @torch.no_grad()
-def test_labels_of_arrays(tmp_path: Path) -> None:
+def test_labels_of_arrays_and_own_samples(tmp_path: Path) -> None:
+    """Names of labels in an arrays bundle, one graph of the whole, the user's arrays; a file that lacks one is named."""
     model, points = varied(Classifier()), drawn(9, 3)
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    for number in range(2):
+        np.savez(folder / f"{number}.npz", points=drawn(5 + number, 3))
     inputs, outputs = {"points": pd.Arrays(("M", 3), {"M": (1, 40)})}, {"logits": pd.Labels(("cube", "cone", "ball"))}
-    pd.export_model(model, tmp_path / "shapes", inputs=inputs, outputs=outputs, fused=True)
+    pd.export_model(model, tmp_path / "shapes", inputs=inputs, outputs=outputs, fused=True, samples=folder)
     logits = model.decode(model.encode(torch.from_numpy(points)[None]))[0]
     with pr.load(tmp_path / "shapes") as shapes:
         answer = shapes({"points": points})
         np.testing.assert_allclose(answer["logits"], logits.numpy(), rtol=0, atol=2e-5)
         assert shapes.labels(answer, "logits", top_k=1)[0].label == ("cube", "cone", "ball")[int(logits.argmax())]
     assert (tmp_path / "shapes" / "model.onnx").exists()
+    assert json.loads((tmp_path / "shapes/manifest.json").read_text())["parity"]["own_inputs"] == 2
+    np.savez(folder / "2.npz", cloud=points)
+    with pytest.raises(pr.InputError, match=r"2.npz: an item should be a dictionary with points; found \['cloud'\]"):
+        pd.export_model(model, tmp_path / "again", inputs=inputs, outputs=outputs, samples=folder)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -231,16 +241,53 @@ def test_text_to_labels_for_tensorrt_in_half_precision(tmp_path: Path) -> None:
         assert classify("some text", top_k=1)[0].label in "abc"
 
 
-def test_own_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Arrays by name are verified on; a file that lacks one is named."""
-    folder = tmp_path / "samples"
-    folder.mkdir()
-    for number in range(2):
-        np.savez(folder / f"{number}.npz", points=drawn(5 + number, 3), positions=drawn(4, 3))
-    manifest = pd.export_model(make_occupancy(), tmp_path / "bundle", samples=folder, **OCCUPANCY)
-    assert manifest.parity["own_inputs"] == 2
-    np.savez(folder / "2.npz", points=drawn(5, 3))
-    shutil.rmtree(tmp_path / "bundle")
-    with pytest.raises(pr.InputError, match=r"2.npz: an item should be a dictionary with points, positions"):
-        pd.export_model(make_occupancy(), tmp_path / "bundle", samples=folder, **OCCUPANCY)
-    assert own_models.__doc__
+class Lucidrains(nn.Module):
+    """perceiver-pytorch's PerceiverIO as encode and decode."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def encode(self, points: Tensor, mask: Tensor) -> Tensor:
+        return self.model(points, mask=mask.bool())
+
+    def decode(self, latents: Tensor, queries: Tensor) -> Tensor:
+        return self.model.to_logits(self.model.decoder_cross_attn(queries, context=latents))
+
+
+@torch.no_grad()
+def test_somebody_else_s_perceiver(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """lucidrains' from PyPI: its einsums are attentions here, no score matrix is stored, equal to torch."""
+    perceiver_pytorch = pytest.importorskip("perceiver_pytorch")
+    sizes = {"dim": 6, "queries_dim": 8, "logits_dim": 3, "num_latents": 12, "latent_dim": 32}
+    heads = {"latent_heads": 4, "latent_dim_head": 8, "cross_heads": 2, "cross_dim_head": 8}
+    model = varied(Lucidrains(perceiver_pytorch.PerceiverIO(depth=2, **sizes, **heads)))
+    inputs = {"points": pd.Arrays(("M", 6), {"M": (1, 90)}, mask="mask")}
+    queries = {"queries": pd.Arrays(("O", 8), {"O": (1, 40)})}
+    manifest = pd.export_model(model, tmp_path / "bundle", inputs=inputs, queries=queries, outputs={"logits": pd.Arrays()})
+    found = [manifest.choices["passes"][graph]["recognise_attention"] for graph in ("encode", "decode")]
+    assert (found, "unrecognised" in manifest.choices) == ([3, 1], False)
+    graph = ir.load(tmp_path / "bundle/encode.onnx").graph
+    assert sum(node.op_type == "MultiHeadAttention" for node in graph) == 2  # the masked one is written out
+    with pr.load(tmp_path / "bundle") as bundle:
+        items = [{"points": drawn(length, 6), "queries": drawn(70, 8)} for length in (5, 80)]
+        for item, answer in zip(items, bundle(items)):
+            points, asked = (torch.from_numpy(item[name])[None] for name in ("points", "queries"))
+            expected = model.decode(model.encode(points, torch.ones(points.shape[:2], dtype=torch.int64)), asked)[0]
+            np.testing.assert_allclose(answer["logits"], expected.numpy(), rtol=0, atol=1e-5 * float(expected.abs().max()))
+            assert expected.std(dim=0).max() > 1e-3
+    assert main(["inspect", str(tmp_path / "bundle"), "--passes"]) == 0
+    told = capsys.readouterr().out
+    assert "recognise_attention: applied 3x" in told
+    assert "fold_kv_projections: found nothing to apply to: it is for one head" in told
+
+
+def test_the_page_s_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/own-heads.md, as it is written."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/own-heads.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    code = blocks[0].replace("2048", "64") + "\n" + blocks[1].replace("500, 3", "50, 3")
+    found: dict[str, Any] = {}
+    exec(compile(code, "own-heads.md", "exec"), found)
+    assert found["answer"]["occupancy"].shape == (100_000, 1)
+    np.testing.assert_allclose(found["more"]["occupancy"], found["answer"]["occupancy"][:7], atol=1e-5)

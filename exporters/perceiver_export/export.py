@@ -20,7 +20,7 @@ from perceiver_export.passes.exact.name_by_module import name_by_module
 from perceiver_export.passes.exact.share_initializers import share_initializers
 from perceiver_export.passes.precision.lower_precision import LOWER, lower_precision
 from perceiver_export.passes.precision.quantize import quantize
-from perceiver_export.passes.table import AFTER_LOWERING, BEFORE_LOWERING, FUSIONS, Pass
+from perceiver_export.passes.table import AFTER_LOWERING, BEFORE_LOWERING, CONDITIONS, FUSIONS, Pass
 from perceiver_export.shared_weights import save_graphs
 from perceiver_export.targets import TARGETS, Lowering
 from perceiver_export.tasks.registry import GRAPHS
@@ -113,7 +113,12 @@ def export_specs(
         warnings.warn(message, MissingPlanWarning, stacklevel=2)
     progress("writing graphs and weights")
     save_graphs(graphs, folder)
-    choices: dict[str, Any] = {"passes": applied, "cost": {"sizes": dict(lowering.sizes), "graphs": costs}}
+    conditions = {name: CONDITIONS[name] for counts in applied.values() for name in counts if name in CONDITIONS}
+    choices: dict[str, Any] = {
+        "passes": applied,
+        "conditions": conditions,
+        "cost": {"sizes": dict(lowering.sizes), "graphs": costs},
+    }
     if not target.profiles and len(costs) == len(graphs):
         choices["memory"] = memory_plan(graphs, lowering.sizes)
     if left:

@@ -148,16 +148,22 @@ def _masked(node: ir.Node) -> tuple[ir.Value | None, ir.Value, bool]:
 
 
 def _added(node: ir.Node) -> tuple[ir.Value | None, ir.Value, bool]:
-    """Scores + Where(seen, 0, very small), or the other way round."""
+    """Scores + Where(seen, 0, very small), or the other way round, spread over heads and queries."""
     for place in (0, 1):
-        bias = node.inputs[place]
+        bias, scores = node.inputs[place], node.inputs[1 - place]
         made = bias.producer() if bias is not None else None
-        if made is not None and made.op_type == "Where" and made.inputs[0] is not None:
-            yes, no = _number(made.inputs[1]), _number(made.inputs[2])
-            if yes == 0 and no is not None and no <= _MASKED:
-                return node.inputs[1 - place], made.inputs[0], False
-            if no == 0 and yes is not None and yes <= _MASKED:
-                return node.inputs[1 - place], made.inputs[0], True
+        while made is not None and made.op_type == "Unsqueeze" and made.inputs[0] is not None:
+            made = made.inputs[0].producer()
+        if bias is None or scores is None or made is None or made.op_type != "Where" or made.inputs[0] is None:
+            continue
+        spread, whole = _dims(bias), _dims(scores)
+        if len(spread) != len(whole) or any(size != 1 for size in spread[1:-1]) or spread[-1] != whole[-1]:
+            continue
+        yes, no = _number(made.inputs[1]), _number(made.inputs[2])
+        if yes == 0 and no is not None and no <= _MASKED:
+            return scores, made.inputs[0], False
+        if no == 0 and yes is not None and yes <= _MASKED:
+            return scores, made.inputs[0], True
     raise _NotAttention("its scores have a bias added that is no mask of keys")
 
 
