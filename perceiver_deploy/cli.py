@@ -15,6 +15,7 @@ from perceiver_deploy import __version__
 from perceiver_deploy.export import export_bundle, locate
 from perceiver_deploy.options import PRECISIONS, combinations
 from perceiver_deploy.own import command
+from perceiver_deploy.own.head import ARRAYS
 from perceiver_deploy.staging import check_destination
 from perceiver_deploy.tasks.registry import EXPORT_TASKS, about, other_names, published_for, task_name
 from perceiver_export import MissingPlanWarning
@@ -96,10 +97,10 @@ def list_tasks() -> list[dict[str, object]]:
             "task": task,
             "does": about(task),
             "aliases": list(other_names(task)),
-            "shipped": EXPORT_TASKS[task].shipped,
-            "published": published_for(task),
+            "shipped": EXPORT_TASKS[task].shipped if task in EXPORT_TASKS else None,
+            "published": published_for(task) if task in EXPORT_TASKS else [],
         }
-        for task in EXPORT_TASKS
+        for task in [*EXPORT_TASKS, ARRAYS]
     ]
 
 

@@ -32,8 +32,8 @@ OCCUPANCY: dict[str, Any] = {
 def occupancy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As the command line exports it. Do not change it."""
     output = tmp_path_factory.mktemp("own") / "occupancy"
-    options = ["--inputs", "points=arrays:M=1..300,3,mask=mask", "--queries", "positions=positions:3,most=500"]
-    command = ["--model", "own_models:make_occupancy", *options, "--outputs", "occupancy=arrays:O,1", "-o", str(output)]
+    options = ["--inputs", "points=array:M=1..300,3,mask=mask", "--queries", "positions=positions:3,most=500"]
+    command = ["--model", "own_models:make_occupancy", *options, "--outputs", "occupancy=array:O,1", "-o", str(output)]
     assert export(command) == 0
     return output
 

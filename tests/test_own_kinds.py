@@ -114,16 +114,16 @@ def test_which_task() -> None:
 def test_kinds_as_text(tmp_path: Path) -> None:
     (tmp_path / "labels").write_text("stop\ngo\n")
     found = kinds(
-        ["p=arrays:M=1..40,3,mask=m,values=0..9,dtype=int64", "q=positions:3,most=7", "t=text:64",
+        ["p=array:M=1..40,3,mask=m,values=0..9,dtype=int64", "q=positions:3,most=7", "t=text:64",
          "i=image:16x24,mean=0.5,std=0.25", "a=labels:x,y,problem=multi_label", f"b=labels:@{tmp_path / 'labels'}",
-         "c=arrays"], "inputs",
+         "c=array"], "inputs",
     )  # fmt: skip
     assert found["p"] == pd.Arrays(("M", 3), {"M": (1, 40)}, dtype="int64", mask="m", values=(0, 9))
     assert found["q"] == pd.Positions(3, most=7)
     assert (found["t"], found["i"]) == (pd.Text(64), pd.Image((16, 24), (0.5,), (0.25,)))
     assert (found["a"], found["b"]) == (pd.Labels(("x", "y"), "multi_label"), pd.Labels(("stop", "go")))
     assert found["c"] == pd.Arrays()
-    for text in ("points", "points=cloud:3", "points=arrays:M=1-3", "q=positions:a", "i=image:wide"):
+    for text in ("points", "points=cloud:3", "points=array:M=1-3", "q=positions:a", "i=image:wide"):
         with pytest.raises(UsageError, match="write NAME="):
             kinds([text], "inputs")
 
@@ -140,12 +140,12 @@ def test_kinds_as_text(tmp_path: Path) -> None:
         (["--model", "m:f", "--task", "flow"], 2, "leave out --task and --checkpoint"),
         (["--inputs", "a=text:9"], 2, "--inputs is for --model"),
         (
-            ["--model", "no_such_module:f", "--inputs", "a=text:9", "--outputs", "b=arrays"],
+            ["--model", "no_such_module:f", "--inputs", "a=text:9", "--outputs", "b=array"],
             1,
             "cannot be made: ModuleNotFoundError",
         ),
-        (["--model", "json", "--inputs", "a=text:9", "--outputs", "b=arrays"], 2, "write package.module:make_model"),
-        (["--model", "collections:OrderedDict", "--inputs", "a=text:9", "--outputs", "b=arrays"], 1, "gave OrderedDict"),
+        (["--model", "json", "--inputs", "a=text:9", "--outputs", "b=array"], 2, "write package.module:make_model"),
+        (["--model", "collections:OrderedDict", "--inputs", "a=text:9", "--outputs", "b=array"], 1, "gave OrderedDict"),
     ],
 )
 def test_command_lines(options: list[str], code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

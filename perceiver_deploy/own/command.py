@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--queries", nargs="+", default=[], metavar="NAME=KIND", help="what decode takes beside latents, likewise"
     )
-    help_text = f"what decode gives: arrays, or {FORMS['labels']}"
+    help_text = f"what decode gives: array, or {FORMS['labels']}"
     group.add_argument("--outputs", nargs="+", default=[], metavar="NAME=KIND", help=help_text)
 
 

@@ -104,6 +104,10 @@ def export_model(
         except UntraceableError as error:
             raise InputError(f"{type(model).__name__}.{error}") from error
         _check_operators(staging, type(model).__name__)
+        if precision == "int8" and not any(counts.get("quantize") for counts in exported.choices["passes"].values()):
+            raise InputError(
+                "int8 is for perceiver_io's self-attention of 32 channels or more, of which the model has none: use fp32"
+            )
         return exported
 
     with tempfile.TemporaryDirectory(prefix="perceiver-cases-") as temporary:

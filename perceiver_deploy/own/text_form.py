@@ -1,4 +1,4 @@
-"""Kinds and models as the command line writes them: `points=arrays:M=1..4096,3`, `package.module:make_model`."""
+"""Kinds and models as the command line writes them: `points=array:M=1..4096,3`, `package.module:make_model`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perceiver_deploy.own.kinds import LARGEST_CHUNK, Arrays, Image, Labels, Pos
 from perceiver_runtime import InputError, UsageError
 
 FORMS = {
-    "arrays": "arrays:M=1..4096,3[,mask=NAME][,dtype=int64][,values=0..255]",
+    "array": "array:M=1..4096,3[,mask=NAME][,dtype=int64][,values=0..255]",
     "positions": "positions:3[,most=4096]",
     "text": "text:2048[,mask=NAME]",
     "image": "image:224x224[,mean=0.5/0.5/0.5,std=0.5/0.5/0.5]",
@@ -24,7 +24,7 @@ FORMS = {
 
 
 def kinds(texts: Sequence[str], what: str) -> dict[str, Any]:
-    """Kinds by name, of texts such as `points=arrays:M=1..4096,3`. Raises `UsageError`, `InputError`."""
+    """Kinds by name, of texts such as `points=array:M=1..4096,3`. Raises `UsageError`, `InputError`."""
     found: dict[str, Any] = {}
     for text in texts:
         name, equals, form = text.partition("=")
@@ -93,7 +93,7 @@ def _labels(parts: Sequence[str]) -> Labels:
 
 
 _READERS: dict[str, Callable[[Sequence[str]], Any]] = {
-    "arrays": _arrays,
+    "array": _arrays,
     "positions": _positions,
     "text": _text,
     "image": _image,

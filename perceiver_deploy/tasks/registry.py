@@ -11,7 +11,7 @@ from perceiver_deploy.tasks.image import ImageRecipe
 from perceiver_deploy.tasks.multimodal import MultimodalRecipe
 from perceiver_deploy.tasks.recipe import Recipe
 from perceiver_deploy.tasks.text import FillMaskRecipe, TextClassificationRecipe
-from perceiver_io import PUBLISHED
+from perceiver_io import PUBLISHED, TASKS
 from perceiver_io.tasks.installed import Installed
 from perceiver_runtime import UsageError
 from perceiver_runtime.tasks.registry import find_task
@@ -44,6 +44,8 @@ def task_name(given: str) -> str:
     name = given.lower().replace("_", "-")
     if name in EXPORT_TASKS:
         return name
+    if name not in EXPORT_TASKS and name in TASKS:
+        raise UsageError(f"{name} are of a model of one's own: --model MODULE:FUNCTION, or --checkpoint FOLDER without --task")
     aliases = {alias: task for task in EXPORT_TASKS for alias in other_names(task)}
     if name in aliases:
         return aliases[name]
