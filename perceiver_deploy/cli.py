@@ -14,6 +14,8 @@ from types import FrameType
 from perceiver_deploy import __version__
 from perceiver_deploy.export import export_bundle, locate
 from perceiver_deploy.options import PRECISIONS, combinations
+from perceiver_deploy.own import command
+from perceiver_deploy.own.head import ARRAYS
 from perceiver_deploy.staging import check_destination
 from perceiver_deploy.tasks.registry import EXPORT_TASKS, about, other_names, published_for, task_name
 from perceiver_export import MissingPlanWarning
@@ -81,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--allow-rounding", action="store_true", help=help_text)
     help_text = "for TensorRT: also build the engines, which takes minutes, where TensorRT and a GPU are"
     parser.add_argument("--build", action="store_true", help=help_text)
+    command.add_arguments(parser)
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--version", action="version", version=f"perceiver-deploy {__version__}")
@@ -94,10 +97,10 @@ def list_tasks() -> list[dict[str, object]]:
             "task": task,
             "does": about(task),
             "aliases": list(other_names(task)),
-            "shipped": EXPORT_TASKS[task].shipped,
-            "published": published_for(task),
+            "shipped": EXPORT_TASKS[task].shipped if task in EXPORT_TASKS else None,
+            "published": published_for(task) if task in EXPORT_TASKS else [],
         }
-        for task in EXPORT_TASKS
+        for task in [*EXPORT_TASKS, ARRAYS]
     ]
 
 
@@ -114,38 +117,42 @@ def _tasks_text(tasks: list[dict[str, object]]) -> str:
 
 def run(arguments: argparse.Namespace) -> Manifest:
     """Do what the command line asks for. Raises `PerceiverError`."""
-    files = arguments.checkpoint and locate(
-        arguments.checkpoint,
-        allow_pickle=arguments.allow_pickle,
-        revision=arguments.revision,
-        ignore_tensors=tuple(arguments.ignore_tensors),
-    )
+    files = None
+    if arguments.checkpoint:
+        files = locate(
+            arguments.checkpoint,
+            allow_pickle=arguments.allow_pickle,
+            revision=arguments.revision,
+            ignore_tensors=tuple(arguments.ignore_tensors),
+        )
     for note in files.notes if files else ():
         _say(note)
-    if not arguments.task:
+    composed = files is not None and EXPORT_TASKS.get(files.task) is None
+    if not arguments.task and files:
         arguments.task = files.task
         _say(f"the task is {files.task}, the checkpoint's own")
-    arguments.output = Path(arguments.output or arguments.task)
+    arguments.output = Path(arguments.output or arguments.task or arguments.model.rpartition(":")[2])
+    options = {
+        "fused": arguments.fused,
+        "precision": arguments.precision,
+        "target": arguments.target,
+        "memory_budget": arguments.memory_budget,
+        "passes": _passes(arguments.passes),
+        "samples": arguments.samples,
+        "allow_rounding": arguments.allow_rounding,
+        "force": arguments.force,
+        "progress": _progress(),
+        "note": lambda text: _say(f"note: {text}"),
+    }
+    if arguments.model or composed:
+        return command.run(arguments, options, files, _say)
     shipped = EXPORT_TASKS[arguments.task].shipped
     if not arguments.checkpoint and shipped:
         published = published_for(arguments.task)
         other = f"the published one: --checkpoint {published[0]}" if published else "your own: --checkpoint FOLDER"
         _say(f"using the small checkpoint shipped for {arguments.task}, {shipped}; for {other}")
     return export_bundle(
-        task=arguments.task,
-        output=arguments.output,
-        checkpoint=files or None,
-        fused=arguments.fused,
-        image_size=arguments.image_size,
-        precision=arguments.precision,
-        target=arguments.target,
-        memory_budget=arguments.memory_budget,
-        passes=_passes(arguments.passes),
-        samples=arguments.samples,
-        allow_rounding=arguments.allow_rounding,
-        force=arguments.force,
-        progress=_progress(),
-        note=lambda text: _say(f"note: {text}"),
+        task=arguments.task, output=arguments.output, checkpoint=files, image_size=arguments.image_size, **options
     )
 
 
@@ -184,7 +191,8 @@ def _main(argv: Sequence[str] | None) -> int:
         return _list(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        if not arguments.task and not arguments.checkpoint:
+        command.check(arguments)
+        if not arguments.task and not arguments.checkpoint and not arguments.model:
             raise UsageError(f"which task? --task with one of: {', '.join(EXPORT_TASKS)}; --list-tasks says what they do")
         arguments.task = arguments.task and task_name(arguments.task)
         if arguments.output or arguments.task:  # before anything is downloaded
@@ -203,7 +211,8 @@ def _main(argv: Sequence[str] | None) -> int:
     if arguments.json:
         write_lines(json_text({"bundle": str(arguments.output), **dataclasses.asdict(manifest)}), sys.stdout)
         return 0
-    summary, unit = manifest.parity["summary"], EXPORT_TASKS[manifest.task].recipe.unit
+    summary, record = manifest.parity["summary"], EXPORT_TASKS.get(manifest.task)
+    unit, usage = (record.recipe.unit, record.recipe.usage) if record else ("", "--sample")
     size = sum(entry.size for entry in manifest.files) / 1e6
     errors = [
         f"{printable(name)} off by {own['max_error']:.2g}{unit} at most, {own['allowed']:.2g}{unit} allowed"
@@ -217,7 +226,7 @@ def _main(argv: Sequence[str] | None) -> int:
         _say(f"note: {printable(name)}: {note}")
     if TARGETS[manifest.target].profiles:
         write_lines(one_line(build_engines(arguments.output, build=arguments.build)), sys.stdout)
-    write_lines(f"next: perceiver run {output} {EXPORT_TASKS[manifest.task].recipe.usage}", sys.stdout)
+    write_lines(f"next: perceiver run {output} {usage}", sys.stdout)
     return 0
 
 

@@ -4,44 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import platform
 import re
-import subprocess
-import tempfile
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 
-from perceiver_deploy.options import check_options
-from perceiver_deploy.staging import check_destination, clean_up, staged_folder
-from perceiver_deploy.tasks.recipe import ExportOptions, Recipe
+from perceiver_deploy.options import check_options, memory_budget_bytes
+from perceiver_deploy.staging import check_destination, clean_up
+from perceiver_deploy.tasks.recipe import ExportOptions
 from perceiver_deploy.tasks.registry import EXPORT_TASKS, task_name
-from perceiver_deploy.verification.verify import REPORT_FILE
+from perceiver_deploy.writing import write_bundle
 from perceiver_export import export_graphs
-from perceiver_export.graph_spec import GraphSpec
-from perceiver_export.passes.precision.lower_precision import OverflowingWeights
 from perceiver_export.passes.table import ALL_PASSES
-from perceiver_export.targets import TARGETS, Precision, TargetName
+from perceiver_export.targets import Precision, TargetName
 from perceiver_io import CheckpointError, to_json
 from perceiver_io.loading.checkpoint import CheckpointFiles, find_checkpoint, load_files
-from perceiver_runtime import InputError, UsageError, VerificationError
+from perceiver_runtime import InputError, UsageError
 from perceiver_runtime.backends.onnxruntime import onnxruntime
-from perceiver_runtime.bundle.manifest import SCHEMA_VERSION, FileEntry, GraphEntry, Manifest, Source, TensorSpec
-from perceiver_runtime.bundle.reader import file_sha256, open_bundle
-from perceiver_runtime.common.amounts import memory_bytes, old_megabytes
-from perceiver_runtime.common.children import own_module
+from perceiver_runtime.bundle.manifest import Manifest, Source
+from perceiver_runtime.common.amounts import old_megabytes
 from perceiver_runtime.processing.image import MAX_SIDE, MIN_SIDE
-from perceiver_runtime.tasks.known_answer import FILE as SAMPLE_FILE
-from perceiver_runtime.tasks.known_answer import Sample, check_known_answer, tolerances
-from perceiver_runtime.tasks.labels import FILE as LABELS_FILE
-from perceiver_runtime.tasks.loading import open_pipeline
 from perceiver_runtime.tasks.outputs import check_outside_bundles
-from perceiver_runtime.tasks.pipeline import RuntimeOptions
 
 VERIFY = "perceiver_deploy.verification.verify"  # what runs as a process of its own
 _DTYPES = {torch.float32: "float32", torch.int64: "int64"}
@@ -91,7 +76,7 @@ def export_bundle(
     onnxruntime()  # what verifies the graphs: said before the work where it is missing
     check_options(passes=passes, precision=precision, target=target, fused=fused)
     chosen = old_megabytes("memory_budget", memory_budget, "memory_budget_mb", memory_budget_mb, unit=1 << 20)
-    budget = TARGETS[target].memory_budget if chosen is None else memory_bytes("memory_budget", chosen)
+    budget = memory_budget_bytes(chosen, target)
     output = Path(output)
     clean_up(output)
     check_destination(output, force=force)
@@ -104,6 +89,10 @@ def export_bundle(
         found = locate(found, allow_pickle=allow_pickle, revision=revision, ignore_tensors=ignore_tensors)
     files, name = found, found.source
     task = task or files.task
+    if files.task not in EXPORT_TASKS:
+        raise InputError(
+            f"{name} holds parts put together: export_model, or perceiver-export --checkpoint, says what they take"
+        )
     if task != files.task and not EXPORT_TASKS[task].recipe.any_checkpoint:
         raise InputError(f"{name} is a checkpoint for {files.task}, not for {task}: use --task {files.task}, or features")
     progress(f"loading {name}")
@@ -128,50 +117,25 @@ def export_bundle(
     check_outside_bundles(output)
     if recipe.own_inputs:  # read here too: a sample that cannot be used should fail before the work
         progress(f"also verifying on {len(recipe.own_inputs)} own inputs")
+    if task != files.task:
+        note(f"{task} of a checkpoint for {files.task}: the encoder alone, the rest of its tensors is left out")
     for text in recipe.notes:
         note(text)
-    with staged_folder(output, force=force) as staging:
-        try:
-            graphs = export_graphs(
-                task,
-                model,
-                staging,
-                progress=progress,
-                lowering=recipe.lowering(),
-                **recipe.graph_options(),
-            )
-        except OverflowingWeights as error:
-            raise InputError(f"{name} does not fit into {precision}: {error}. Export it in fp32") from error
-        progress("verifying against torch in a child process")
-        _verify(files, task, options, staging, progress)
-        report_file = staging / REPORT_FILE
-        report = json.loads(report_file.read_text(encoding="utf-8"))
-        report_file.unlink()
-        if recipe.labels is not None:
-            labels = json.dumps(list(recipe.labels), indent=0, ensure_ascii=False)
-            (staging / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")
-        source = _source(files)
-        package = EXPORT_TASKS.package(task)
-        (staging / "README.md").write_text(_readme(task, recipe, source), encoding="utf-8")
-        manifest = Manifest(
-            schema_version=SCHEMA_VERSION,
-            task=task,
-            precision=precision,
-            target=target,
-            config={key: value for key, value in to_json(model.config).items() if key != "labels"},
-            processor=processor,
-            graphs={spec.name: _graph_entry(spec) for spec in graphs.specs},
-            ranges=recipe.limited_ranges(),
-            choices=graphs.choices | ({"task_package": package} if package else {}),
-            source=source,
-            tools=_tools(),
-            parity=report,
-            files=tuple(FileEntry(path.name, *file_sha256(path)) for path in sorted(staging.iterdir())),
-        )
-        (staging / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
-        progress("checking the finished bundle")
-        _check_finished(staging)
-    return manifest
+    return write_bundle(
+        output,
+        task=task,
+        recipe=recipe,
+        graphs=lambda folder: export_graphs(
+            task, model, folder, progress=progress, lowering=recipe.lowering(), **recipe.graph_options()
+        ),
+        request={"checkpoint": files.to_json(), "options": dataclasses.asdict(options)},
+        config={key: value for key, value in to_json(model.config).items() if key != "labels"},
+        source=_source(files),
+        package=EXPORT_TASKS.package(task),
+        never=[files.config.parent],
+        force=force,
+        progress=progress,
+    )
 
 
 def locate(
@@ -190,43 +154,6 @@ def check_image_size(size: Any) -> None:
         raise UsageError(f"image_size is {size!r}: give (height, width), two whole numbers of pixels")
     if not MIN_SIDE <= min(size) <= max(size) <= MAX_SIDE:
         raise UsageError(f"image_size is {size!r}: give {MIN_SIDE} to {MAX_SIDE} pixels a side")
-
-
-def _verify(files: CheckpointFiles, task: str, options: ExportOptions, staging: Path, progress: Callable[[str], None]) -> None:
-    request = staging / "request.json"
-    asked = {
-        "checkpoint": files.to_json(),
-        "task": task,
-        "folder": str(staging),
-        "options": dataclasses.asdict(options),
-    }
-    request.write_text(json.dumps(asked), encoding="utf-8")
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
-        command = [*own_module(VERIFY, never=[files.config.parent]), str(request)]
-        with subprocess.Popen(command, cwd=staging, stdout=subprocess.PIPE, stderr=errors, text=True) as child:
-            try:
-                for line in child.stdout or ():
-                    progress(line.rstrip())
-            except BaseException:
-                child.kill()
-                raise
-        code = child.returncode
-        errors.seek(0)
-        reason = errors.read().strip().splitlines()
-    request.unlink()
-    if code != 0:
-        raise VerificationError(
-            f"verification failed (exit code {code}): {reason[-1] if reason else 'the process died'}. No bundle was written"
-        )
-
-
-def _check_finished(folder: Path) -> None:
-    """Open the bundle as a device would and run its known answer; in bfloat16 no CPU can."""
-    bundle = open_bundle(folder)
-    if bundle.manifest.precision == "bf16":
-        return
-    with open_pipeline(bundle, RuntimeOptions("cpu")) as pipeline:
-        check_known_answer(pipeline, Sample.read(bundle.read(SAMPLE_FILE)), tolerances(bundle.manifest))
 
 
 def _source(files: CheckpointFiles) -> Source:
@@ -252,36 +179,3 @@ def _license(folder: Path) -> str:
         if found:
             return found.group(1)
     return "unknown"
-
-
-def _graph_entry(spec: GraphSpec) -> GraphEntry:
-    inputs = []
-    for name, example in spec.example.items():
-        symbols = {axis: dimension.__name__ for axis, dimension in spec.dynamic.get(name, {}).items()}
-        shape = tuple(symbols.get(axis, size) for axis, size in enumerate(example.shape))
-        inputs.append(TensorSpec(name, _DTYPES[example.dtype], shape))
-    outputs = tuple(TensorSpec(name, "float32", shape) for name, shape in spec.outputs.items())
-    return GraphEntry(f"{spec.name}.onnx", tuple(inputs), outputs)
-
-
-def _tools() -> dict[str, str]:
-    return {
-        "perceiver-deploy": metadata.version("perceiver-deploy"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "onnx": onnx.__version__,
-        "onnxruntime": onnxruntime().__version__,
-    }
-
-
-def _readme(task: str, recipe: Recipe, source: Source) -> str:
-    return (
-        f"# {task} bundle\n\n"
-        f"Made by perceiver-export from `{source.checkpoint}` (licence of the weights: {source.license}).\n"
-        "`manifest.json` says what is in it and how it was checked against PyTorch.\n\n"
-        "```\n"
-        "pip install 'perceiver-runtime[cpu,images]'\n"
-        "perceiver verify .\n"
-        f"perceiver run . {recipe.usage.replace('-o ', '-o ../')}\n"
-        "```\n"
-    )

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from perceiver_export.passes.table import ALL_PASSES
 from perceiver_export.targets import TARGETS, Precision
 from perceiver_runtime import UsageError
+from perceiver_runtime.common.amounts import memory_bytes
 
 # what each is for
 PRECISIONS: dict[Precision, str] = {
@@ -33,6 +34,11 @@ def check_options(*, passes: Collection[str], precision: str, target: str, fused
     if fused and not chosen.fused:
         others = " or ".join(other.runs_on for other in TARGETS.values() if other.fused)
         raise UsageError(f"one graph of the whole model is for {others}: leave out --fused, or --target {target}")
+
+
+def memory_budget_bytes(given: int | str | None, target: str) -> int:
+    """The bytes that a stored score matrix may have: as given, else the target's. Raises `UsageError`."""
+    return TARGETS[target].memory_budget if given is None else memory_bytes("memory_budget", given)
 
 
 def combinations() -> str:

@@ -67,7 +67,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "code", "message"),
     [
         (["--task", "flwo"], 2, "unknown task 'flwo'; did you mean 'flow'? available: flow"),
-        (["--task", "ner"], 2, "unknown task 'ner'; did you mean"),
+        (["--task", "ner"], 2, "unknown task 'ner'; a model with other outputs is exported with --model"),
         (["--task", "multimodall"], 2, "did you mean 'multimodal'? available: flow, fill-mask"),
         ([], 2, "which task? --task with one of: flow, fill-mask"),
         (["--task", "features", "--fused"], 2, "features are one graph already: leave out --fused"),
@@ -237,7 +237,7 @@ def test_a_crash_of_the_child_is_a_failed_verification(
     tiny: HuggingFace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dead = [*python_code("import os; os.kill(os.getpid(), 9)")]
-    monkeypatch.setattr("perceiver_deploy.export.own_module", lambda module, never: dead)
+    monkeypatch.setattr("perceiver_deploy.writing.own_module", lambda module, never: dead)
     assert main(["--task", "flow", "--checkpoint", str(tiny.folder), "-o", str(tmp_path / "flow")]) == 3
     assert "verification failed (exit code -9): the process died. No bundle was written" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []

@@ -27,7 +27,7 @@ def judge(*, error: float, noise: float, allow_rounding: bool = False) -> Judge:
     recipe.options = ExportOptions(allow_rounding=allow_rounding)
     recipe.unit = " px"
     reference = np.random.default_rng(0).standard_normal((200, 2))
-    measured = Noise(None, dict)
+    measured = Noise(dict)
     measured.__dict__["by_output"] = {"flow": noise}
     judged = Judge(recipe, TOLERANCES["fp32"])
     judged.row(Pair("a case", "flow", reference, reference + error, 1, measured))

@@ -100,7 +100,7 @@ def test_groups_of_queries(budget: int, groups: int, tmp_path: Path) -> None:
     """Seven latents: in groups of 7, 4 and 3, 3 and 3 and 1, or one by one; self-attention has fewer keys, and fewer groups."""
     model, spec = encoder(qk=32, v=32)
     graph = trace(spec)
-    counts = group_queries(graph, attention_shapes(spec, {"B": 2, "M": 11}), budget=budget)
+    counts = group_queries(graph, attention_shapes(graph, spec, {"B": 2, "M": 11}), budget=budget)
     assert counts[0] == groups
     assert counts[1] == counts[2] <= groups
     inputs = torch.randn(2, 11, 9)
@@ -114,7 +114,7 @@ def test_groups_of_queries(budget: int, groups: int, tmp_path: Path) -> None:
 def test_groups_in_another_order_are_wrong(tmp_path: Path) -> None:
     model, spec = encoder(qk=32, v=32, latents=8)
     graph = trace(spec)
-    group_queries(graph, attention_shapes(spec, {"B": 2, "M": 11}), budget=4 * 2 * 2 * 11 * 4)
+    group_queries(graph, attention_shapes(graph, spec, {"B": 2, "M": 11}), budget=4 * 2 * 2 * 11 * 4)
     decompose_attention(graph)
     together = next(node for node in graph.graph if node.op_type == "Concat" and len(node.inputs) == 2)
     first, second = together.inputs

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from perceiver_io.parts.attention import MultiHeadAttention
 
 DOMAIN, OP_TYPE = "perceiver", "Attention"
+FOREIGN = "foreign"  # an attribute of those that no `MultiHeadAttention` of perceiver_io made
 
 
 def symbolic_attention(q: Tensor, k: Tensor, v: Tensor, *, heads: int, mask: Tensor | None, dropout: float) -> Tensor:

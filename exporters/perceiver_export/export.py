@@ -14,12 +14,13 @@ from perceiver_export.analysis.cost import UnknownCost, graph_cost
 from perceiver_export.analysis.memory_plan import memory_plan
 from perceiver_export.graph_spec import GraphSpec
 from perceiver_export.passes.attention.lower_attention_ort import lower_attention_ort
+from perceiver_export.passes.attention.recognise_attention import recognise_attention
 from perceiver_export.passes.exact.fold_transposes import fold_transposes
 from perceiver_export.passes.exact.name_by_module import name_by_module
 from perceiver_export.passes.exact.share_initializers import share_initializers
 from perceiver_export.passes.precision.lower_precision import LOWER, lower_precision
 from perceiver_export.passes.precision.quantize import quantize
-from perceiver_export.passes.table import AFTER_LOWERING, BEFORE_LOWERING, FUSIONS, Pass
+from perceiver_export.passes.table import AFTER_LOWERING, BEFORE_LOWERING, CONDITIONS, FUSIONS, Pass
 from perceiver_export.shared_weights import save_graphs
 from perceiver_export.targets import TARGETS, Lowering
 from perceiver_export.tasks.registry import GRAPHS
@@ -62,21 +63,33 @@ def export_graphs(
     `options` are the task's own: `fused` writes one graph of the whole model as well, `image_size` is for learned positions.
     `progress` is told what is being done. Raises `OverflowingWeights`.
     """
+    return export_specs(GRAPHS[task](model, **options), folder, progress=progress, lowering=lowering)
+
+
+def export_specs(
+    specs: list[GraphSpec], folder: Path, *, progress: Callable[[str], None], lowering: Lowering | None = None
+) -> ExportedGraphs:
+    """Trace, lower and write graphs: see `export_graphs`."""
     lowering = lowering or Lowering()
     target = TARGETS[lowering.target]
-    specs = GRAPHS[task](model, **options)
     graphs: dict[str, ir.Model] = {}
     islands: dict[str, Any] = {}
     plans: dict[str, Any] = {}
     applied: dict[str, Any] = {}
     costs: dict[str, Any] = {}
     unknown: dict[str, UnknownCost] = {}
+    left: dict[str, dict[str, str]] = {}
     for spec in specs:
         progress(f"tracing {spec.name}")
         graph = graphs[spec.name] = trace(spec)
+        found: dict[str, int] = {}
+        if spec.foreign:
+            found["recognise_attention"], reasons = recognise_attention(graph)
+            if reasons:
+                left[spec.name] = reasons
         fold_transposes(graph)
         unchanged = graph.clone()
-        applied[spec.name] = _apply(BEFORE_LOWERING, graph, lowering)
+        applied[spec.name] = found | _apply(BEFORE_LOWERING, graph, lowering)
         plan = target.lower(graph, spec, lowering.sizes, lowering.precision, lowering.memory_budget)
         if plan is not None:
             plans[spec.name] = plan
@@ -100,9 +113,16 @@ def export_graphs(
         warnings.warn(message, MissingPlanWarning, stacklevel=2)
     progress("writing graphs and weights")
     save_graphs(graphs, folder)
-    choices: dict[str, Any] = {"passes": applied, "cost": {"sizes": dict(lowering.sizes), "graphs": costs}}
+    conditions = {name: CONDITIONS[name] for counts in applied.values() for name in counts if name in CONDITIONS}
+    choices: dict[str, Any] = {
+        "passes": applied,
+        "conditions": conditions,
+        "cost": {"sizes": dict(lowering.sizes), "graphs": costs},
+    }
     if not target.profiles and len(costs) == len(graphs):
         choices["memory"] = memory_plan(graphs, lowering.sizes)
+    if left:
+        choices["unrecognised"] = left
     if islands:
         choices["islands"] = islands
     if plans:

@@ -26,6 +26,7 @@ class GraphSpec:
     example: dict[str, Tensor]
     dynamic: dict[str, dict[int, Any]]
     outputs: dict[str, tuple[str | int, ...]]
+    foreign: bool = False  # whether modules of other packages may be in it
 
 
 def traceable(model: Model) -> Model:

@@ -40,7 +40,7 @@ class Target:
 
 
 def _lower_ort(graph: ir.Model, spec: GraphSpec, sizes: Mapping[str, int], precision: str, budget: int) -> None:
-    lower_attention_ort(graph, attention_shapes(spec, {**sizes, "B": 1}), budget=budget)
+    lower_attention_ort(graph, attention_shapes(graph, spec, {**sizes, "B": 1}), budget=budget)
 
 
 def _lower_cuda(graph: ir.Model, spec: GraphSpec, sizes: Mapping[str, int], precision: str, budget: int) -> None:
@@ -48,7 +48,7 @@ def _lower_cuda(graph: ir.Model, spec: GraphSpec, sizes: Mapping[str, int], prec
 
 
 def _lower_tensorrt(graph: ir.Model, spec: GraphSpec, sizes: Mapping[str, int], precision: str, budget: int) -> Sequence[Any]:
-    return lower_attention_tensorrt(graph, attention_shapes(spec, sizes), precision, budget=budget)
+    return lower_attention_tensorrt(graph, attention_shapes(graph, spec, sizes), precision, budget=budget)
 
 
 TARGETS: dict[str, Target] = {

@@ -23,8 +23,10 @@ from perceiver_io.config import (
 from perceiver_io.config_json import ConfigError, from_json, to_json
 from perceiver_io.errors import CheckpointError
 from perceiver_io.loading.checkpoint import SHIPPED, find_checkpoint, load_checkpoint, save_checkpoint
+from perceiver_io.loading.from_transformers import from_transformers
 from perceiver_io.loading.published import PUBLISHED
 from perceiver_io.parts.decoders import BasicDecoder, ClassificationDecoder, FlowDecoder, ProjectionDecoder, VideoDecoder
+from perceiver_io.parts.encoder import PerceiverEncoder
 from perceiver_io.parts.image_preprocessor import ImagePreprocessor
 from perceiver_io.parts.multimodal_preprocessor import (
     AudioPreprocessor,
@@ -32,12 +34,15 @@ from perceiver_io.parts.multimodal_preprocessor import (
     OneHotPreprocessor,
     VideoPreprocessor,
 )
+from perceiver_io.parts.part import part
+from perceiver_io.parts.positions import FourierPositions, LearnedGrid, TrainablePositions
 from perceiver_io.parts.postprocessors import (
     AudioPostprocessor,
     ClassificationPostprocessor,
     MultimodalPostprocessor,
     ProjectionPostprocessor,
 )
+from perceiver_io.parts.queried_decoders import LearnedQueriesDecoder, PositionsDecoder
 from perceiver_io.parts.recording import Recording, record
 from perceiver_io.parts.text_preprocessor import TextPreprocessor
 from perceiver_io.tasks.classification import ImageClassifier, TextClassifier, classification_loss
@@ -66,10 +71,13 @@ __all__ = [
     "FlowConfig",
     "FlowDecoder",
     "FlowStemConfig",
+    "FourierPositions",
     "ImageClassificationConfig",
     "ImageClassifier",
     "ImageInputConfig",
     "ImagePreprocessor",
+    "LearnedGrid",
+    "LearnedQueriesDecoder",
     "MaskedLanguageModel",
     "MultimodalAutoencoder",
     "MultimodalConfig",
@@ -78,7 +86,9 @@ __all__ = [
     "MultimodalPreprocessor",
     "OneHotPreprocessor",
     "OpticalFlow",
+    "PerceiverEncoder",
     "PerceiverModel",
+    "PositionsDecoder",
     "ProjectionDecoder",
     "ProjectionPostprocessor",
     "Reconstruction",
@@ -88,6 +98,7 @@ __all__ = [
     "TextClassifier",
     "TextInputConfig",
     "TextPreprocessor",
+    "TrainablePositions",
     "VideoDecoder",
     "VideoPreprocessor",
     "classification_loss",
@@ -95,8 +106,10 @@ __all__ = [
     "find_checkpoint",
     "flow_loss",
     "from_json",
+    "from_transformers",
     "load_checkpoint",
     "multimodal_loss",
+    "part",
     "record",
     "save_checkpoint",
     "to_json",

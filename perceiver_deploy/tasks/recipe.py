@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from perceiver_deploy.tasks import samples
+from perceiver_deploy.verification.rounding import rounding_noise
 from perceiver_export.passes.table import ALL_PASSES
 from perceiver_export.targets import TARGETS, Lowering, Precision, Target, TargetName
 from perceiver_runtime import InputError
@@ -201,6 +202,14 @@ class Recipe(ABC):
     def reference(self, model: Any, inputs: Inputs) -> Answer:
         """What torch says, the latents included."""
 
+    def case_reference(self, model: Any, case: Case) -> Answer:
+        """What torch says to all runs of a case."""
+        return together([self.reference(model, inputs) for inputs in case.runs])
+
+    def case_noise(self, model: Any, case: Case) -> dict[str, float]:
+        """What rounding moves that by, for each output."""
+        return rounding_noise(model, partial(self.case_reference, model, case))
+
     @abstractmethod
     def answer(self, graphs: Graphs, inputs: Inputs) -> Answer:
         """What the graphs say."""
@@ -245,6 +254,11 @@ class ClassificationRecipe(Recipe):
     def metrics(self, reference: Answer, found: Answer) -> dict[str, float]:
         """How many inputs have the same first label."""
         return {"top1_agreeing": agreement(reference["logits"], found["logits"])}
+
+
+def together(answers: Sequence[Answer]) -> Answer:
+    """Answers of several runs as one."""
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 
 def rows(array: Array) -> Array:

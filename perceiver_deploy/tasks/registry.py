@@ -11,7 +11,7 @@ from perceiver_deploy.tasks.image import ImageRecipe
 from perceiver_deploy.tasks.multimodal import MultimodalRecipe
 from perceiver_deploy.tasks.recipe import Recipe
 from perceiver_deploy.tasks.text import FillMaskRecipe, TextClassificationRecipe
-from perceiver_io import PUBLISHED
+from perceiver_io import PUBLISHED, TASKS
 from perceiver_io.tasks.installed import Installed
 from perceiver_runtime import UsageError
 from perceiver_runtime.tasks.registry import find_task
@@ -44,11 +44,18 @@ def task_name(given: str) -> str:
     name = given.lower().replace("_", "-")
     if name in EXPORT_TASKS:
         return name
+    if name not in EXPORT_TASKS and name in TASKS:
+        raise UsageError(f"{name} are of a model of one's own: --model MODULE:FUNCTION, or --checkpoint FOLDER without --task")
     aliases = {alias: task for task in EXPORT_TASKS for alias in other_names(task)}
     if name in aliases:
         return aliases[name]
-    nearest = difflib.get_close_matches(name, [*EXPORT_TASKS, *aliases], n=1, cutoff=0.0)[0]
-    raise UsageError(f"unknown task {given!r}; did you mean {nearest!r}? available: {', '.join(EXPORT_TASKS)}")
+    nearest = difflib.get_close_matches(name, [*EXPORT_TASKS, *aliases], n=1, cutoff=0.6)
+    way_out = (
+        f"did you mean {nearest[0]!r}?"
+        if nearest
+        else "a model with other outputs is exported with --model, see docs/own-heads.md;"
+    )
+    raise UsageError(f"unknown task {given!r}; {way_out} available: {', '.join(EXPORT_TASKS)}")
 
 
 def published_for(task: str) -> list[str]:

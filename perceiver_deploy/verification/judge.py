@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from perceiver_deploy.tasks.recipe import Answer, Array, Recipe
+from perceiver_deploy.tasks.recipe import Array, Recipe
 from perceiver_deploy.verification.comparison import Comparison, Tolerance
-from perceiver_deploy.verification.rounding import DRAWS, UNIT, rounding_noise
+from perceiver_deploy.verification.rounding import DRAWS, UNIT
 from perceiver_runtime import VerificationError
 
 MULTIPLE = 4.0  # of the measured noise, allowed on top of the tolerance: graphs add in another order in every layer
@@ -28,13 +28,13 @@ CAP = 4.0  # that allowance is at most so many times the tolerance, unless asked
 class Noise:
     """What rounding moves torch's own answer by on a case, measured when first asked for."""
 
-    def __init__(self, model: Any, answer: Callable[[], Answer]) -> None:
-        self._model, self._answer = model, answer
+    def __init__(self, measure: Callable[[], dict[str, float]]) -> None:
+        self._measure = measure
 
     @cached_property
     def by_output(self) -> dict[str, float]:
         """The largest change of each output."""
-        return rounding_noise(self._model, self._answer)
+        return self._measure()
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
-from perceiver_deploy.tasks.recipe import Answer, Array, Case, ExportOptions, Recipe
+from perceiver_deploy.own.recipe import SavedCases
+from perceiver_deploy.tasks.recipe import Array, ExportOptions, Recipe, together
 from perceiver_deploy.tasks.registry import EXPORT_TASKS
 from perceiver_deploy.verification.comparison import TOLERANCES, Comparison, Tolerance
 from perceiver_deploy.verification.judge import Judge, Noise, Pair, share
@@ -49,9 +49,9 @@ def verify(recipe: Recipe, model: Any, graphs: dict[str, OnnxGraph]) -> dict[str
     metrics: list[dict[str, float]] = []
     own_metrics: list[dict[str, float]] = []
     for case in recipe.all_cases():
-        reference = _reference(recipe, model, case)
-        found = _together([recipe.answer(graphs, inputs) for inputs in case.runs])
-        noise = Noise(model, partial(_reference, recipe, model, case))
+        reference = recipe.case_reference(model, case)
+        found = together([recipe.answer(graphs, inputs) for inputs in case.runs])
+        noise = Noise(partial(recipe.case_noise, model, case))
         inputs = sum(len(next(iter(run.values()))) for run in case.runs)
         users = case.own > 0
         rows = [judge.row(Pair(case.name, name, reference[name], found[name], inputs, noise, users)) for name in reference]
@@ -59,7 +59,7 @@ def verify(recipe: Recipe, model: Any, graphs: dict[str, OnnxGraph]) -> dict[str
             own_metrics.append(recipe.metrics(reference, found))
         metrics.append(recipe.metrics(reference, found))
         if FUSED in graphs:
-            fused = _together([recipe.fused_answer(graphs[FUSED], run) for run in case.runs])
+            fused = together([recipe.fused_answer(graphs[FUSED], run) for run in case.runs])
             for name, answer in fused.items():
                 judge.row(Pair(f"{case.name}, fused", name, reference[name], answer, inputs, noise, users))
         worst = max((row for row in rows if row is not None), key=share, default=None)
@@ -106,14 +106,6 @@ def _check_metrics(recipe: Recipe, metrics: dict[str, float]) -> None:
             )
 
 
-def _reference(recipe: Recipe, model: Any, case: Case) -> Answer:
-    return _together([recipe.reference(model, inputs) for inputs in case.runs])
-
-
-def _together(answers: list[Answer]) -> Answer:
-    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
-
-
 def _worst(name: str, values: list[float]) -> float:
     return min(values) if name.endswith("agreeing") else max(values)
 
@@ -134,10 +126,8 @@ def _allowed(name: str, answer: Array, rows: list[dict[str, Any]], tolerance: To
 def run(request_file: Path) -> None:
     """Do what a request asks for."""
     request = json.loads(request_file.read_text(encoding="utf-8"))
-    folder, files = Path(request["folder"]), CheckpointFiles.from_json(request["checkpoint"])
-    model = load_files(files)
-    options = ExportOptions.from_json(request["options"])
-    recipe = EXPORT_TASKS[request["task"]].recipe(model.config, options, files.config.parent)
+    folder, options = Path(request["folder"]), ExportOptions.from_json(request["options"])
+    recipe, model = _subject(request, options)
     with tempfile.TemporaryDirectory() as emulated:
         report = verify(recipe, model, _open(folder, options.precision, Path(emulated)))
     sample = recipe.sample(model)
@@ -147,6 +137,16 @@ def run(request_file: Path) -> None:
         for name, answer in sample.outputs.items()
     }
     (folder / REPORT_FILE).write_text(json.dumps(report, indent=2), encoding="utf-8")
+
+
+def _subject(request: dict[str, Any], options: ExportOptions) -> tuple[Recipe, Any]:
+    """What to verify, and the model rebuilt from its checkpoint; None where there is none and its answers are known."""
+    files = CheckpointFiles.from_json(request["checkpoint"]) if request.get("checkpoint") else None
+    model: Any = load_files(files) if files else None
+    if request.get("cases"):
+        return SavedCases(Path(request["cases"]), options), model
+    assert files is not None  # a task's model has a checkpoint
+    return EXPORT_TASKS[request["task"]].recipe(model.config, options, files.config.parent), model
 
 
 def _open(folder: Path, precision: str, emulated: Path) -> dict[str, OnnxGraph]:

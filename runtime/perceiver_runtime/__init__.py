@@ -23,6 +23,7 @@ from perceiver_runtime.files.videos import read_video, write_video
 from perceiver_runtime.files.wav import read_wav, write_wav
 from perceiver_runtime.processing.flow_image import flow_to_image, warp
 from perceiver_runtime.serving.connecting import connect
+from perceiver_runtime.tasks.arrays.pipeline import ArraysPipeline
 from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline
 from perceiver_runtime.tasks.fill_mask.pipeline import Candidate, FillMaskPipeline, MaskedSpan
 from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
@@ -33,6 +34,7 @@ from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline, Reco
 from perceiver_runtime.tasks.text_classification.pipeline import TextClassificationPipeline
 
 __all__ = [
+    "ArraysPipeline",
     "BackendError",
     "Candidate",
     "FeaturesPipeline",

@@ -35,11 +35,12 @@ class BundleRows:
     """Rows of a table through a bundle, of any task.
 
     Columns read, by task: `flow` frame1, frame2; `fill-mask` and `text-classification` text; `image-classification` image;
-    `multimodal` video, and audio if it is there; `features` whichever of these its checkpoint takes. Frames, images, videos
+    `multimodal` video, and audio if it is there; `features` whichever of these its checkpoint takes; `arrays` its
+    inputs and queries by name. Frames, images, videos
     and audio are names of files, or arrays; a sound file has its own sampling rate, arrays have that of a column sampling_rate,
     or the bundle's. Columns added: `flow` mean_dx, mean_dy, mean_length, max_length in pixels, and with a folder `flo` the name
-    of a .flo file, after the row's `id`; `fill-mask` filled; classifiers label and probability; `features` latents (N, D); all
-    `error`, empty where there is none.
+    of a .flo file, after the row's `id`; `fill-mask` filled; classifiers label and probability; `features` latents (N, D);
+    `arrays` its outputs by name; all `error`, empty where there is none.
 
     Texts to classify, and those for features, are `plain`: a `[MASK]` that a stranger wrote is ordinary text. With
     `plain=False` names of tokens stand for tokens, as transformers reads them.
@@ -65,7 +66,10 @@ class BundleRows:
             raise UsageError(f"{bundle} takes {kind.name}, which tables have no column for: call its pipeline yourself")
         self._read, self._columns = kind.from_row, kind.columns
         self._flo = None if flo is None else Path(flo)
-        self.added = (*self._task.columns, *(["flo"] if self._flo and self._task.gives_field else []))
+        self.added = (
+            *found.columns_of(self._pipeline.manifest),
+            *(["flo"] if self._flo and self._task.gives_field else []),
+        )
 
     def __call__(self, batch: Mapping[str, Array]) -> dict[str, Any]:
         """A batch of rows, by column, with the columns added. Raises `UsageError` where a column is missing."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import onnx_ir as ir
+import sympy
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from perceiver_export.attention_node import DOMAIN, FOREIGN, OP_TYPE
 from perceiver_export.graph_spec import GraphSpec
 from perceiver_io.parts.attention import MultiHeadAttention
 
@@ -45,11 +48,36 @@ class AttentionShape:
         )
 
 
-def attention_shapes(spec: GraphSpec, sizes: Mapping[str, int]) -> list[AttentionShape]:
-    """Each attention of a graph in the order of its nodes, with `sizes` for the dynamic sizes by name."""
+def attention_shapes(graph: ir.Model, spec: GraphSpec, sizes: Mapping[str, int]) -> list[AttentionShape]:
+    """Each attention of a graph in the order of its nodes, with `sizes` for the dynamic sizes by name.
+
+    Of attentions that other packages' modules wrote the traced shapes count, and a size of which nothing is known is taken to
+    be the largest of `sizes`.
+    """
     found = _run(spec, sizes)
     smaller = _run(spec, {name: max(1, size // 2) for name, size in sizes.items()})
-    return [AttentionShape(*shape, fixed_queries=shape[2] == other[2]) for shape, other in zip(found, smaller)]
+    own = iter([AttentionShape(*shape, fixed_queries=shape[2] == other[2]) for shape, other in zip(found, smaller)])
+    nodes = [node for node in graph.graph if (node.domain, node.op_type) == (DOMAIN, OP_TYPE)]
+    return [_traced(node, sizes) if FOREIGN in node.attributes else next(own) for node in nodes]
+
+
+def _traced(node: ir.Node, sizes: Mapping[str, int]) -> AttentionShape:
+    """Of a node, from the shapes of its inputs."""
+    heads = node.attributes["num_heads"].as_int()
+    shapes = [list(value.shape) for value in node.inputs[:3] if value is not None and value.shape is not None]
+    (batch, queries, qk), (_, keys, _), (_, _, v) = ([_number(size, sizes) for size in shape] for shape in shapes)
+    return AttentionShape(batch, heads, queries, keys, qk // heads, v // heads, fixed_queries=isinstance(shapes[0][1], int))
+
+
+def _number(size: object, sizes: Mapping[str, int]) -> int:
+    """A size as a number: `4*B` for what the tracer says of a product."""
+    if isinstance(size, int):
+        return size
+    symbols = {name: sympy.Integer(value) for name, value in sizes.items()}
+    try:
+        return int(sympy.sympify(str(size), locals=symbols))
+    except (TypeError, ValueError, SyntaxError, AttributeError):
+        return max([1, *sizes.values()])
 
 
 def _run(spec: GraphSpec, sizes: Mapping[str, int]) -> list[tuple[int, int, int, int, int, int]]:

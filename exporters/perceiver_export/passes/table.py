@@ -29,4 +29,13 @@ FUSIONS = _exact(
     "fuse_gelu",
     "fuse_biases",
 )
+CONDITIONS = {  # what each applies to, for people
+    "recognise_attention": "it is for a product, a softmax over keys and a product with values, written out",
+    "fold_kv_projections": "it is for one head, a fixed number of queries, biases and LayerNorm before, where that saves work",
+    "fold_query_projections": "it is for one head, any number of queries, biases and LayerNorm before, where that saves work",
+    "fold_mlp_output": "it is for a last layer with fewer outputs than inputs, after x + MLP(x)",
+    "fold_expanded": "it is for layers of learned latents or queries alone",
+    "fuse_gelu": "it is for a GELU, on ONNX Runtime",
+    "fuse_biases": "it is for a fused attention whose inputs have biases, on ONNX Runtime",
+}
 ALL_PASSES = (*BEFORE_LOWERING, *AFTER_LOWERING, *FUSIONS)

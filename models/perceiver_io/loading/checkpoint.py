@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from perceiver_io.config_json import ConfigError, from_json, to_json
+from perceiver_io.config_json import ConfigError, to_json
 from perceiver_io.errors import CheckpointError
 from perceiver_io.loading import huggingface
 from perceiver_io.loading.checkpoint_folder import adapter_note, check_weights, newest_step, weight_files
@@ -28,6 +28,7 @@ from perceiver_io.loading.huggingface_save import huggingface_config
 from perceiver_io.loading.published import PUBLISHED
 from perceiver_io.loading.strict_json import read_object
 from perceiver_io.loading.weights import as_float32, plain_names, read_names, read_tensors, without_ignored
+from perceiver_io.tasks.composition import CompositionConfig
 from perceiver_io.tasks.registry import TASKS, task_of
 
 FORMAT = "perceiver_io"
@@ -153,7 +154,7 @@ def load_files(files: CheckpointFiles) -> Any:
         kept = {name: original for name, original in kept.items() if not is_ignored(files.task, name)}
         data = {**data, "architectures": [_architecture(data, kept)]}
     try:
-        config = from_json(task.config, data.get("config")) if ours else huggingface.model_config(data, kept)
+        config = task.read_config(data.get("config")) if ours else huggingface.model_config(data, kept)
         with torch.device("meta"):  # no memory, no random numbers: every tensor is about to be replaced
             model = task.build(config)
     except (ConfigError, ValueError) as error:
@@ -165,7 +166,12 @@ def load_files(files: CheckpointFiles) -> Any:
     for name in expected.keys() - found.keys():
         if name.endswith("num_batches_tracked"):  # of no use but to go on training
             found[name] = torch.zeros((), dtype=torch.int64)
-    check_tensors(files.weights[0], expected, found)
+    try:
+        check_tensors(files.weights[0], expected, found)
+    except CheckpointError as error:
+        if ours or task.ignored is None:
+            raise
+        raise CheckpointError(f"{error}; a PerceiverModel's folder does not hold its parts: {huggingface.LIVE}") from error
     state = as_float32(files.weights[0], found, expected)
     model.load_state_dict({name: state[names[name]] for name in names}, assign=True)
     for parameter in model.parameters():
@@ -196,11 +202,15 @@ def save_checkpoint(
 ) -> None:
     """Write `config.json` and `model.safetensors` of a task's model, weights as `dtype`.
 
-    In this package's own layout, or in Hugging Face's, which transformers loads too; raises `ConfigError` where that has no
-    equivalent of the model.
+    A composition of parts is a model too: its configuration is that of its parts, in this package's own layout. Hugging Face's
+    layout transformers loads as well; raises `ConfigError` where that has no equivalent of the model, and for a part whose
+    class is in no registry.
     """
     task = task_of(model)
-    config: Any = model.config
+    composed = TASKS[task].config is CompositionConfig
+    config: Any = CompositionConfig.of(model) if composed else model.config
+    if composed and layout == "huggingface":
+        raise ConfigError("transformers has no configuration of a composition: save it in this package's own layout")
     if layout == "huggingface":
         data = huggingface_config(config) | {"dtype": str(dtype).removeprefix("torch.")}
     else:
@@ -236,7 +246,14 @@ def _task(config: Path, weights: tuple[Path, ...]) -> tuple[str, str]:
             f"{', '.join(huggingface.ARCHITECTURES)}"
         )
     note = "" if known else f"{str(found)[:200]} is no class known here; by its tensors the checkpoint is {name}"
-    return huggingface.ARCHITECTURES[name].task, note
+    task = huggingface.ARCHITECTURES[name].task
+    left_out = [each for each in names if is_ignored(task, each)]
+    if left_out:
+        note += ("; " if note else "") + (
+            f"{len(left_out)} tensors of what follows the encoder are left out, such as {left_out[0]}: config.json does not "
+            f"describe it; for the whole model {huggingface.LIVE}"
+        )
+    return task, note
 
 
 def check_tensors(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:

@@ -60,6 +60,7 @@ _DEFAULTS: dict[str, Any] = {
     "_label_trainable_num_channels": 1024,
     "problem_type": None,
 }
+LIVE = "make the model with its parts in Python and give it to perceiver_io.from_transformers and perceiver_deploy.export_model"
 _ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh"}
 _PROBLEMS: dict[str, ProblemType] = {
     "single_label_classification": "single_label",
@@ -94,6 +95,11 @@ def model_config(config: dict[str, Any], tensor_names: Collection[str]) -> AnyCo
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"a value in the configuration has the wrong type: {error}") from error
+
+
+def encoder_config(config: dict[str, Any]) -> EncoderConfig:
+    """The encoder's configuration of a `config.json`, of whichever class. Raises `ConfigError`."""
+    return _encoder({key: config.get(key, default) for key, default in _DEFAULTS.items()})
 
 
 def _whole(values: dict[str, Any], key: str) -> int:
@@ -247,7 +253,7 @@ def _features(values: dict[str, Any], tensor_names: Collection[str]) -> Features
     if preprocessor != {"embeddings", "position_embeddings"}:
         raise ConfigError(
             f"the PerceiverModel has a preprocessor with {', '.join(sorted(preprocessor))}, which config.json does not "
-            "describe: save it without one or with a text preprocessor, or save the whole model of its task"
+            f"describe: {LIVE}, or save the whole model of its task"
         )
     return FeaturesConfig(_encoder(values), _whole(values, "d_model"), _text(values))
 

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from perceiver_io.config import DecoderConfig, EncoderConfig
 from perceiver_io.parts.attention import CrossAttentionLayer
+from perceiver_io.parts.part import part
 from perceiver_io.parts.positions import FourierPositions, TrainablePositions
 
 
+@part
 class BasicDecoder(nn.Module):
     """One cross-attention from queries to latents, one linear layer (left out where `output_channels` is None)."""
 
@@ -38,6 +40,7 @@ class BasicDecoder(nn.Module):
         return result
 
 
+@part
 class FlowDecoder(BasicDecoder):
     """Queries to optical flow, the last layer's output divided by `rescale_factor`."""
 
@@ -52,6 +55,7 @@ class FlowDecoder(BasicDecoder):
         return super().forward(latents, queries) / self.rescale_factor
 
 
+@part
 class ClassificationDecoder(BasicDecoder):
     """A single learned query for all labels."""
 
@@ -66,6 +70,7 @@ class ClassificationDecoder(BasicDecoder):
         return super().forward(latents, queries)[:, 0]
 
 
+@part
 class ProjectionDecoder(nn.Module):
     """The mean of the latents through one linear layer: a baseline without cross-attention."""
 
@@ -79,6 +84,7 @@ class ProjectionDecoder(nn.Module):
         return result
 
 
+@part
 class VideoDecoder(BasicDecoder):
     """A query per pixel of a clip, its Fourier position: latents to frames."""
 

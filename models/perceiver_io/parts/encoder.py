@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from perceiver_io.config import EncoderConfig
 from perceiver_io.parts.attention import CrossAttentionLayer, SelfAttentionLayer
+from perceiver_io.parts.part import part
 
 
+@part
 class PerceiverEncoder(nn.Module):
     """Inputs of any length to a fixed number of latents (arXiv 2107.14795, figure 2)."""
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perceiver_io.config import ImageInputConfig
+from perceiver_io.parts.part import part
 from perceiver_io.parts.positions import FourierPositions, LearnedGrid
 
 
@@ -65,6 +66,7 @@ def _same_padding(images: Tensor, *, kernel: int) -> tuple[int, int, int, int]:
     return (*pair(images.shape[-1]), *pair(images.shape[-2]))
 
 
+@part
 class ImagePreprocessor(nn.Module):
     """Images to tokens: `features`, then `positions` appended."""
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from perceiver_io.parts.image_preprocessor import space_to_depth
+from perceiver_io.parts.part import part
 from perceiver_io.parts.positions import FourierPositions
 
 
@@ -24,6 +25,7 @@ class NamedVectors(nn.Module):
         return vector
 
 
+@part
 class VideoPreprocessor(nn.Module):
     """Patches of each frame, with Fourier features of (time, y, x)."""
 
@@ -40,6 +42,7 @@ class VideoPreprocessor(nn.Module):
         return torch.cat([patches.flatten(1, 3), positions.expand(video.shape[0], -1, -1)], dim=-1)
 
 
+@part
 class AudioPreprocessor(nn.Module):
     """Runs of samples, with Fourier features of time."""
 
@@ -56,6 +59,7 @@ class AudioPreprocessor(nn.Module):
         return torch.cat([patches, positions.expand(audio.shape[0], -1, -1)], dim=-1)
 
 
+@part
 class OneHotPreprocessor(nn.Module):
     """Scores per label as a single token."""
 
@@ -68,6 +72,7 @@ class OneHotPreprocessor(nn.Module):
         return label[:, None]
 
 
+@part
 class MultimodalPreprocessor(nn.Module):
     """Several modalities to one sequence, in the alphabetical order of their names.
 

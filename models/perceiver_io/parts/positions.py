@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from perceiver_io.parts.part import part
+
 
 def grid_positions(size: Sequence[int], *, device: torch.device | None = None) -> Tensor:
     """Positions of all cells of a grid, row-major, each axis linspace(-1, 1) with both ends: (prod(size), len(size))."""
@@ -32,6 +34,7 @@ def fourier_features(positions: Tensor, frequencies: Tensor) -> Tensor:
     return torch.cat([positions, torch.sin(angles), torch.cos(angles)], dim=-1)
 
 
+@part
 class TrainablePositions(nn.Module):
     """A learned vector per index."""
 
@@ -44,6 +47,7 @@ class TrainablePositions(nn.Module):
         return self.table.expand(batch, -1, -1)
 
 
+@part
 class FourierPositions(nn.Module):
     """Fourier features of a grid, or of any positions. Nothing is learned."""
 
@@ -61,6 +65,7 @@ class FourierPositions(nn.Module):
         return self.at(grid_positions(grid, device=device))
 
 
+@part
 class LearnedGrid(nn.Module):
     """A learned vector for each cell of a two-dimensional grid, then a linear layer."""
 

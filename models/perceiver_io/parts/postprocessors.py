@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from perceiver_io.parts.part import part
 
+
+@part
 class ProjectionPostprocessor(nn.Module):
     """Any outputs to fewer channels: pixels, say."""
 
@@ -20,6 +23,7 @@ class ProjectionPostprocessor(nn.Module):
         return result
 
 
+@part
 class AudioPostprocessor(ProjectionPostprocessor):
     """Each output to a run of samples: (B, P, in_channels) → (B, P, samples_per_patch)."""
 
@@ -27,6 +31,7 @@ class AudioPostprocessor(ProjectionPostprocessor):
         super().__init__(in_channels, samples_per_patch)
 
 
+@part
 class ClassificationPostprocessor(ProjectionPostprocessor):
     """The first output to logits."""
 
@@ -38,6 +43,7 @@ class ClassificationPostprocessor(ProjectionPostprocessor):
         return super().forward(decoded)[:, 0]
 
 
+@part
 class MultimodalPostprocessor(nn.Module):
     """A postprocessor for each modality."""
 

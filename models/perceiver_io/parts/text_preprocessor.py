@@ -5,9 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from perceiver_io.config import TextInputConfig
+from perceiver_io.parts.part import part
 from perceiver_io.parts.positions import TrainablePositions
 
 
+@part
 class TextPreprocessor(nn.Module):
     """Token ids to vectors of `channels`."""
 

@@ -8,9 +8,12 @@ from torch import Tensor, nn
 
 from perceiver_io.config import EncoderConfig, FeaturesConfig
 from perceiver_io.parts.encoder import PerceiverEncoder
+from perceiver_io.parts.multimodal_preprocessor import MultimodalPreprocessor
+from perceiver_io.parts.part import part
 from perceiver_io.parts.text_preprocessor import TextPreprocessor
 
 
+@part
 class PerceiverModel(nn.Module):
     """Inputs to latents, and with a decoder to answers. Compose a task of your own with it.
 
@@ -39,18 +42,27 @@ class PerceiverModel(nn.Module):
         self.encoder = PerceiverEncoder(encoder, input_channels=input_channels)
         self.decoder, self.postprocessor = decoder, postprocessor
 
-    def encode(self, *inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Inputs as the preprocessor takes them, mask (B, M): zero ignores an input → latents (B, N, D)."""
-        latents: Tensor = self.encoder(self.preprocessor(*inputs), mask)
+    def encode(self, *inputs: Tensor, mask: Tensor | None = None, **named: Tensor) -> Tensor:
+        """Inputs as the preprocessor takes them, mask (B, M): zero ignores an input → latents (B, N, D).
+
+        `named` inputs are those of several modalities; of another preprocessor, its inputs in order.
+        """
+        several = named and isinstance(self.preprocessor, MultimodalPreprocessor)
+        tokens = self.preprocessor(named) if several else self.preprocessor(*inputs, *named.values())
+        latents: Tensor = self.encoder(tokens, mask)
         return latents
+
+    def decode(self, latents: Tensor, queries: Tensor | None = None) -> Any:
+        """What the decoder and the postprocessor make of latents (B, N, D). Raises `ValueError` without a decoder."""
+        if self.decoder is None:
+            raise ValueError("this model has no decoder: it gives latents alone")
+        decoded = self.decoder(latents) if queries is None else self.decoder(latents, queries)
+        return decoded if self.postprocessor is None else self.postprocessor(decoded)
 
     def forward(self, *inputs: Tensor, mask: Tensor | None = None, queries: Tensor | None = None) -> Any:
         """Latents (B, N, D) without a decoder, else what it and the postprocessor make of them."""
         latents = self.encode(*inputs, mask=mask)
-        if self.decoder is None:
-            return latents
-        decoded = self.decoder(latents) if queries is None else self.decoder(latents, queries)
-        return decoded if self.postprocessor is None else self.postprocessor(decoded)
+        return latents if self.decoder is None else self.decode(latents, queries)
 
 
 class FeatureExtractor(PerceiverModel):

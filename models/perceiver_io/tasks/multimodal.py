@@ -23,6 +23,7 @@ from perceiver_io.parts.multimodal_preprocessor import (
     OneHotPreprocessor,
     VideoPreprocessor,
 )
+from perceiver_io.parts.part import part
 from perceiver_io.parts.positions import FourierPositions, TrainablePositions
 from perceiver_io.parts.postprocessors import (
     AudioPostprocessor,
@@ -42,6 +43,7 @@ class Reconstruction(NamedTuple):
     logits: Tensor
 
 
+@part
 class MultimodalDecoder(nn.Module):
     """Queries of three modalities, padded with learned channels to one width, and the cross-attention they share."""
 

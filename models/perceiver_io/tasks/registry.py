@@ -15,9 +15,12 @@ from perceiver_io.config import (
     MultimodalConfig,
     TextClassificationConfig,
 )
+from perceiver_io.config_json import from_json
+from perceiver_io.parts.part import is_part
 from perceiver_io.tasks import names
 from perceiver_io.tasks.classification import ImageClassifier, TextClassifier
-from perceiver_io.tasks.features import FeatureExtractor
+from perceiver_io.tasks.composition import CompositionConfig, build_composition
+from perceiver_io.tasks.features import FeatureExtractor, PerceiverModel
 from perceiver_io.tasks.fill_mask import MaskedLanguageModel
 from perceiver_io.tasks.flow import OpticalFlow
 from perceiver_io.tasks.installed import Installed
@@ -42,7 +45,12 @@ class Task:
 
     def build(self, config: Any) -> nn.Module:
         """The task's model, with random weights."""
-        return self.model(config)
+        model: nn.Module = build_composition(config) if self.config is CompositionConfig else self.model(config)
+        return model
+
+    def read_config(self, data: Any) -> Any:
+        """The configuration of plain JSON values. Raises `ConfigError`."""
+        return CompositionConfig.read(data) if self.config is CompositionConfig else from_json(self.config, data)
 
 
 GROUP = "perceiver.models"  # of entry points: the task's name = "module:record"
@@ -55,15 +63,19 @@ TASKS: Installed[Task] = Installed(
         "image-classification": Task(ImageClassificationConfig, ImageClassifier, names.IMAGE_CLASSIFICATION),
         "multimodal": Task(MultimodalConfig, MultimodalAutoencoder, names.MULTIMODAL, label_query="decoder.label.table"),
         "features": Task(FeaturesConfig, FeatureExtractor, names.FEATURES, prefix="", ignored=names.NO_FEATURES),
+        "arrays": Task(CompositionConfig, PerceiverModel),
     },
 )
 
 
 def task_of(model: nn.Module) -> str:
-    """The task whose model this is. Raises `ValueError` for another module."""
+    """The task whose model this is, `arrays` for a composition of parts. Raises `ValueError` for another module."""
     for name, task in TASKS.items():
         if type(model) is task.model:
             return name
+    if is_part(model):
+        return "arrays"
     raise ValueError(
-        f"{type(model).__name__} is no task's model; those are {', '.join(t.model.__name__ for t in TASKS.values())}"
+        f"{type(model).__name__} is no task's model; those are {', '.join(t.model.__name__ for t in TASKS.values())}: put "
+        "@perceiver_io.part above a class of your own"
     )

@@ -51,6 +51,9 @@ class AttentionPlan:
 class Choices:
     """Everything in `choices`; `islands` are the nodes that stay float32, by graph and reason.
 
+    `conditions` say what each pass applies to; `unrecognised` are softmaxes of no attention that passes know, by graph and
+    place, with the reason.
+
     `task_package` is what has to be installed for a task that does not come with the runtime.
     """
 
@@ -61,6 +64,8 @@ class Choices:
     attention: Mapping[str, tuple[AttentionPlan, ...]] = field(default_factory=dict)
     memory_budget: int | None = None
     task_package: str | None = None
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    unrecognised: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, manifest: Manifest) -> Choices:

@@ -61,14 +61,17 @@ class MemoryPlan:
         self._check(limit)
         return min(usual, (limit - self.weights) // max(1, self.peak(1) - self.weights))
 
-    def run_bytes(self, graph: str, inputs: Mapping[str, Tensor], usual: int) -> int:
-        """Bytes of a run's values; `usual` elements are in the inputs of `encode` that was planned for."""
+    def run_bytes(self, graph: str, inputs: Mapping[str, Tensor], usual: int, queries: str | None = None) -> int:
+        """Bytes of a run's values; `usual` elements are in the inputs of `encode` that was planned for.
+
+        `queries` is the input that has an axis of queries, if one has.
+        """
         shapes = [tuple(value.shape) for value in inputs.values()]
         if graph == "encode":
             return int(self.encode * sum(math.prod(shape) for shape in shapes) // usual)
         fixed, each = self.decoders[graph]
-        queries = inputs["query_positions"].shape[1] if "query_positions" in inputs else 0
-        return int(shapes[0][0] * (fixed + each * queries))
+        count = inputs[queries].shape[1] if queries is not None else 0
+        return int(shapes[0][0] * (fixed + each * count))
 
     def _check(self, limit: int) -> None:
         least = self.peak(1)
@@ -85,8 +88,8 @@ class ArenaPolicy:
     Memory that goes back to the system comes back page by page: images take 15 to 30 % longer without.
     """
 
-    def __init__(self, plan: MemoryPlan, graph: str, usual: int) -> None:
-        self._plan, self._graph, self._usual = plan, graph, usual
+    def __init__(self, plan: MemoryPlan, graph: str, usual: int, queries: str | None) -> None:
+        self._plan, self._graph, self._usual, self._queries = plan, graph, usual, queries
 
     @classmethod
     def of(cls, manifest: Manifest, graph: str) -> ArenaPolicy | None:
@@ -100,8 +103,9 @@ class ArenaPolicy:
         usual = sum(math.prod(sizes[size] if isinstance(size, str) else size for size in shape) for shape in shapes)
         if usual < 1 or (plan.encode > KEPT if graph == "encode" else graph not in plan.decoders):
             return None
-        return cls(plan, graph, usual)
+        queried = [spec.name for spec in manifest.graphs[graph].inputs if spec.shape[1:2] and spec.shape[1] in ("O", "P")]
+        return cls(plan, graph, usual, queried[0] if queried else None)
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> bool:
         """Whether a run with these inputs may."""
-        return self._plan.run_bytes(self._graph, inputs, self._usual) <= KEPT
+        return self._plan.run_bytes(self._graph, inputs, self._usual, self._queries) <= KEPT

@@ -17,6 +17,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("inspect", help="show what a bundle holds, and that it is whole")
     add_bundle(parser)
     parser.add_argument("--precision", action="store_true", help="list the nodes that stay float32 in lower precision, and why")
+    parser.add_argument("--passes", action="store_true", help="list what each exact rewrite did, and what it left")
     parser.set_defaults(function=inspect_bundle, render=render)
 
 
@@ -29,6 +30,10 @@ def inspect_bundle(arguments: argparse.Namespace) -> dict[str, object]:
             "precision": bundle.manifest.precision,
             "islands": Choices.of(bundle.manifest).islands,
         }
+    if arguments.passes:
+        choices = Choices.of(bundle.manifest)
+        done = {name: getattr(choices, name) for name in ("passes", "conditions", "unrecognised")}
+        return {"bundle": str(bundle.folder), **done}
     found = {"bundle": str(bundle.folder), "manifest_sha256": bundle.manifest_sha256, "unlisted": list(bundle.unlisted)}
     return found | dataclasses.asdict(bundle.manifest)
 
@@ -37,6 +42,8 @@ def render(result: dict[str, Any]) -> str:
     """The same for people."""
     if "islands" in result:
         return _render_islands(result)
+    if "conditions" in result:
+        return _render_passes(result)
     source, parity = result["source"], result["parity"]
     lines = [
         f"{result['bundle']}: {result['task']}, {result['precision']}, for {result['target']}",
@@ -100,6 +107,19 @@ def _render_islands(result: dict[str, Any]) -> str:
         for reason, nodes in islands.items():
             lines.append(f"  {graph}: {len(nodes)} nodes, {reason}")
             lines += [f"    {node}" for node in nodes]
+    return "\n".join(lines)
+
+
+def _render_passes(result: dict[str, Any]) -> str:
+    lines = [f"{result['bundle']}: exact rewrites"]
+    for graph, passes in result["passes"].items():
+        lines.append(f"  {graph}")
+        for name, count in passes.items():
+            condition = result["conditions"].get(name, "")
+            applied = f"applied {count}x" if count else f"found nothing to apply to{': ' * bool(condition)}{condition}"
+            lines.append(f"    {name}: {applied}")
+        for place, reason in result["unrecognised"].get(graph, {}).items():
+            lines.append(f"    {place} is no attention that is known: {reason}")
     return "\n".join(lines)
 
 

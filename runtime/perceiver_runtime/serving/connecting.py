@@ -11,6 +11,7 @@ from typing import Literal, overload
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.common.errors import InputError, UsageError
 from perceiver_runtime.serving.client import Server
+from perceiver_runtime.tasks.arrays.pipeline import ArraysPipeline
 from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline
 from perceiver_runtime.tasks.fill_mask.pipeline import FillMaskPipeline
 from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
@@ -91,6 +92,18 @@ def connect(
     timeout: float = 60.0,
     tls: bool = False,
 ) -> FeaturesPipeline: ...
+
+
+@overload
+def connect(
+    address: str,
+    *,
+    task: Literal["arrays"],
+    bundle: str | Path,
+    name: str | None = None,
+    timeout: float = 60.0,
+    tls: bool = False,
+) -> ArraysPipeline: ...
 
 
 @overload

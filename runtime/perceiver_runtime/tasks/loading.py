@@ -10,6 +10,7 @@ from perceiver_runtime.bundle.choices import Choices
 from perceiver_runtime.bundle.reader import Bundle, open_bundle
 from perceiver_runtime.common.amounts import memory_bytes, thread_count
 from perceiver_runtime.common.errors import IntegrityError, UsageError
+from perceiver_runtime.tasks.arrays.pipeline import ArraysPipeline
 from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline
 from perceiver_runtime.tasks.fill_mask.pipeline import FillMaskPipeline
 from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
@@ -85,6 +86,17 @@ def load(
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> FeaturesPipeline: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: Literal["arrays"],
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> ArraysPipeline: ...
 
 
 @overload

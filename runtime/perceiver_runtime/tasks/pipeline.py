@@ -112,14 +112,19 @@ class Pipeline(Opened, ABC):
 
     def run(self, graph: str, inputs: Mapping[str, Tensor], *, shape: tuple[int | None, ...]) -> Floats:
         """The first output of a graph, which should have `shape` (None: any size). Raises `BackendError`."""
+        output = self.outputs(graph, inputs)[0]
+        _check(graph, output.shape, shape)
+        return output
+
+    def outputs(self, graph: str, inputs: Mapping[str, Tensor]) -> list[Floats]:
+        """The outputs of a graph in order. Raises `InputError`, `BackendError`."""
         self.check_process()
         check_inputs(graph, self.manifest.graphs[graph], self.manifest.ranges, inputs)
         with self.timing.stage("encode" if graph == "encode" else "decode"):
-            output = self.graphs[graph].run(inputs)[0]
+            outputs = self.graphs[graph].run(inputs)
             if graph == "encode":  # decoding takes small parts of memory again and again
                 release_heap()
-        _check(graph, output.shape, shape)
-        return output
+        return outputs
 
     def encode(self, inputs: Mapping[str, Array], *shapes: tuple[int | None, ...]) -> list[Tensor]:
         """The outputs of `encode`, which should have `shapes`, for decoders: on a GPU they stay there."""

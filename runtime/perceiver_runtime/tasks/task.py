@@ -30,10 +30,11 @@ class Task:
     """A task of the runtime.
 
     `kind` says what a bundle's pipeline takes. `rows` are the answers to several items as a table's rows, `columns` what they
-    have; where a task `gives_field`, a row has a flow field besides, under `field`, for .flo files. With `batched` the pipeline
-    is called with a list of items, else with the parts of one. `fixed_size` is for inputs of one usual size, whose operations
-    say how well a machine is used; `single_call` where encode and decode alone give the whole answer, so that a server can
-    join them. Where a task `takes_plain`, `rows` and the pipeline take `plain`, for texts of strangers.
+    have, or a function that says so of a bundle; where a task `gives_field`, a row has a flow field besides, under `field`, for
+    .flo files. With `batched` the pipeline is called with a list of items, else with the parts of one. `fixed_size` is for
+    inputs of one usual size, whose operations say how well a machine is used; `single_call` where encode and decode alone give
+    the whole answer, so that a server can join them. Where a task `takes_plain`, `rows` and the pipeline take `plain`, for
+    texts of strangers.
     """
 
     name: str
@@ -41,7 +42,7 @@ class Task:
     pipeline: type[Pipeline]
     kind: Callable[[Manifest], InputKind]
     command: RunCommand
-    columns: tuple[str, ...]
+    columns: tuple[str, ...] | Callable[[Manifest], tuple[str, ...]]
     rows: Callable[..., list[Row]]
     aliases: tuple[str, ...] = ()
     batched: bool = True
@@ -49,6 +50,10 @@ class Task:
     single_call: bool = False
     gives_field: bool = False
     takes_plain: bool = False
+
+    def columns_of(self, manifest: Manifest) -> tuple[str, ...]:
+        """What answers have as a table's rows, of a bundle."""
+        return self.columns(manifest) if callable(self.columns) else self.columns
 
     def call(self, pipeline: Any, item: Any, batch: int) -> Callable[[], object]:
         """A call as a user makes it, with `batch` times the item where the task is `batched`."""

@@ -1,0 +1,124 @@
+"""Kinds and models as the command line writes them: `points=array:M=1..4096,3`, `package.module:make_model`."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from perceiver_deploy.own.kinds import LARGEST_CHUNK, Arrays, Image, Labels, Positions, Text
+from perceiver_runtime import InputError, UsageError
+
+FORMS = {
+    "array": "array:M=1..4096,3[,mask=NAME][,dtype=int64][,values=0..255]",
+    "positions": "positions:3[,most=4096]",
+    "text": "text:2048[,mask=NAME]",
+    "image": "image:224x224[,mean=0.5/0.5/0.5,std=0.5/0.5/0.5]",
+    "labels": "labels:stop,go,left[,problem=multi_label], or labels:@FILE with a name a line",
+}
+
+
+def kinds(texts: Sequence[str], what: str) -> dict[str, Any]:
+    """Kinds by name, of texts such as `points=array:M=1..4096,3`. Raises `UsageError`, `InputError`."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, form = text.partition("=")
+        kind, _, rest = form.partition(":")
+        if not equals or kind not in _READERS:
+            raise UsageError(f"--{what} {text!r}: write NAME=KIND, such as NAME={'; NAME='.join(FORMS.values())}")
+        if name in found:
+            raise UsageError(f"--{what} names {name} twice")
+        try:
+            found[name] = _READERS[kind]([part for part in rest.split(",") if part])
+        except (ValueError, IndexError, KeyError) as error:
+            raise UsageError(f"--{what} {text!r} cannot be read: write NAME={FORMS[kind]}") from error
+    return found
+
+
+def _options(parts: Sequence[str], known: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Parts that are no options, and those that are."""
+    pairs = {part.partition("=")[0]: part.partition("=")[2] for part in parts if part.partition("=")[0] in known}
+    return [part for part in parts if part.partition("=")[0] not in known], pairs
+
+
+def _span(text: str) -> tuple[int, int]:
+    low, _, high = text.partition("..")
+    return int(low), int(high)
+
+
+def _arrays(parts: Sequence[str]) -> Arrays:
+    axes, options = _options(parts, ("mask", "dtype", "values"))
+    named = {axis.partition("=")[0]: axis.partition("=")[2] for axis in axes if not axis.isdigit()}
+    values = _span(options["values"]) if "values" in options else None
+    return Arrays(
+        tuple(int(axis) if axis.isdigit() else axis.partition("=")[0] for axis in axes),
+        {name: _span(span) for name, span in named.items() if span},
+        dtype=options.get("dtype", "float32"),
+        mask=options.get("mask"),
+        values=values,
+    )
+
+
+def _positions(parts: Sequence[str]) -> Arrays:
+    (dims,), options = _options(parts, ("most",))
+    return Positions(int(dims), most=int(options.get("most", LARGEST_CHUNK)))
+
+
+def _text(parts: Sequence[str]) -> Text:
+    (length,), options = _options(parts, ("mask",))
+    return Text(int(length), **options)
+
+
+def _image(parts: Sequence[str]) -> Image:
+    (size,), options = _options(parts, ("mean", "std"))
+    height, _, width = size.partition("x")
+    constants: dict[str, Any] = {name: tuple(float(each) for each in value.split("/")) for name, value in options.items()}
+    return Image((int(height), int(width or height)), **constants)
+
+
+def _labels(parts: Sequence[str]) -> Labels:
+    names, options = _options(parts, ("problem",))
+    if len(names) == 1 and names[0].startswith("@"):
+        try:
+            lines = Path(names[0][1:]).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{names[0][1:]} cannot be read as labels, a name a line: {error}") from error
+        names = [line.strip() for line in lines if line.strip()]
+    return Labels(tuple(names), **options)  # type: ignore[arg-type]  # checked where it is used
+
+
+_READERS: dict[str, Callable[[Sequence[str]], Any]] = {
+    "array": _arrays,
+    "positions": _positions,
+    "text": _text,
+    "image": _image,
+    "labels": _labels,
+}
+
+
+def load_model(name: str) -> nn.Module:
+    """The model that `package.module:make_model` makes, or is.
+
+    The current folder is looked into last, so that nothing there stands in for an installed package. Raises `UsageError`,
+    `InputError`.
+    """
+    module_name, _, attribute = name.partition(":")
+    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+        raise UsageError(f"--model {name!r}: write package.module:make_model, a function without arguments")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        made = getattr(importlib.import_module(module_name), attribute)
+        model = made if isinstance(made, nn.Module) else made()
+    except Exception as error:  # whatever the user's own module raises
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"--model {name} cannot be made: {type(error).__name__}: {reason}") from error
+    if not isinstance(model, nn.Module):
+        raise InputError(f"--model {name} gave {type(model).__name__}: it should return a torch.nn.Module")
+    return model
