@@ -17,6 +17,7 @@ from typing import Any
 import onnx
 import torch
 
+from perceiver_deploy.eight_bits.choice import Choice
 from perceiver_deploy.options import check_options
 from perceiver_deploy.staging import check_destination, clean_up, staged_folder
 from perceiver_deploy.tasks.recipe import ExportOptions, Recipe
@@ -26,7 +27,7 @@ from perceiver_export import export_graphs
 from perceiver_export.graph_spec import GraphSpec
 from perceiver_export.passes.precision.lower_precision import OverflowingWeights
 from perceiver_export.passes.table import ALL_PASSES
-from perceiver_export.targets import TARGETS, Precision, TargetName
+from perceiver_export.targets import EIGHT_BITS, TARGETS, Precision, TargetName
 from perceiver_io import CheckpointError, to_json
 from perceiver_io.loading.checkpoint import CheckpointFiles, find_checkpoint, load_files
 from perceiver_runtime import InputError, UsageError, VerificationError
@@ -68,6 +69,8 @@ def export_bundle(
     passes: tuple[str, ...] = ALL_PASSES,
     samples: str | Path | None = None,
     allow_rounding: bool = False,
+    calibration: str | Path | None = None,
+    int8_limit: float | None = None,
     force: bool = False,
     progress: Callable[[str], None] = _silent,
     note: Callable[[str], None] = _silent,
@@ -76,11 +79,13 @@ def export_bundle(
 
     Without a `task`, the checkpoint's own. `ignore_tensors` are names or patterns of tensors to leave out.
     `fused` also writes one graph of the whole model, model.onnx. `image_size` (height, width) is what images are resized to,
-    the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16, bf16 or int8,
+    the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16, bf16, int8 or fp8,
     `target` ort or tensorrt; no stored score matrix has more than `memory_budget`, bytes or a text such as "200MB" (192 MiB,
     for tensorrt 512 MiB; `memory_budget_mb` is its old name, in MiB). `passes` are the exact rewrites to apply, of
     `perceiver_export.export.ALL_PASSES`. `samples` is a folder of your own inputs; the graphs are verified on those too.
-    `allow_rounding` accepts a checkpoint that amplifies rounding. `progress` is told what is being done, `note` what was
+    `allow_rounding` accepts a checkpoint that amplifies rounding. In int8 and fp8 `calibration` is a folder of your own inputs,
+    for the ranges of activations, and `int8_limit` what may be lost of the task's figure: pixels of end-point error, or the
+    share of answers that differ. `progress` is told what is being done, `note` what was
     assumed where files say nothing. Returns the bundle's manifest. Raises `UsageError` and
     `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if the graphs do not
     compute what torch computes; `output` is then left as it was.
@@ -89,7 +94,14 @@ def export_bundle(
     if image_size is not None:
         check_image_size(image_size)
     onnxruntime()  # what verifies the graphs: said before the work where it is missing
-    check_options(passes=passes, precision=precision, target=target, fused=fused)
+    check_options(
+        passes=passes,
+        precision=precision,
+        target=target,
+        fused=fused,
+        calibration=calibration is not None,
+        int8_limit=int8_limit,
+    )
     chosen = old_megabytes("memory_budget", memory_budget, "memory_budget_mb", memory_budget_mb, unit=1 << 20)
     budget = TARGETS[target].memory_budget if chosen is None else memory_bytes("memory_budget", chosen)
     output = Path(output)
@@ -120,6 +132,8 @@ def export_bundle(
         passes,
         None if samples is None else str(Path(samples).absolute()),
         allow_rounding,
+        None if calibration is None else str(Path(calibration).absolute()),
+        int8_limit,
     )
     recipe = EXPORT_TASKS[task].recipe(model.config, options, files.config.parent)
     processor = recipe.processor()
@@ -128,6 +142,11 @@ def export_bundle(
     check_outside_bundles(output)
     if recipe.own_inputs:  # read here too: a sample that cannot be used should fail before the work
         progress(f"also verifying on {len(recipe.own_inputs)} own inputs")
+    choice = None
+    if precision in EIGHT_BITS:
+        choice = Choice(recipe, model, progress)
+        progress(f"calibrating on {sum(map(len, recipe.calibration_inputs.values()))} inputs")
+    _ = recipe.limits_in_force  # refused before the work, too
     for text in recipe.notes:
         note(text)
     with staged_folder(output, force=force) as staging:
@@ -138,6 +157,7 @@ def export_bundle(
                 staging,
                 progress=progress,
                 lowering=recipe.lowering(),
+                choose_layers=choice,
                 **recipe.graph_options(),
             )
         except OverflowingWeights as error:
@@ -147,6 +167,8 @@ def export_bundle(
         report_file = staging / REPORT_FILE
         report = json.loads(report_file.read_text(encoding="utf-8"))
         report_file.unlink()
+        if choice is not None:
+            report["eight_bits"] = choice.report
         if recipe.labels is not None:
             labels = json.dumps(list(recipe.labels), indent=0, ensure_ascii=False)
             (staging / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")

@@ -12,10 +12,15 @@ from perceiver_export.analysis.attention_shapes import attention_shapes
 from perceiver_export.graph_spec import GraphSpec
 from perceiver_export.passes.attention.lower_attention_ort import lower_attention_ort
 from perceiver_export.passes.attention.lower_attention_tensorrt import lower_attention_tensorrt
+from perceiver_export.passes.precision.linear_layers import Magnitudes
+from perceiver_export.passes.precision.quantize import quantize
+from perceiver_export.passes.precision.quantize_linear import quantize_linear
 from perceiver_export.passes.table import ALL_PASSES
 
 TargetName = Literal["ort", "tensorrt"]
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
+EIGHT_BITS: tuple[Precision, ...] = ("int8", "fp8")
+Quantize = Callable[[ir.Model, Magnitudes, str], int]
 Lower = Callable[[ir.Model, GraphSpec, Mapping[str, int], str, int], Sequence[Any] | None]
 
 
@@ -24,15 +29,20 @@ class Target:
     """A target.
 
     `lower` replaces the attentions of a traced graph, for the largest sizes by name, a precision and the bytes that a stored
-    score matrix may have; where it decides what a kernel will be, it returns that, an entry an attention. `fusions` are the
-    precisions in which ONNX Runtime's own operators are used. With `profiles` an engine takes memory for the largest of all
-    sizes, so these are kept small; without, memory is planned for a batch of one.
+    score matrix may have; where it decides what a kernel will be, it returns that, an entry an attention. `quantize` puts
+    linear layers into one of `EIGHT_BITS`; where it is `calibrated`, by the magnitudes of what they are applied to. The rest
+    of such a graph is in the precision `around`. `fusions` are the precisions in which ONNX Runtime's own operators are used.
+    With `profiles` an engine takes memory for the largest of all sizes, so these are kept small; without, memory is planned
+    for a batch of one.
     """
 
     runs_on: str
     precisions: tuple[Precision, ...]
     memory_budget: int  # bytes of a stored score matrix
     lower: Lower
+    quantize: Quantize
+    around: Precision = "fp32"
+    calibrated: bool = False
     fusions: tuple[Precision, ...] = ()
     profiles: bool = False
     fused: bool = True  # whether it runs one graph of the whole model
@@ -46,9 +56,23 @@ def _lower_tensorrt(graph: ir.Model, spec: GraphSpec, sizes: Mapping[str, int], 
     return lower_attention_tensorrt(graph, attention_shapes(spec, sizes), precision, budget=budget)
 
 
+def _quantize_ort(graph: ir.Model, layers: Magnitudes, precision: str) -> int:
+    return quantize(graph, layers)
+
+
 TARGETS: dict[str, Target] = {
-    "ort": Target("ONNX Runtime", ("fp32", "fp16", "int8"), 192 << 20, _lower_ort, fusions=("fp32", "int8")),
-    "tensorrt": Target("TensorRT", ("fp32", "fp16", "bf16"), 512 << 20, _lower_tensorrt, profiles=True, fused=False),
+    "ort": Target("ONNX Runtime", ("fp32", "fp16", "int8"), 192 << 20, _lower_ort, _quantize_ort, fusions=("fp32", "int8")),
+    "tensorrt": Target(
+        "TensorRT",
+        ("fp32", "fp16", "bf16", "int8", "fp8"),
+        512 << 20,
+        _lower_tensorrt,
+        quantize_linear,
+        around="fp16",
+        calibrated=True,
+        profiles=True,
+        fused=False,
+    ),
 }
 
 
@@ -65,3 +89,8 @@ class Lowering:
     sizes: Mapping[str, int] = field(default_factory=dict)
     memory_budget: int = 512 << 20
     passes: tuple[str, ...] = ALL_PASSES
+
+    @property
+    def arithmetic(self) -> Precision:
+        """What everything but layers in 8 bits is computed in."""
+        return TARGETS[self.target].around if self.precision in EIGHT_BITS else self.precision

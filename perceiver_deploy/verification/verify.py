@@ -16,11 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
-from perceiver_deploy.tasks.recipe import Answer, Array, Case, ExportOptions, Recipe
+from perceiver_deploy.tasks.recipe import Answer, Array, Case, ExportOptions, Recipe, together
 from perceiver_deploy.tasks.registry import EXPORT_TASKS
+from perceiver_deploy.verification import figures
 from perceiver_deploy.verification.comparison import TOLERANCES, Comparison, Tolerance
 from perceiver_deploy.verification.judge import Judge, Noise, Pair, share
 from perceiver_export.passes.precision.emulate_bfloat16 import emulate_bfloat16
@@ -35,7 +35,7 @@ from perceiver_runtime.tasks.pipeline import FUSED
 
 REPORT_FILE = "parity.json"
 # how much further off than here another device's arithmetic may be; half precision allows for much of that already
-DEVICE_FACTORS = {"fp32": 10.0, "fp16": 3.0, "bf16": 3.0, "int8": 3.0}
+DEVICE_FACTORS = {"fp32": 10.0, "fp16": 3.0, "bf16": 3.0, "int8": 3.0, "fp8": 3.0}
 
 
 def verify(recipe: Recipe, model: Any, graphs: dict[str, OnnxGraph]) -> dict[str, Any]:
@@ -46,41 +46,37 @@ def verify(recipe: Recipe, model: Any, graphs: dict[str, OnnxGraph]) -> dict[str
     """
     tolerance = TOLERANCES[recipe.options.precision]
     judge = Judge(recipe, tolerance)
-    metrics: list[dict[str, float]] = []
-    own_metrics: list[dict[str, float]] = []
+    metrics: list[tuple[Case, dict[str, float]]] = []
     for case in recipe.all_cases():
         reference = _reference(recipe, model, case)
-        found = _together([recipe.answer(graphs, inputs) for inputs in case.runs])
+        found = together([recipe.answer(graphs, inputs) for inputs in case.runs])
         noise = Noise(model, partial(_reference, recipe, model, case))
         inputs = sum(len(next(iter(run.values()))) for run in case.runs)
         users = case.own > 0
         rows = [judge.row(Pair(case.name, name, reference[name], found[name], inputs, noise, users)) for name in reference]
-        if case.own > 1:
-            own_metrics.append(recipe.metrics(reference, found))
-        metrics.append(recipe.metrics(reference, found))
+        metrics.append((case, recipe.metrics(reference, found)))
         if FUSED in graphs:
-            fused = _together([recipe.fused_answer(graphs[FUSED], run) for run in case.runs])
+            fused = together([recipe.fused_answer(graphs[FUSED], run) for run in case.runs])
             for name, answer in fused.items():
                 judge.row(Pair(f"{case.name}, fused", name, reference[name], answer, inputs, noise, users))
-        worst = max((row for row in rows if row is not None), key=share, default=None)
-        if worst is not None:
+        farthest = max((row for row in rows if row is not None), key=share, default=None)
+        if farthest is not None:
             print(
-                f"{case.name}: {worst['output']} off by {worst['max_error']:.2g}{recipe.unit}, "
-                f"{worst['allowed']:.2g}{recipe.unit} allowed",
+                f"{case.name}: {farthest['output']} off by {farthest['max_error']:.2g}{recipe.unit}, "
+                f"{farthest['allowed']:.2g}{recipe.unit} allowed",
                 flush=True,
             )
     judge.finish()
     if not judge.rows:
         raise VerificationError("nothing was compared")
-    decisive = own_metrics or metrics
-    worst_metrics = {name: _worst(name, [figure[name] for figure in decisive]) for name in decisive[0]}
+    worst = figures.worst(metrics)
     if recipe.options.precision != "fp32":
-        _check_metrics(recipe, worst_metrics)
+        figures.check(recipe, worst)
     outputs = {}
     for name in dict.fromkeys(row["output"] for row in judge.rows):
         own = max((row for row in judge.rows if row["output"] == name), key=share)
         outputs[name] = {"max_error": own["max_error"], "allowed": own["allowed"]}
-    summary = {"cases": len(metrics), "outputs": outputs, "figures": worst_metrics}
+    summary = {"cases": len(metrics), "outputs": outputs, "figures": worst}
     if judge.constant:
         summary["constant"] = judge.constant
     return {
@@ -93,29 +89,8 @@ def verify(recipe: Recipe, model: Any, graphs: dict[str, OnnxGraph]) -> dict[str
     }
 
 
-def _check_metrics(recipe: Recipe, metrics: dict[str, float]) -> None:
-    """Lower precision also has limits in the task's own terms."""
-    own = "your inputs" if len(recipe.own_inputs) > 1 else "general inputs"
-    ways_out = "" if len(recipe.own_inputs) > 1 else ", or verify it on your own inputs with --samples FOLDER"
-    for name, limit in recipe.limits.items():
-        value = metrics[name]
-        if not (value >= limit if name.endswith("agreeing") else value <= limit):
-            raise VerificationError(
-                f"{recipe.options.precision} gives a {name} of {value:.3g} against torch in fp32 on {own}, the limit is "
-                f"{limit:g}: export this checkpoint in fp32{ways_out}"
-            )
-
-
 def _reference(recipe: Recipe, model: Any, case: Case) -> Answer:
-    return _together([recipe.reference(model, inputs) for inputs in case.runs])
-
-
-def _together(answers: list[Answer]) -> Answer:
-    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
-
-
-def _worst(name: str, values: list[float]) -> float:
-    return min(values) if name.endswith("agreeing") else max(values)
+    return together([recipe.reference(model, inputs) for inputs in case.runs])
 
 
 def _allowed(name: str, answer: Array, rows: list[dict[str, Any]], tolerance: Tolerance) -> float:

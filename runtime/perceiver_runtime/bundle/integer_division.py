@@ -42,8 +42,10 @@ def _kind(node: Message, operator: str, inputs: list[int]) -> int:
         return _INTEGER
     if operator in _COMPARISONS:
         return BOOL
-    if operator == "Where":
+    if operator in ("Where", "DequantizeLinear"):  # of two values, or of a scale
         return inputs[1] if len(inputs) > 1 else _INTEGER
+    if operator == "QuantizeLinear":
+        return _INTEGER
     return inputs[0] if inputs else _INTEGER
 
 
