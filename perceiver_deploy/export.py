@@ -182,7 +182,7 @@ def export_bundle(
             target=target,
             config={key: value for key, value in to_json(model.config).items() if key != "labels"},
             processor=processor,
-            graphs={spec.name: _graph_entry(spec) for spec in graphs.specs},
+            graphs={spec.name: graph_entry(spec) for spec in graphs.specs},
             ranges=recipe.limited_ranges(),
             choices=graphs.choices | ({"task_package": package} if package else {}),
             source=source,
@@ -276,7 +276,8 @@ def _license(folder: Path) -> str:
     return "unknown"
 
 
-def _graph_entry(spec: GraphSpec) -> GraphEntry:
+def graph_entry(spec: GraphSpec) -> GraphEntry:
+    """What the manifest says of a graph."""
     inputs = []
     for name, example in spec.example.items():
         symbols = {axis: dimension.__name__ for axis, dimension in spec.dynamic.get(name, {}).items()}

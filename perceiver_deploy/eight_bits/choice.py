@@ -44,9 +44,10 @@ class Choice:
                 self._progress(f"{what}: {accuracy.share:.0%} of what is allowed")
                 return accuracy
 
-            return self._chosen(seen, measured)
+            return self.choose(seen, measured)
 
-    def _chosen(self, seen: Mapping[str, Mapping[str, Seen]], measured: Callable[[Layers, str], Accuracy]) -> Layers:
+    def choose(self, seen: Mapping[str, Mapping[str, Seen]], measured: Callable[[Layers, str], Accuracy]) -> Layers:
+        """The same by what was seen of each layer; `measured` says what some of them in 8 bits cost."""
         precision = self._recipe.options.precision
         ranges = {LARGEST: _magnitudes(seen, lambda each: each.values.largest)}
         if self._recipe.target.calibrated:
