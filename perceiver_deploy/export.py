@@ -169,6 +169,7 @@ def export_bundle(
         report_file.unlink()
         if choice is not None:
             report["eight_bits"] = choice.report
+            report["summary"] |= choice.summary
         if recipe.labels is not None:
             labels = json.dumps(list(recipe.labels), indent=0, ensure_ascii=False)
             (staging / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")

@@ -17,7 +17,7 @@ from perceiver_deploy.export import graph_entry
 from perceiver_deploy.tasks.recipe import ExportOptions
 from perceiver_deploy.tasks.registry import EXPORT_TASKS
 from perceiver_export import export_graphs
-from perceiver_export.passes.precision.linear_layers import linear_layers
+from perceiver_export.passes.precision.linear_layers import every_layer
 from perceiver_export.targets import Precision
 from perceiver_io import load_checkpoint
 from perceiver_io.loading.checkpoint import find_checkpoint
@@ -152,7 +152,7 @@ def test_published_flow(precision: Any, tmp_path: Path) -> None:
     layers: dict[str, dict[str, float]] = {}
 
     def everything(graphs: Mapping[str, ir.Model], finish: object) -> dict[str, dict[str, float]]:
-        layers.update({name: {layer.name: 8.0 for layer in linear_layers(graph)} for name, graph in graphs.items()})
+        layers.update(every_layer(graphs))
         return layers
 
     output = tmp_path / "graphs"

@@ -19,6 +19,7 @@ from perceiver_deploy.eight_bits.calibration import PERCENTILE, Seen, calibrate
 from perceiver_deploy.tasks.recipe import Recipe
 from perceiver_export.export import Finish, Layers
 from perceiver_runtime import VerificationError
+from perceiver_runtime.tasks.pipeline import FUSED
 
 MOST_PARTS = 16
 MARGIN = 0.9  # of what is allowed: verification runs once more, perhaps with other threads
@@ -31,6 +32,12 @@ class Choice:
     def __init__(self, recipe: Recipe, model: Any, progress: Callable[[str], None]) -> None:
         self._recipe, self._model, self._progress = recipe, model, progress
         self.report: dict[str, Any] = {}
+
+    @property
+    def summary(self) -> dict[str, str]:
+        """How many layers are in 8 bits, for people."""
+        taken, left = (sum(map(len, self.report[which].values())) for which in ("layers", "given_back"))
+        return {f"layers in {self.report['precision']}": f"{taken} of {taken + left}"}
 
     def __call__(self, graphs: Mapping[str, ir.Model], finish: Finish) -> Layers:
         """The layers, and what they are applied to at most. Raises `VerificationError` where none can be in 8 bits."""
@@ -119,19 +126,29 @@ def _magnitudes(seen: Mapping[str, Mapping[str, Seen]], of: Callable[[Seen], flo
 
 def _parts(seen: Mapping[str, Mapping[str, Seen]]) -> dict[str, list[tuple[str, str]]]:
     """Layers (graph, name) by part of the network, at most `MOST_PARTS`; those in a row are put together."""
+    modules = {(graph, name): _module(name) for graph, layers in seen.items() for name in layers}
+    graphs: dict[str, set[str]] = {}  # beside that of the whole model, whose layers go with those of the others
+    for (graph, _), module in modules.items():
+        if graph != FUSED:
+            graphs.setdefault(module, set()).add(graph)
     parts: dict[str, list[tuple[str, str]]] = {}
-    for graph, layers in seen.items():
-        for name in layers:
-            module = name.removeprefix("encode.")  # of the graph of the whole model
-            for end in (".attention.", ".mlp."):
-                module = module.partition(end)[0]
-            parts.setdefault(module, []).append((graph, name))
+    for member, module in modules.items():
+        several = len(graphs.get(module, ())) > 1 and member[0] != FUSED
+        parts.setdefault(f"{module} in {member[0]}" if several else module, []).append(member)
     size = -(-len(parts) // MOST_PARTS)
     names = list(parts)
     rows = [names[start : start + size] for start in range(0, len(names), size)]
     return {
         row[0] if len(row) == 1 else f"{row[0]} to {row[-1]}": [each for name in row for each in parts[name]] for row in rows
     }
+
+
+def _module(layer: str) -> str:
+    """The attention layer, with its MLP, that a layer is in."""
+    module = layer.removeprefix("encode.")  # of the graph of the whole model
+    for end in (".attention.", ".mlp."):
+        module = module.partition(end)[0]
+    return module
 
 
 def _only(layers: Layers, parts: Mapping[str, list[tuple[str, str]]], kept: Iterable[str]) -> Layers:
