@@ -23,7 +23,7 @@ import onnx_ir as ir
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from rtx import EIGHT_BIT_MODELS, fused, product_types, tensorrt_rtx
+from rtx import EIGHT_BIT_MODELS, fused, product_types, tensorrt_rtx  # type: ignore[import-not-found]
 
 from perceiver_deploy import export_bundle
 from perceiver_deploy.eight_bits.accuracy import Accuracies
@@ -75,7 +75,7 @@ class Reader:
 
 def nvidia(plain: Path, seen: Mapping[str, list[Inputs]], folder: Path, precision: str, method: str, options: Inputs) -> None:
     """Quantize the float32 graphs of `plain` into `folder`."""
-    from modelopt.onnx.quantization import quantize
+    from modelopt.onnx.quantization import quantize  # type: ignore[import-not-found]
 
     folder.mkdir()
     for name, inputs in seen.items():

@@ -71,8 +71,8 @@ def calibrate(recipe: Recipe, graphs: Mapping[str, ir.Model], folder: Path) -> d
         recipe.answer(opened, inputs)
         if FUSED in opened:
             recipe.fused_answer(opened[FUSED], inputs)
-    for graph in opened.values():
-        graph.close()
+    for session in opened.values():
+        session.close()
     return {
         name: {layer.name: Seen(layer, values[name][layer.linear.x.name or ""]) for layer in linear_layers(graphs[name])}
         for name in graphs
