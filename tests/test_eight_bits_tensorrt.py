@@ -17,8 +17,7 @@ from perceiver_deploy.export import graph_entry
 from perceiver_deploy.tasks.recipe import ExportOptions
 from perceiver_deploy.tasks.registry import EXPORT_TASKS
 from perceiver_export import export_graphs
-from perceiver_export.passes.precision.linear_layers import every_layer
-from perceiver_export.targets import Precision
+from perceiver_export.targets import Precision, every_layer
 from perceiver_io import load_checkpoint
 from perceiver_io.loading.checkpoint import find_checkpoint
 from perceiver_runtime.backends.tensorrt.builder import BuildOptions, build, spans
@@ -152,7 +151,7 @@ def test_published_flow(precision: Any, tmp_path: Path) -> None:
     layers: dict[str, dict[str, float]] = {}
 
     def everything(graphs: Mapping[str, ir.Model], finish: object) -> dict[str, dict[str, float]]:
-        layers.update(every_layer(graphs))
+        layers.update(every_layer("tensorrt")(graphs))
         return layers
 
     output = tmp_path / "graphs"

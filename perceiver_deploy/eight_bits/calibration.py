@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from perceiver_deploy.eight_bits.magnitudes import Magnitudes
 from perceiver_deploy.tasks.recipe import Recipe
-from perceiver_export.passes.precision.linear_layers import Layer, linear_layers
+from perceiver_export.passes.precision.linear_layers import Layer
 from perceiver_export.shared_weights import save_graphs
 from perceiver_runtime.backends.onnxruntime import OnnxGraph
 from perceiver_runtime.bundle.manifest import GraphEntry
@@ -57,13 +57,14 @@ class _Watched(OnnxGraph):
 
 def calibrate(recipe: Recipe, graphs: Mapping[str, ir.Model], folder: Path) -> dict[str, dict[str, Seen]]:
     """By graph and layer, what was seen on the calibration inputs. Writes into `folder`."""
+    find = recipe.target.eight_bit_layers
     watched = {name: graph.clone() for name, graph in graphs.items()}
     values: dict[str, dict[str, Magnitudes]] = {}
-    layers = {name: linear_layers(graph) for name, graph in watched.items()}
+    layers = {name: find(graph) for name, graph in watched.items()}
     extra = {}
     for name, graph in watched.items():
-        values[name] = {layer.linear.x.name or "": Magnitudes() for layer in layers[name]}
-        extra[name] = _show(graph, [layer.linear.x for layer in layers[name]])
+        values[name] = {layer.x.name or "": Magnitudes() for layer in layers[name]}
+        extra[name] = _show(graph, [layer.x for layer in layers[name]])
     outputs = {name: [output.name or "" for output in graph.graph.outputs] for name, graph in watched.items()}
     save_graphs(watched, folder)
     opened = {name: _Watched(folder / f"{name}.onnx", outputs[name], extra[name], values[name]) for name in graphs}
@@ -74,8 +75,7 @@ def calibrate(recipe: Recipe, graphs: Mapping[str, ir.Model], folder: Path) -> d
     for session in opened.values():
         session.close()
     return {
-        name: {layer.name: Seen(layer, values[name][layer.linear.x.name or ""]) for layer in linear_layers(graphs[name])}
-        for name in graphs
+        name: {layer.name: Seen(layer, values[name][layer.x.name or ""]) for layer in find(graphs[name])} for name in graphs
     }
 
 

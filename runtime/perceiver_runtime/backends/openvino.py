@@ -56,6 +56,7 @@ class OpenVinoGraph:
         """
         library, core = openvino(), check_processor(device)
         core.add_extension(library.frontend.onnx.ConversionExtension("DynamicQuantizeMatMul", "com.microsoft", _weights_only))
+        core.add_extension(library.frontend.onnx.ConversionExtension("MatMulIntegerToFloat", "com.microsoft", _float_product))
         options = {"INFERENCE_NUM_THREADS": threads or available_cores(), "INFERENCE_PRECISION_HINT": _HINTS[device]}
         if precision == "int8":
             options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _GROUP
@@ -231,6 +232,17 @@ def _weights_only(node: Any) -> list[Any]:
     x, weight, scale, bias = (node.get_input(place) for place in (0, 1, 2, 4))
     floats = operators.multiply(operators.convert(weight, "f32"), scale)
     return [operators.add(operators.matmul(x, floats, False, False), bias).output(0)]
+
+
+def _float_product(node: Any) -> list[Any]:
+    """MatMulIntegerToFloat → a product of what its integers stand for."""
+    operators = openvino().opset13
+    integers, scales, zeros = ([node.get_input(place) for place in places] for places in ((0, 1), (2, 3), (4, 5)))
+    floats = [
+        operators.multiply(operators.subtract(operators.convert(integer, "f32"), operators.convert(zero, "f32")), scale)
+        for integer, scale, zero in zip(integers, scales, zeros)
+    ]
+    return [operators.matmul(floats[0], floats[1], False, False).output(0)]
 
 
 def _on(device: str) -> Callable[[Bundle, Sequence[str], OpenOptions], dict[str, OpenVinoGraph]]:

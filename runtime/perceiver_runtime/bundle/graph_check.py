@@ -25,14 +25,14 @@ from perceiver_runtime.common.errors import IntegrityError
 MAX_GRAPH_BYTES = 64 << 20
 MAX_RANK = 32
 MAX_VALUES = 1 << 48  # of a tensor
-MICROSOFT_OPERATORS = {"MultiHeadAttention", "DynamicQuantizeMatMul", "Gelu", "BiasGelu"}
+MICROSOFT_OPERATORS = {"MultiHeadAttention", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "Gelu", "BiasGelu"}
 _OPERATORS = """
 Abs Add And ArgMax AveragePool BatchNormalization Cast Ceil Clip Concat Conv Cos CumSum DepthToSpace DequantizeLinear
-Div Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm GlobalAveragePool Greater GreaterOrEqual
-GroupNormalization Identity InstanceNormalization LayerNormalization Less LessOrEqual Log MatMul Max MaxPool Mean Min
-Mod Mul Neg Not Or Pad Pow QuantizeLinear Range Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
-ReduceSumSquare Relu Reshape Resize Round Shape Sigmoid Sign Sin Slice Softmax SpaceToDepth Split Sqrt Squeeze Sub Sum
-Tanh Tile Transpose Trilu Unsqueeze Where
+Div DynamicQuantizeLinear Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm GlobalAveragePool
+Greater GreaterOrEqual GroupNormalization Identity InstanceNormalization LayerNormalization Less LessOrEqual Log MatMul
+Max MaxPool Mean Min Mod Mul Neg Not Or Pad Pow QuantizeLinear Range Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin
+ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize Round Shape Sigmoid Sign Sin Slice Softmax SpaceToDepth Split
+Sqrt Squeeze Sub Sum Tanh Tile Transpose Trilu Unsqueeze Where
 """
 OPERATORS = frozenset(_OPERATORS.split())
 _DTYPE_NUMBERS = {"float32": 1, "int64": 7}

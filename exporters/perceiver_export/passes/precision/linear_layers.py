@@ -1,4 +1,4 @@
-"""The linear layers that may compute in 8 bits: those with a stored weight and bias and at least 32 channels on both sides."""
+"""What of a graph may compute in 8 bits: linear layers with at least 32 channels on both sides."""
 
 from __future__ import annotations
 
@@ -19,39 +19,38 @@ Magnitudes = Mapping[str, float]  # by layer: the largest magnitude that the val
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer. `name` is its module's, with a number where the module is applied again."""
+    """Something that may be in 8 bits: its name, unique in its graph, what it is applied to, its work for a row of that."""
 
     name: str
+    x: ir.Value
+    operations: int
+
+
+@dataclass(frozen=True)
+class LinearLayer(Layer):
+    """A linear layer. Its name is its module's, with a number where the module is applied again."""
+
     linear: Linear
 
-    @property
-    def operations(self) -> int:
-        """Multiplications and additions for each row that it is applied to."""
-        return 2 * math.prod(weight_shape(self.linear))
 
-
-def weight_shape(layer: Linear) -> tuple[int, ...]:
-    """(in, out)."""
-    weight = layer.product.inputs[1]
-    assert weight is not None  # a linear layer has one
-    assert weight.const_value is not None
-    return tuple(weight.const_value.numpy().shape)
-
-
-def linear_layers(model: ir.Model) -> list[Layer]:
+def linear_layers(model: ir.Model) -> list[LinearLayer]:
     """A traced graph's, in its order, before name_by_module.py drops what says which module a node is of."""
     seen: Counter[str] = Counter()
     found = []
     for node in model.graph:
         layer = linear_at(node)
-        if layer is None or min(weight_shape(layer)) < MIN_CHANNELS:
+        if layer is None or min(_shape(layer)) < MIN_CHANNELS:
             continue
         name = module_of(node) or "linear"
         seen[name] += 1
-        found.append(Layer(name if seen[name] == 1 else f"{name}_{seen[name]}", layer))
+        unique = name if seen[name] == 1 else f"{name}_{seen[name]}"
+        found.append(LinearLayer(unique, layer.x, 2 * math.prod(_shape(layer)), layer))
     return found
 
 
-def every_layer(graphs: Mapping[str, ir.Model], finish: object = None) -> dict[str, dict[str, float]]:
-    """A choice for `export_graphs` that asks for no accuracy: all layers, in a range for normalised activations."""
-    return {name: {layer.name: 8.0 for layer in linear_layers(graph)} for name, graph in graphs.items()}
+def _shape(layer: Linear) -> tuple[int, ...]:
+    """(in, out)."""
+    weight = layer.product.inputs[1]
+    assert weight is not None  # a linear layer has one
+    assert weight.const_value is not None
+    return tuple(weight.const_value.numpy().shape)
