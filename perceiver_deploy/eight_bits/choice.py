@@ -2,7 +2,8 @@
 
 Start from all. Where that takes more than is allowed, parts of the network are measured one by one, and those that cost most
 accuracy for their operations are given back to the precision around, as few as it takes. A part is an attention layer with its
-MLP, or some of them in a row. Two ranges of activations are tried, and the better one is kept.
+MLP, or some of them in a row. What takes more than is allowed alone goes first. Two ranges of activations are tried, and the
+better one is kept.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class Choice:
             for part in parts:
                 alone[part] = measured(_only(layers, parts, [part]), f"only {part}")
             work = {part: sum(seen[graph][name].operations for graph, name in members) for part, members in parts.items()}
-            order = sorted(parts, key=lambda part: alone[part].share / max(1, work[part]), reverse=True)
+            possible = {part: each.share <= MARGIN for part, each in alone.items()}  # the others cannot stay whatever else goes
+            order = sorted(parts, key=lambda part: (possible[part], -alone[part].share / max(1, work[part])))
             given_back, accuracy = self._fewest(order, layers, parts, measured)
             layers = _only(layers, parts, [part for part in parts if part not in given_back])
         self.report = {
