@@ -237,12 +237,10 @@ def _weights_only(node: Any) -> list[Any]:
 def _float_product(node: Any) -> list[Any]:
     """MatMulIntegerToFloat → a product of what its integers stand for."""
     operators = openvino().opset13
-    integers, scales, zeros = ([node.get_input(place) for place in places] for places in ((0, 1), (2, 3), (4, 5)))
-    floats = [
-        operators.multiply(operators.subtract(operators.convert(integer, "f32"), operators.convert(zero, "f32")), scale)
-        for integer, scale, zero in zip(integers, scales, zeros)
-    ]
-    return [operators.matmul(floats[0], floats[1], False, False).output(0)]
+    left, right, left_scale, right_scale, zero = (node.get_input(place) for place in range(5))
+    shifted = operators.subtract(operators.convert(left, "f32"), operators.convert(zero, "f32"))
+    keys = operators.multiply(operators.convert(right, "f32"), right_scale)
+    return [operators.matmul(operators.multiply(shifted, left_scale), keys, False, False).output(0)]
 
 
 def _on(device: str) -> Callable[[Bundle, Sequence[str], OpenOptions], dict[str, OpenVinoGraph]]:

@@ -1,10 +1,9 @@
 """Quantization in a graph, only as exports write it.
 
-For TensorRT, symmetric, to int8 or float8 (E4M3), by numbers that are stored: a QuantizeLinear has a stored scale and a stored
-zero point, which is one zero of the 8-bit type. What it gives, and every tensor of float8, is for a DequantizeLinear alone,
-whose scale is stored too. For CPUs, by the range of each input: what a DynamicQuantizeLinear gives is for a
-MatMulIntegerToFloat, transposed maybe. So engines meet 8-bit values nowhere else, and no attribute asks for blocks or other
-types.
+A QuantizeLinear has a stored scale and zero point, which is one zero of int8 or float8 (E4M3). What it gives, and every
+tensor of float8, is for a DequantizeLinear, whose scale is stored too; or for a MatMulIntegerToFloat, transposed maybe. What a
+DynamicQuantizeLinear gives is for a MatMulIntegerToFloat alone. So engines meet 8-bit values nowhere else, and no attribute asks
+for blocks or other types.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ INT8, FLOAT8 = 3, 17  # element types
 _SCALES = {1, 10, 16}  # float32, float16, bfloat16
 _READERS = {"QuantizeLinear": 3, "DequantizeLinear": 2}  # and the least inputs
 _ZERO_POINT = 2  # the place of that input
-_INTEGER_INPUTS, _INTEGERS = 6, (0, 1, 4, 5)  # of a MatMulIntegerToFloat; those that are not scales
+_PRODUCT, _PRODUCT_INPUTS = "MatMulIntegerToFloat", 5  # integers, symmetric ones, two scales, a zero point of the first
 
 
 def unusual_quantization(graph: Message) -> str | None:
@@ -29,18 +28,16 @@ def unusual_quantization(graph: Message) -> str | None:
         kind, inputs, outputs = node.get(4, [""])[0], node.get(1, []), node.get(2, [])
         if kind in _READERS:
             right = _right(kind, node, stored, static) and not dynamic & set(inputs)
-        elif kind == "MatMulIntegerToFloat":
-            right = len(inputs) == _INTEGER_INPUTS and {inputs[place] for place in _INTEGERS} <= dynamic
+        elif kind == _PRODUCT:
+            right = len(inputs) == _PRODUCT_INPUTS and inputs[0] in dynamic and inputs[1] in static and inputs[4] in dynamic
         else:
-            right = not static & set(inputs) and (kind == "Transpose" or not dynamic & set(inputs))
+            right = not dynamic & set(inputs) and (kind == "Transpose" or not static & set(inputs))
         if not right:
             return str(node.get(3, [kind])[0])
-        if kind == "QuantizeLinear":
+        if kind == "QuantizeLinear" or (kind == "Transpose" and static & set(inputs)):
             static |= set(outputs)
         elif kind == "DynamicQuantizeLinear":
             dynamic |= {*outputs[:1], *outputs[2:]}
-        elif kind == "Transpose" and dynamic & set(inputs):
-            dynamic |= set(outputs)
     return None
 
 

@@ -71,8 +71,8 @@ def scales(magnitudes: NDArray[np.floating], form: Format) -> NDArray[np.float32
 
 
 def _there_and_back(graph: ir.Graph, before: ir.Node, x: ir.Value, magnitude: float, form: Format) -> ir.Value:
-    scale = _constant(graph, f"{x.name}.scale", scales(np.array(magnitude), form))
-    zero = _constant(graph, f"{x.name}.zero", np.zeros((), form.dtype.numpy()))
+    scale = constant(graph, f"{x.name}.scale", scales(np.array(magnitude), form))
+    zero = constant(graph, f"{x.name}.zero", np.zeros((), form.dtype.numpy()))
     there = _node("QuantizeLinear", [x, scale, zero], before, x)
     there.outputs[0].dtype = form.dtype
     back = _node("DequantizeLinear", [there.outputs[0], scale, zero], before, x)
@@ -83,7 +83,7 @@ def _there_and_back(graph: ir.Graph, before: ir.Node, x: ir.Value, magnitude: fl
 def _stored_weight(graph: ir.Graph, name: str, weight: NDArray[np.float64], form: Format) -> tuple[ir.Value, ir.Value]:
     """8 bits (in, out) and scales (out,)."""
     each = scales(np.abs(weight).max(axis=0), form)
-    return _constant(graph, f"{name}.{form.dtype.name.lower()}", form.rounded(weight / each)), _constant(
+    return constant(graph, f"{name}.{form.dtype.name.lower()}", form.rounded(weight / each)), constant(
         graph, f"{name}.scale", each
     )
 
@@ -95,7 +95,8 @@ def _node(kind: str, inputs: list[ir.Value], beside: ir.Node, like: ir.Value, **
     return node
 
 
-def _constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
+def constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
+    """A stored tensor of the graph."""
     tensor = ir.tensor(array, name=name)
     value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)

@@ -1,20 +1,23 @@
-"""Scores of wide attentions → int8 products for CPUs: queries and keys quantized as they come.
+"""Scores of wide attentions → int8 products for CPUs: queries quantized as they come, keys by their calibrated magnitude.
 
 Of the attentions with one head whose scores are stored (lower_attention_ort.py) the first product, queries by keys, becomes
-`com.microsoft::MatMulIntegerToFloat`. Keys are quantized once, before they are transposed, for all groups of queries. The
-second product stays in float32: shares of many thousand keys are too different in size for 8 bits. On flow-small it would move
-the flow by 0.16 px (by 0.06 with each query's shares scaled to its largest first), where the first moves it by 0.02.
+`com.microsoft::MatMulIntegerToFloat`. Keys are quantized once, before they are transposed, for all groups of queries, to int8:
+ONNX Runtime multiplies uint8 by uint8, which it would make of their range as it comes, no faster than float32. The second
+product stays in float32: shares of many thousand keys are too different in size for 8 bits. On flow-small it would move the flow
+by 0.16 px (by 0.06 with each query's shares scaled to its largest first), where the first moves it by 0.02.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from perceiver_export.passes.exact.name_by_module import module_of
 from perceiver_export.passes.patterns import MICROSOFT, is_stored, length, width
 from perceiver_export.passes.precision.linear_layers import MIN_CHANNELS, Layer, Magnitudes
+from perceiver_export.passes.precision.quantize_linear import FORMATS, constant, scales
 
 
 @dataclass(frozen=True)
@@ -50,36 +53,39 @@ def _is_score(product: ir.Node, keys: ir.Node) -> bool:
 
 def quantize_scores(model: ir.Model, layers: Magnitudes) -> int:
     """Quantize the score products named; how many attentions that are."""
+    graph, form = model.graph, FORMATS["int8"]
     chosen = [scores for scores in score_products(model) if scores.name in layers]
     for scores in chosen:
-        keys = _quantized(model.graph, scores.transposed, scores.x)
-        eight = ir.node("Transpose", [keys[0]], {"perm": [0, 2, 1]})
-        eight.outputs[0].dtype, eight.outputs[0].shape = ir.DataType.UINT8, scores.transposed.outputs[0].shape
-        _like(eight, scores.transposed)
-        model.graph.insert_before(scores.transposed, eight)
+        scale = constant(graph, f"{scores.x.name}.scale", scales(np.array(layers[scores.name]), form))
+        zero = constant(graph, f"{scores.x.name}.zero", np.zeros((), np.int8))
+        keys = ir.node("QuantizeLinear", [scores.x, scale, zero])
+        transposed = ir.node("Transpose", [keys.outputs[0]], {"perm": [0, 2, 1]})
+        for node, shape in ((keys, scores.x.shape), (transposed, scores.transposed.outputs[0].shape)):
+            _like(node, scores.transposed)
+            node.outputs[0].dtype, node.outputs[0].shape = ir.DataType.INT8, shape
+        graph.insert_before(scores.transposed, [keys, transposed])
         for product in scores.products:
-            queries = _quantized(model.graph, product, product.inputs[0])
-            inputs = [queries[0], eight.outputs[0], queries[1], keys[1], queries[2], keys[2]]
+            queries = ir.node("DynamicQuantizeLinear", [product.inputs[0]], num_outputs=3)
+            _typed(queries, product.inputs[0])
+            inputs = [queries.outputs[0], transposed.outputs[0], queries.outputs[1], scale, queries.outputs[2]]
             integer = ir.node("MatMulIntegerToFloat", inputs, domain=MICROSOFT)
-            _like(integer, product)
+            for node in (queries, integer):
+                _like(node, product)
+            graph.insert_before(product, queries)
             output, result = product.outputs[0], integer.outputs[0]
             result.shape, result.dtype, name = output.shape, output.dtype, output.name
-            ir.convenience.replace_nodes_and_values(model.graph, product, [product], [integer], [output], [result])
+            ir.convenience.replace_nodes_and_values(graph, product, [product], [integer], [output], [result])
             result.name = name
-        model.graph.remove(scores.transposed, safe=True)
+        graph.remove(scores.transposed, safe=True)
         model.opset_imports[MICROSOFT] = 1
     return len(chosen)
 
 
-def _quantized(graph: ir.Graph, before: ir.Node, x: ir.Value | None) -> tuple[ir.Value, ir.Value, ir.Value]:
-    """uint8, its scale and its zero point."""
-    node = ir.node("DynamicQuantizeLinear", [x], num_outputs=3)
-    _like(node, before)
-    eight, scale, zero = node.outputs
-    eight.dtype, scale.dtype, zero.dtype = ir.DataType.UINT8, ir.DataType.FLOAT, ir.DataType.UINT8
-    eight.shape, scale.shape, zero.shape = x.shape if x is not None else None, ir.Shape([]), ir.Shape([])
-    graph.insert_before(before, node)
-    return eight, scale, zero
+def _typed(node: ir.Node, x: ir.Value | None) -> None:
+    """What a DynamicQuantizeLinear gives: integers, their scale, their zero point."""
+    shapes = (x.shape if x is not None else None, ir.Shape([]), ir.Shape([]))
+    for output, dtype, shape in zip(node.outputs, (ir.DataType.UINT8, ir.DataType.FLOAT, ir.DataType.UINT8), shapes):
+        output.dtype, output.shape = dtype, shape
 
 
 def _like(node: ir.Node, other: ir.Node) -> None:
