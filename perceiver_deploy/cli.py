@@ -77,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     help_text = "tensors to leave out, by name or pattern, such as 'loss.*'"
     parser.add_argument("--ignore-tensors", nargs="+", default=[], metavar="NAME", help=help_text)
     parser.add_argument("--samples", metavar="FOLDER", help="your own inputs, to verify the graphs on as well")
-    help_text = "your own inputs, for the ranges of activations in int8 and fp8 on TensorRT"
+    help_text = "your own inputs, for the ranges of activations in int8 and fp8"
     parser.add_argument("--calibration", metavar="FOLDER", help=help_text)
     help_text = "what int8 and fp8 may lose: pixels of end-point error (0.05), or the share of answers that differ"
     parser.add_argument("--int8-limit", type=float, metavar="LOSS", help=help_text)

@@ -43,11 +43,6 @@ def check_options(
     if precision not in EIGHT_BITS and (calibration or int8_limit is not None):
         option = "--calibration" if calibration else "--int8-limit"
         raise UsageError(f"{option} is for 8 bits: add --int8 or --fp8, or leave it out")
-    if calibration and not chosen.calibrated:
-        raise UsageError(
-            f"{precision} for {chosen.runs_on} takes the range of each input as it comes: leave out --calibration, "
-            "or give your inputs as --samples"
-        )
     if int8_limit is not None and not (math.isfinite(int8_limit) and int8_limit > 0):
         raise UsageError(f"--int8-limit {int8_limit:g} should be above 0")
     if fused and not chosen.fused:

@@ -207,7 +207,6 @@ def test_the_limit_that_is_asked_for() -> None:
     [
         ({"calibration": "."}, r"--calibration is for 8 bits: add --int8 or --fp8, or leave it out"),
         ({"int8_limit": 0.1}, r"--int8-limit is for 8 bits"),
-        ({"precision": "int8", "calibration": "."}, r"range of each input as it comes: leave out --calibration"),
         ({"precision": "int8", "int8_limit": -1.0}, r"--int8-limit -1 should be above 0"),
         ({"precision": "int8", "int8_limit": float("nan")}, r"--int8-limit nan should be above 0"),
         ({"precision": "fp8"}, r"fp8 is not for ONNX Runtime, .* or --target tensorrt"),

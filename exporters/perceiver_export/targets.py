@@ -31,10 +31,10 @@ class Target:
 
     `lower` replaces the attentions of a traced graph, for the largest sizes by name, a precision and the bytes that a stored
     score matrix may have; where it decides what a kernel will be, it returns that, an entry an attention. `quantize` puts
-    some of its `eight_bit_layers` into one of `EIGHT_BITS`; where it is `calibrated`, by the magnitudes of what they are
-    applied to. The rest of such a graph is in the precision `around`. `fusions` are the precisions in which ONNX Runtime's own
-    operators are used. With `profiles` an engine takes memory for the largest of all sizes, so these are kept small; without,
-    memory is planned for a batch of one.
+    some of its `eight_bit_layers` into one of `EIGHT_BITS`, by the magnitudes of what they are applied to, and the rest is in
+    the precision `around`; with `clips` a range below the largest magnitude may be better. `fusions` are the precisions in which
+    ONNX Runtime's own operators are used. With `profiles` an engine takes memory for the largest of all sizes, so these are
+    kept small; without, memory is planned for a batch of one.
     """
 
     runs_on: str
@@ -44,7 +44,7 @@ class Target:
     eight_bit_layers: Callable[[ir.Model], Sequence[Layer]]
     quantize: Quantize
     around: Precision = "fp32"
-    calibrated: bool = False
+    clips: bool = False
     fusions: tuple[Precision, ...] = ()
     profiles: bool = False
     fused: bool = True  # whether it runs one graph of the whole model
@@ -78,7 +78,7 @@ TARGETS: dict[str, Target] = {
         linear_layers,
         quantize_linear,
         around="fp16",
-        calibrated=True,
+        clips=True,
         profiles=True,
         fused=False,
     ),

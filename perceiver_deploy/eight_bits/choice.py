@@ -58,7 +58,7 @@ class Choice:
         """The same by what was seen of each layer; `measured` says what some of them in 8 bits cost."""
         precision = self._recipe.options.precision
         ranges = {LARGEST: _magnitudes(seen, lambda each: each.values.largest)}
-        if self._recipe.target.calibrated:
+        if self._recipe.target.clips:
             ranges[CLIPPED] = _magnitudes(seen, lambda each: each.values.percentile(PERCENTILE))
         whole = {name: measured(layers, f"all layers in {precision}, {name}") for name, layers in ranges.items()}
         best = min(whole, key=lambda name: whole[name].share)
@@ -79,7 +79,7 @@ class Choice:
             "limits": dict(self._recipe.limits_in_force),
             "calibration": {
                 "inputs": {kind: len(inputs) for kind, inputs in self._recipe.calibration_inputs.items()},
-                "range": best if self._recipe.target.calibrated else "of each input as it comes",
+                "range": best,
                 "share_of_allowed": {name: each.share for name, each in whole.items()},
             },
             "layers": layers,

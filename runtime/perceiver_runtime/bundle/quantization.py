@@ -2,8 +2,8 @@
 
 A QuantizeLinear has a stored scale and zero point, which is one zero of int8 or float8 (E4M3). What it gives, and every
 tensor of float8, is for a DequantizeLinear, whose scale is stored too; or for a MatMulIntegerToFloat, transposed maybe. What a
-DynamicQuantizeLinear gives is for a MatMulIntegerToFloat alone. So engines meet 8-bit values nowhere else, and no attribute asks
-for blocks or other types.
+DynamicQuantizeLinear gives is for a MatMulIntegerToFloat alone. So engines meet 8-bit values nowhere else, and no attribute
+asks for blocks or other types.
 """
 
 from __future__ import annotations

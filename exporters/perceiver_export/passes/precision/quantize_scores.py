@@ -2,9 +2,9 @@
 
 Of the attentions with one head whose scores are stored (lower_attention_ort.py) the first product, queries by keys, becomes
 `com.microsoft::MatMulIntegerToFloat`. Keys are quantized once, before they are transposed, for all groups of queries, to int8:
-ONNX Runtime multiplies uint8 by uint8, which it would make of their range as it comes, no faster than float32. The second
-product stays in float32: shares of many thousand keys are too different in size for 8 bits. On flow-small it would move the flow
-by 0.16 px (by 0.06 with each query's shares scaled to its largest first), where the first moves it by 0.02.
+by the range of each input they would be uint8, and uint8 by uint8 ONNX Runtime multiplies no faster than float32. The second
+product stays in float32: shares of many thousand keys are too different in size for 8 bits. On flow-small it would move the
+flow by 0.16 px (by 0.06 with each query's shares scaled to its largest first), where the first moves it by 0.02.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def quantize_scores(model: ir.Model, layers: Magnitudes) -> int:
                 _like(node, product)
             graph.insert_before(product, queries)
             output, result = product.outputs[0], integer.outputs[0]
-            result.shape, result.dtype, name = output.shape, output.dtype, output.name
+            result.shape, result.type, name = output.shape, output.type, output.name
             ir.convenience.replace_nodes_and_values(graph, product, [product], [integer], [output], [result])
             result.name = name
         graph.remove(scores.transposed, safe=True)
