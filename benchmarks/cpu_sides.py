@@ -195,6 +195,7 @@ def export_int8(checkpoint: Path, verified: Path, output: Path) -> None:
     from perceiver_deploy.tasks.recipe import ExportOptions
     from perceiver_deploy.tasks.registry import EXPORT_TASKS
     from perceiver_export import export_graphs
+    from perceiver_export.targets import every_layer
     from perceiver_io.loading.checkpoint import find_checkpoint, load_files
     from perceiver_runtime.bundle.manifest import FileEntry, Manifest
     from perceiver_runtime.bundle.reader import file_sha256
@@ -203,7 +204,8 @@ def export_int8(checkpoint: Path, verified: Path, output: Path) -> None:
     files = find_checkpoint(checkpoint, allow_pickle=False, revision=None)
     model = load_files(files)
     recipe = EXPORT_TASKS[files.task].recipe(model.config, ExportOptions(precision="int8"), checkpoint)
-    export_graphs(files.task, model, output, progress=lambda _: None, lowering=recipe.lowering(), **recipe.graph_options())
+    options: dict[str, Any] = {"lowering": recipe.lowering(), "choose_layers": every_layer("ort"), **recipe.graph_options()}
+    export_graphs(files.task, model, output, progress=lambda _: None, **options)
     manifest = Manifest.from_json((output / "manifest.json").read_bytes())
     entries = tuple(FileEntry(entry.path, *file_sha256(output / entry.path)) for entry in manifest.files)
     changed = dataclasses.replace(manifest, precision="int8", files=entries)

@@ -79,6 +79,10 @@ def build_parser() -> argparse.ArgumentParser:
     help_text = "tensors to leave out, by name or pattern, such as 'loss.*'"
     parser.add_argument("--ignore-tensors", nargs="+", default=[], metavar="NAME", help=help_text)
     parser.add_argument("--samples", metavar="FOLDER", help="your own inputs, to verify the graphs on as well")
+    help_text = "your own inputs, for the ranges of activations in int8 and fp8"
+    parser.add_argument("--calibration", metavar="FOLDER", help=help_text)
+    help_text = "what int8 and fp8 may lose: pixels of end-point error (0.05), or the share of answers that differ"
+    parser.add_argument("--int8-limit", type=float, metavar="LOSS", help=help_text)
     help_text = "accept a checkpoint that amplifies rounding beyond the usual cap; the parity report says by how much"
     parser.add_argument("--allow-rounding", action="store_true", help=help_text)
     help_text = "for TensorRT: also build the engines, which takes minutes, where TensorRT and a GPU are"
@@ -140,6 +144,8 @@ def run(arguments: argparse.Namespace) -> Manifest:
         "passes": _passes(arguments.passes),
         "samples": arguments.samples,
         "allow_rounding": arguments.allow_rounding,
+        "calibration": arguments.calibration,
+        "int8_limit": arguments.int8_limit,
         "force": arguments.force,
         "progress": _progress(),
         "note": lambda text: _say(f"note: {text}"),

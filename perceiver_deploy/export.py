@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from perceiver_deploy.eight_bits.choice import Choice
 from perceiver_deploy.options import check_options, memory_budget_bytes
 from perceiver_deploy.staging import check_destination, clean_up
 from perceiver_deploy.tasks.recipe import ExportOptions
@@ -18,7 +17,7 @@ from perceiver_deploy.tasks.registry import EXPORT_TASKS, task_name
 from perceiver_deploy.writing import write_bundle
 from perceiver_export import export_graphs
 from perceiver_export.passes.table import ALL_PASSES
-from perceiver_export.targets import Precision, TargetName
+from perceiver_export.targets import EIGHT_BITS, Precision, TargetName
 from perceiver_io import CheckpointError, to_json
 from perceiver_io.loading.checkpoint import CheckpointFiles, find_checkpoint, load_files
 from perceiver_runtime import InputError, UsageError
@@ -27,9 +26,6 @@ from perceiver_runtime.bundle.manifest import Manifest, Source
 from perceiver_runtime.common.amounts import old_megabytes
 from perceiver_runtime.processing.image import MAX_SIDE, MIN_SIDE
 from perceiver_runtime.tasks.outputs import check_outside_bundles
-
-VERIFY = "perceiver_deploy.verification.verify"  # what runs as a process of its own
-_DTYPES = {torch.float32: "float32", torch.int64: "int64"}
 
 
 def _silent(_: str) -> None:
@@ -53,6 +49,8 @@ def export_bundle(
     passes: tuple[str, ...] = ALL_PASSES,
     samples: str | Path | None = None,
     allow_rounding: bool = False,
+    calibration: str | Path | None = None,
+    int8_limit: float | None = None,
     force: bool = False,
     progress: Callable[[str], None] = _silent,
     note: Callable[[str], None] = _silent,
@@ -61,11 +59,13 @@ def export_bundle(
 
     Without a `task`, the checkpoint's own. `ignore_tensors` are names or patterns of tensors to leave out.
     `fused` also writes one graph of the whole model, model.onnx. `image_size` (height, width) is what images are resized to,
-    the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16, bf16 or int8,
+    the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16, bf16, int8 or fp8,
     `target` ort or tensorrt; no stored score matrix has more than `memory_budget`, bytes or a text such as "200MB" (192 MiB,
     for tensorrt 512 MiB; `memory_budget_mb` is its old name, in MiB). `passes` are the exact rewrites to apply, of
     `perceiver_export.export.ALL_PASSES`. `samples` is a folder of your own inputs; the graphs are verified on those too.
-    `allow_rounding` accepts a checkpoint that amplifies rounding. `progress` is told what is being done, `note` what was
+    `allow_rounding` accepts a checkpoint that amplifies rounding. In int8 and fp8 `calibration` is a folder of your own inputs,
+    for the ranges of activations, and `int8_limit` what may be lost of the task's figure: pixels of end-point error, or the
+    share of answers that differ. `progress` is told what is being done, `note` what was
     assumed where files say nothing. Returns the bundle's manifest. Raises `UsageError` and
     `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if the graphs do not
     compute what torch computes; `output` is then left as it was.
@@ -74,7 +74,14 @@ def export_bundle(
     if image_size is not None:
         check_image_size(image_size)
     onnxruntime()  # what verifies the graphs: said before the work where it is missing
-    check_options(passes=passes, precision=precision, target=target, fused=fused)
+    check_options(
+        passes=passes,
+        precision=precision,
+        target=target,
+        fused=fused,
+        calibration=calibration is not None,
+        int8_limit=int8_limit,
+    )
     chosen = old_megabytes("memory_budget", memory_budget, "memory_budget_mb", memory_budget_mb, unit=1 << 20)
     budget = memory_budget_bytes(chosen, target)
     output = Path(output)
@@ -109,6 +116,8 @@ def export_bundle(
         passes,
         None if samples is None else str(Path(samples).absolute()),
         allow_rounding,
+        None if calibration is None else str(Path(calibration).absolute()),
+        int8_limit,
     )
     recipe = EXPORT_TASKS[task].recipe(model.config, options, files.config.parent)
     processor = recipe.processor()
@@ -117,6 +126,11 @@ def export_bundle(
     check_outside_bundles(output)
     if recipe.own_inputs:  # read here too: a sample that cannot be used should fail before the work
         progress(f"also verifying on {len(recipe.own_inputs)} own inputs")
+    choice = None
+    if precision in EIGHT_BITS:
+        choice = Choice(recipe, model, progress)
+        progress(f"calibrating on {sum(map(len, recipe.calibration_inputs.values()))} inputs")
+    _ = recipe.limits_in_force  # refused before the work, too
     if task != files.task:
         note(f"{task} of a checkpoint for {files.task}: the encoder alone, the rest of its tensors is left out")
     for text in recipe.notes:
@@ -126,8 +140,15 @@ def export_bundle(
         task=task,
         recipe=recipe,
         graphs=lambda folder: export_graphs(
-            task, model, folder, progress=progress, lowering=recipe.lowering(), **recipe.graph_options()
+            task,
+            model,
+            folder,
+            progress=progress,
+            lowering=recipe.lowering(),
+            choose_layers=choice,
+            **recipe.graph_options(),
         ),
+        choice=choice,
         request={"checkpoint": files.to_json(), "options": dataclasses.asdict(options)},
         config={key: value for key, value in to_json(model.config).items() if key != "labels"},
         source=_source(files),

@@ -14,6 +14,7 @@ from typing import Any
 import onnx
 import torch
 
+from perceiver_deploy.eight_bits.choice import Choice
 from perceiver_deploy.staging import staged_folder
 from perceiver_deploy.tasks.recipe import Recipe
 from perceiver_deploy.verification.verify import REPORT_FILE
@@ -42,6 +43,7 @@ def write_bundle(
     task: str,
     recipe: Recipe,
     graphs: Callable[[Path], ExportedGraphs],
+    choice: Choice | None,
     request: Mapping[str, Any],
     config: Mapping[str, Any],
     source: Source,
@@ -52,8 +54,8 @@ def write_bundle(
 ) -> Manifest:
     """Write what `graphs` makes in a folder, verified, as a bundle at `output`; the manifest.
 
-    `request` says to the child process what the reference is. It imports nothing from the folders `never`. Raises
-    `InputError` and `VerificationError`; `output` is then left as it was.
+    `choice` says for the report what is in 8 bits, `request` to the child process what the reference is. It imports nothing
+    from the folders `never`. Raises `InputError` and `VerificationError`; `output` is then left as it was.
     """
     options = recipe.options
     with staged_folder(output, force=force) as staging:
@@ -68,6 +70,9 @@ def write_bundle(
         report_file = staging / REPORT_FILE
         report = json.loads(report_file.read_text(encoding="utf-8"))
         report_file.unlink()
+        if choice is not None:
+            report["eight_bits"] = choice.report
+            report["summary"] |= choice.summary
         if recipe.labels is not None:
             labels = json.dumps(list(recipe.labels), indent=0, ensure_ascii=False)
             (staging / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")
@@ -79,7 +84,7 @@ def write_bundle(
             target=options.target,
             config=dict(config),
             processor=recipe.processor(),
-            graphs={spec.name: _graph_entry(spec) for spec in exported.specs},
+            graphs={spec.name: graph_entry(spec) for spec in exported.specs},
             ranges=recipe.limited_ranges(),
             choices=exported.choices | ({"task_package": package} if package else {}),
             source=source,
@@ -124,7 +129,8 @@ def _check_finished(folder: Path) -> None:
         check_known_answer(pipeline, Sample.read(bundle.read(SAMPLE_FILE)), tolerances(bundle.manifest))
 
 
-def _graph_entry(spec: GraphSpec) -> GraphEntry:
+def graph_entry(spec: GraphSpec) -> GraphEntry:
+    """What the manifest says of a graph."""
     inputs = []
     for name, example in spec.example.items():
         symbols = {axis: dimension.__name__ for axis, dimension in spec.dynamic.get(name, {}).items()}

@@ -155,3 +155,22 @@ def divide(bundle: Path, operator: str, by: list[int] | None) -> None:
         graph.node.insert(1, helper.make_node(operator, ["evil_a", "evil_b"], ["evil_c"], "evil"))
 
     forge(bundle, change)
+
+
+def quantize(
+    bundle: Path, *, scale: str = "scale", zero: TensorProto | None = None, reader: str = "DequantizeLinear", **attributes: int
+) -> None:
+    """Add a node `evil` that quantizes the latents, and what reads that."""
+
+    def change(model: onnx.ModelProto) -> None:
+        zeros = zero or TensorProto(name="zero", data_type=TensorProto.INT8, raw_data=b"\0")
+        model.graph.initializer.extend([zeros, helper.make_tensor("scale", TensorProto.FLOAT, [], [0.1])])
+        more = ["scale", zeros.name] if reader == "DequantizeLinear" else []
+        model.graph.node.extend(
+            [
+                helper.make_node("QuantizeLinear", ["latents", scale, zeros.name], ["eight"], name="evil", **attributes),
+                helper.make_node(reader, ["eight", *more], ["back"], name="reader"),
+            ]
+        )
+
+    forge(bundle, change)

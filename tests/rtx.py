@@ -15,7 +15,11 @@ from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.bundle.reader import own_graph
 
 MODELS = ("SM80", "SM86", "SM89", "SM120")  # A100, Orin-class desktop Ampere, Ada, Blackwell
+EIGHT_BIT_MODELS = {"int8": ("SM86", "SM89", "SM120"), "fp8": ("SM89", "SM120")}  # fp8 began with Ada
 _KERNEL = re.compile(rb'name=_gemm_mha_v2 .*?layers="([^"]*)"', re.DOTALL)
+_TENSOR = re.compile(rb'tensor=\{[^\n]* name="([^"\n]+)"[^\n]* type=([a-z0-9_]+) \}')  # also of a part, sub_tensor
+_PRODUCT = re.compile(rb'fully_connected=\{ name="[^"]*" output=\{[^}]*\} input=\{([^}]*)\}[^\n]* layers="([^"]*)"')
+_NODE = re.compile(r"\[ONNX Layer: ([^\]]*/MatMul[_0-9]*)\]")
 _LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)/Softmax")
 
 
@@ -38,3 +42,14 @@ def build_all(bundle: Path, manifest: Manifest, name: str) -> bytes:
 def fused(plan: bytes) -> Counter[str]:
     """How often each module's attention is one kernel in an engine."""
     return Counter(name for layers in _KERNEL.findall(plan) for name in _LAYER.findall(layers.decode()))
+
+
+def product_types(plan: bytes) -> dict[str, set[str]]:
+    """What each product is computed from in an engine, by its ONNX node; of those that are kernels of their own."""
+    types = {name.decode(): kind.decode() for name, kind in _TENSOR.findall(plan)}
+    found: dict[str, set[str]] = {}
+    for inputs, layers in _PRODUCT.findall(plan):
+        operands = re.findall(r'"([^"]+)"', inputs.decode())[:2]
+        for node in _NODE.findall(layers.decode()):
+            found.setdefault(node, set()).update(types[name] for name in operands)
+    return found

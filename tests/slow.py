@@ -7,6 +7,7 @@ FILES = frozenset(
     {
         "clean_room",
         "device",
+        "eight_bits_tensorrt",
         "export_graphs",
         "faults",
         "flow_reference",
@@ -50,6 +51,7 @@ TESTS = frozenset(
         "cli_export::test_verification_imports_nothing_from_the_checkpoint",
         "cli_paths::test_one_bad_picture_among_three",
         "cli_paths::test_one_bad_text_among_three",
+        "eight_bits::test_a_calibration_folder_without_inputs",
         "image_config::test_without_a_file_the_export_says_what_it_assumed",
         "known_answer::test_rows_that_are_not_there",
         "report::test_a_report_on_a_cpu",

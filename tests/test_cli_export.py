@@ -252,7 +252,7 @@ def test_a_crash_of_the_child_is_a_failed_verification(
             r"unknown passes in \('absorb_kyes',\); a tuple of some of: fold_kv_projections",
         ),
         ({"task": "flow", "passes": "fold_kv_projections"}, "unknown passes in 'fold_kv_projections'; a tuple of some of"),
-        ({"task": "flow", "precision": "fp61"}, "unknown precision 'fp61'; available: fp32, fp16, bf16, int8"),
+        ({"task": "flow", "precision": "fp61"}, "unknown precision 'fp61'; available: fp32, fp16, bf16, int8, fp8"),
         ({"task": "flow", "target": "onnx"}, "unknown target 'onnx'; available: ort, tensorrt"),
     ],
 )

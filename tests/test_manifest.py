@@ -64,7 +64,7 @@ def change(text: str, *path: Any, value: Any) -> bytes:
         (("ranges", "/etc"), {"min": 1, "max": 2}, "names a size '/etc'"),
         (("task",), "flow\n", "names a task"),
         (("schema_version",), "1.0\x1b", "names a schema version"),
-        (("precision",), "fp8", "is in 'fp8' for 'ort': upgrade"),
+        (("precision",), "fp4", "is in 'fp4' for 'ort': upgrade"),
         (("ranges", "H", "max"), 1 << 63, "holds 9223372036854775808, which is not JSON of 64-bit numbers"),
         (("source", "license"), "\ud800", "not valid JSON .*surrogates not allowed"),
         (("tools", "\ud800"), "1", "not valid JSON .*surrogates not allowed"),

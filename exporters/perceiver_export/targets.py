@@ -13,10 +13,16 @@ from perceiver_export.graph_spec import GraphSpec
 from perceiver_export.passes.attention.lower_attention_cuda import lower_attention_cuda
 from perceiver_export.passes.attention.lower_attention_ort import lower_attention_ort
 from perceiver_export.passes.attention.lower_attention_tensorrt import lower_attention_tensorrt
+from perceiver_export.passes.precision.linear_layers import Layer, Magnitudes, linear_layers
+from perceiver_export.passes.precision.quantize import quantize
+from perceiver_export.passes.precision.quantize_linear import quantize_linear
+from perceiver_export.passes.precision.quantize_scores import quantize_scores, score_products
 from perceiver_export.passes.table import ALL_PASSES
 
 TargetName = Literal["ort", "cuda", "tensorrt"]
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
+EIGHT_BITS: tuple[Precision, ...] = ("int8", "fp8")
+Quantize = Callable[[ir.Model, Magnitudes, str], int]
 Lower = Callable[[ir.Model, GraphSpec, Mapping[str, int], str, int], Sequence[Any] | None]
 
 
@@ -25,15 +31,21 @@ class Target:
     """A target.
 
     `lower` replaces the attentions of a traced graph, for the largest sizes by name, a precision and the bytes that a stored
-    score matrix may have; where it decides what a kernel will be, it returns that, an entry an attention. `fusions` are the
-    precisions in which ONNX Runtime's own operators are used. With `profiles` an engine takes memory for the largest of all
-    sizes, so these are kept small; without, memory is planned for a batch of one.
+    score matrix may have; where it decides what a kernel will be, it returns that, an entry an attention. `quantize` puts
+    some of its `eight_bit_layers` into one of `EIGHT_BITS`, by the magnitudes of what they are applied to, and the rest is in
+    the precision `around`; with `clips` a range below the largest magnitude may be better. `fusions` are the precisions in
+    which ONNX Runtime's own operators are used. With `profiles` an engine takes memory for the largest of all sizes, so these
+    are kept small; without, memory is planned for a batch of one.
     """
 
     runs_on: str
     precisions: tuple[Precision, ...]
     memory_budget: int  # bytes of a stored score matrix
     lower: Lower
+    eight_bit_layers: Callable[[ir.Model], Sequence[Layer]]
+    quantize: Quantize
+    around: Precision = "fp32"
+    clips: bool = False
     fusions: tuple[Precision, ...] = ()
     profiles: bool = False
     fused: bool = True  # whether it runs one graph of the whole model
@@ -51,10 +63,33 @@ def _lower_tensorrt(graph: ir.Model, spec: GraphSpec, sizes: Mapping[str, int], 
     return lower_attention_tensorrt(graph, attention_shapes(graph, spec, sizes), precision, budget=budget)
 
 
+def _layers_ort(graph: ir.Model) -> Sequence[Layer]:
+    return [*linear_layers(graph), *score_products(graph)]
+
+
+def _quantize_ort(graph: ir.Model, layers: Magnitudes, precision: str) -> int:
+    return quantize_scores(graph, layers) + quantize(graph, layers)
+
+
 TARGETS: dict[str, Target] = {
-    "ort": Target("ONNX Runtime", ("fp32", "fp16", "int8"), 192 << 20, _lower_ort, fusions=("fp32", "int8")),
-    "cuda": Target("ONNX Runtime with CUDA", ("fp32", "fp16"), 192 << 20, _lower_cuda, fusions=("fp32",)),
-    "tensorrt": Target("TensorRT", ("fp32", "fp16", "bf16"), 512 << 20, _lower_tensorrt, profiles=True, fused=False),
+    "ort": Target(
+        "ONNX Runtime", ("fp32", "fp16", "int8"), 192 << 20, _lower_ort, _layers_ort, _quantize_ort, fusions=("fp32", "int8")
+    ),
+    "cuda": Target(
+        "ONNX Runtime with CUDA", ("fp32", "fp16"), 192 << 20, _lower_cuda, _layers_ort, _quantize_ort, fusions=("fp32",)
+    ),
+    "tensorrt": Target(
+        "TensorRT",
+        ("fp32", "fp16", "bf16", "int8", "fp8"),
+        512 << 20,
+        _lower_tensorrt,
+        linear_layers,
+        quantize_linear,
+        around="fp16",
+        clips=True,
+        profiles=True,
+        fused=False,
+    ),
 }
 
 
@@ -71,3 +106,18 @@ class Lowering:
     sizes: Mapping[str, int] = field(default_factory=dict)
     memory_budget: int = 512 << 20
     passes: tuple[str, ...] = ALL_PASSES
+
+    @property
+    def arithmetic(self) -> Precision:
+        """What everything but layers in 8 bits is computed in."""
+        return TARGETS[self.target].around if self.precision in EIGHT_BITS else self.precision
+
+
+def every_layer(target: TargetName) -> Callable[..., dict[str, dict[str, float]]]:
+    """A choice for `export_graphs` that asks for no accuracy: all layers, in a range for normalised activations."""
+
+    def choose(graphs: Mapping[str, ir.Model], finish: object = None) -> dict[str, dict[str, float]]:
+        find = TARGETS[target].eight_bit_layers
+        return {name: {layer.name: 8.0 for layer in find(graph)} for name, graph in graphs.items()}
+
+    return choose

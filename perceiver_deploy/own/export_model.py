@@ -14,6 +14,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from perceiver_deploy.eight_bits.choice import Choice
 from perceiver_deploy.options import check_options, memory_budget_bytes
 from perceiver_deploy.own.composition import can_be_rebuilt
 from perceiver_deploy.own.head import Head
@@ -25,8 +26,9 @@ from perceiver_deploy.tasks.recipe import Case, ExportOptions
 from perceiver_deploy.writing import write_bundle
 from perceiver_export.export import ExportedGraphs, export_specs
 from perceiver_export.passes.patterns import MICROSOFT
+from perceiver_export.passes.precision.linear_layers import MIN_CHANNELS
 from perceiver_export.passes.table import ALL_PASSES
-from perceiver_export.targets import Precision, TargetName
+from perceiver_export.targets import EIGHT_BITS, Precision, TargetName
 from perceiver_export.tasks.own import own_graphs
 from perceiver_export.trace import UntraceableError
 from perceiver_io.loading.checkpoint import CheckpointFiles, find_checkpoint, save_checkpoint
@@ -58,6 +60,8 @@ def export_model(
     passes: tuple[str, ...] = ALL_PASSES,
     samples: str | Path | None = None,
     allow_rounding: bool = False,
+    calibration: str | Path | None = None,
+    int8_limit: float | None = None,
     force: bool = False,
     progress: Callable[[str], None] = _silent,
     note: Callable[[str], None] = _silent,
@@ -77,7 +81,14 @@ def export_model(
     ...              outputs={"occupancy": Arrays()})
     """
     onnxruntime()
-    check_options(passes=passes, precision=precision, target=target, fused=fused)
+    check_options(
+        passes=passes,
+        precision=precision,
+        target=target,
+        fused=fused,
+        calibration=calibration is not None,
+        int8_limit=int8_limit,
+    )
     output = Path(output)
     clean_up(output)
     check_destination(output, force=force)
@@ -85,7 +96,8 @@ def export_model(
     given, head = checkpoint, Head.of(inputs, queries, outputs)
     folder = None if samples is None else str(Path(samples).absolute())
     budget = memory_budget_bytes(memory_budget, target)
-    options = ExportOptions(fused, None, precision, target, budget, passes, folder, allow_rounding)
+    ranges = None if calibration is None else str(Path(calibration).absolute())
+    options = ExportOptions(fused, None, precision, target, budget, passes, folder, allow_rounding, ranges, int8_limit)
     model = _ready(model)
     found = head.probe(model)
     if head.row and [len(shape) for shape in found.latents.values()] != [3]:
@@ -94,19 +106,21 @@ def export_model(
     recipe = ModelRecipe(head, found, options)
     progress("running the model on inputs to verify with")
     recipe.check(model)
+    _ = recipe.limits_in_force
+    choice = Choice(recipe, model, progress) if precision in EIGHT_BITS else None
     for text in recipe.notes:
         note(text)
 
     def graphs(staging: Path) -> ExportedGraphs:
         specs = own_graphs(model, found, head.input_tensors, head.query_tensors, head.sizes, head.values, fused=fused)
         try:
-            exported = export_specs(specs, staging, progress=progress, lowering=recipe.lowering())
+            exported = export_specs(specs, staging, progress=progress, lowering=recipe.lowering(), choose_layers=choice)
         except UntraceableError as error:
             raise InputError(f"{type(model).__name__}.{error}") from error
         _check_operators(staging, type(model).__name__)
-        if precision == "int8" and not any(counts.get("quantize") for counts in exported.choices["passes"].values()):
+        if choice is not None and not any(counts.get("quantize") for counts in exported.choices["passes"].values()):
             raise InputError(
-                "int8 is for perceiver_io's self-attention of 32 channels or more, of which the model has none: use fp32"
+                f"{precision} is for linear layers of {MIN_CHANNELS} channels or more, of which the model has none: use fp32"
             )
         return exported
 
@@ -124,6 +138,7 @@ def export_model(
             task=head.task,
             recipe=recipe,
             graphs=graphs,
+            choice=choice,
             request=request | ({"checkpoint": checkpoint.to_json()} if checkpoint else {}),
             config={"model": f"{type(model).__module__}.{type(model).__qualname__}"},
             source=_source(model, name or (given.source if given else None), license),

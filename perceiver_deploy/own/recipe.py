@@ -83,6 +83,11 @@ class ProtocolRecipe(Recipe):
         """The outputs of the one graph."""
         return {name: _rows(array) for name, array in zip(self.names.outputs.values(), graph.run(inputs))}
 
+    @property
+    def checkpoint_inputs(self) -> list[Inputs]:  # type: ignore[override]
+        """A module comes without."""
+        return []
+
     def processor(self) -> dict[str, Any]:
         """The exporting process has it."""
         return {}

@@ -18,7 +18,7 @@ from perceiver_deploy.tasks import samples
 from perceiver_deploy.verification.rounding import rounding_noise
 from perceiver_export.passes.table import ALL_PASSES
 from perceiver_export.targets import TARGETS, Lowering, Precision, Target, TargetName
-from perceiver_runtime import InputError
+from perceiver_runtime import InputError, UsageError
 from perceiver_runtime.backends.onnxruntime import OnnxGraph
 from perceiver_runtime.bundle.manifest import Range
 from perceiver_runtime.tasks.known_answer import Sample
@@ -45,6 +45,8 @@ class ExportOptions:
     passes: tuple[str, ...] = ALL_PASSES
     samples: str | None = None  # a folder of the user's own inputs, to verify on
     allow_rounding: bool = False  # also where the checkpoint amplifies rounding beyond the usual cap
+    calibration: str | None = None  # a folder of the user's own inputs, for the ranges of activations in 8 bits
+    int8_limit: float | None = None  # what 8 bits may lose of the task's figure, in place of the recipe's limit
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ExportOptions:
@@ -173,19 +175,50 @@ class Recipe(ABC):
             self.notes[f"{folder} holds {len(found)} samples, the first {most} are taken"] = None
         return found[:most]
 
+    @property
+    def limits_in_force(self) -> dict[str, float]:
+        """`limits`, or what the user allows 8 bits to lose. Raises `UsageError`."""
+        allowed = self.options.int8_limit
+        if allowed is None:
+            return dict(self.limits)
+        if not self.limits:
+            raise UsageError("this task has no figure of its own to limit: leave out --int8-limit")
+        if any(is_agreement(name) for name in self.limits) and allowed >= 1:
+            raise UsageError(f"--int8-limit {allowed:g} would let every answer differ: give a share below 1")
+        return {name: 1 - allowed if is_agreement(name) else allowed for name in self.limits}
+
     @cached_property
     def own_inputs(self) -> tuple[Inputs, ...]:
         """Inputs of the user's: the checkpoint's folder `sample`, and the folder asked for. Raises `InputError`."""
-        own = self.read_samples(self.folder / SAMPLE_FOLDER)
-        if self.options.samples is not None:
-            folder = Path(self.options.samples)
-            if not folder.is_dir():
-                raise InputError(f"there is no folder {folder} of samples: name one that holds {self.sample_files}")
-            given = self.read_samples(folder)
-            if not given:
-                raise InputError(f"{folder} holds no samples for this task: put {self.sample_files} into it")
-            own = given + own
-        return tuple(own)
+        return (*self._given(self.options.samples), *self.checkpoint_inputs)
+
+    @cached_property
+    def checkpoint_inputs(self) -> list[Inputs]:
+        """Inputs that come with the checkpoint. Raises `InputError`."""
+        return self.read_samples(self.folder / SAMPLE_FOLDER)
+
+    def _given(self, folder: str | None) -> list[Inputs]:
+        """The samples of a folder that was asked for. Raises `InputError` where it has none."""
+        if folder is None:
+            return []
+        if not Path(folder).is_dir():
+            raise InputError(f"there is no folder {folder} of samples: name one that holds {self.sample_files}")
+        given = self.read_samples(Path(folder))
+        if not given:
+            raise InputError(f"{folder} holds no samples for this task: put {self.sample_files} into it")
+        return given
+
+    @cached_property
+    def calibration_inputs(self) -> dict[str, list[Inputs]]:
+        """What ranges of activations are measured on: the user's for that, the checkpoint's own, general ones.
+
+        Raises `InputError`.
+        """
+        return {
+            "calibration": self._given(self.options.calibration),
+            "sample": self.checkpoint_inputs,
+            "general": [inputs for case in self.cases() for inputs in case.runs],
+        }
 
     def all_cases(self) -> Iterator[Case]:
         """`cases`, then the user's own inputs together; one alone has no spread, so one of the others joins it."""
@@ -256,8 +289,13 @@ class ClassificationRecipe(Recipe):
         return {"top1_agreeing": agreement(reference["logits"], found["logits"])}
 
 
+def is_agreement(name: str) -> bool:
+    """Whether a figure of `Recipe.metrics` is one, else an error."""
+    return name.endswith("agreeing")
+
+
 def together(answers: Sequence[Answer]) -> Answer:
-    """Answers of several runs as one."""
+    """The answers of several runs, one below the other."""
     return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 

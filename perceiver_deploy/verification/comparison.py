@@ -26,6 +26,7 @@ TOLERANCES = {
     "fp16": Tolerance(5e-2, 5e-3),
     "bf16": Tolerance(1.0, 2e-2),
     "int8": Tolerance(5e-1, 2e-2),
+    "fp8": Tolerance(5e-1, 2e-2),
 }
 
 

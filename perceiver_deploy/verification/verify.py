@@ -19,8 +19,9 @@ from typing import Any
 import onnx_ir as ir
 
 from perceiver_deploy.own.recipe import SavedCases
-from perceiver_deploy.tasks.recipe import Array, ExportOptions, Recipe, together
+from perceiver_deploy.tasks.recipe import Array, Case, ExportOptions, Recipe, together
 from perceiver_deploy.tasks.registry import EXPORT_TASKS
+from perceiver_deploy.verification import figures
 from perceiver_deploy.verification.comparison import TOLERANCES, Comparison, Tolerance
 from perceiver_deploy.verification.judge import Judge, Noise, Pair, share
 from perceiver_export.passes.precision.emulate_bfloat16 import emulate_bfloat16
@@ -35,7 +36,7 @@ from perceiver_runtime.tasks.pipeline import FUSED
 
 REPORT_FILE = "parity.json"
 # how much further off than here another device's arithmetic may be; half precision allows for much of that already
-DEVICE_FACTORS = {"fp32": 10.0, "fp16": 3.0, "bf16": 3.0, "int8": 3.0}
+DEVICE_FACTORS = {"fp32": 10.0, "fp16": 3.0, "bf16": 3.0, "int8": 3.0, "fp8": 3.0}
 
 
 def verify(recipe: Recipe, model: Any, graphs: dict[str, OnnxGraph]) -> dict[str, Any]:
@@ -46,8 +47,7 @@ def verify(recipe: Recipe, model: Any, graphs: dict[str, OnnxGraph]) -> dict[str
     """
     tolerance = TOLERANCES[recipe.options.precision]
     judge = Judge(recipe, tolerance)
-    metrics: list[dict[str, float]] = []
-    own_metrics: list[dict[str, float]] = []
+    metrics: list[tuple[Case, dict[str, float]]] = []
     for case in recipe.all_cases():
         reference = recipe.case_reference(model, case)
         found = together([recipe.answer(graphs, inputs) for inputs in case.runs])
@@ -55,32 +55,29 @@ def verify(recipe: Recipe, model: Any, graphs: dict[str, OnnxGraph]) -> dict[str
         inputs = sum(len(next(iter(run.values()))) for run in case.runs)
         users = case.own > 0
         rows = [judge.row(Pair(case.name, name, reference[name], found[name], inputs, noise, users)) for name in reference]
-        if case.own > 1:
-            own_metrics.append(recipe.metrics(reference, found))
-        metrics.append(recipe.metrics(reference, found))
+        metrics.append((case, recipe.metrics(reference, found)))
         if FUSED in graphs:
             fused = together([recipe.fused_answer(graphs[FUSED], run) for run in case.runs])
             for name, answer in fused.items():
                 judge.row(Pair(f"{case.name}, fused", name, reference[name], answer, inputs, noise, users))
-        worst = max((row for row in rows if row is not None), key=share, default=None)
-        if worst is not None:
+        farthest = max((row for row in rows if row is not None), key=share, default=None)
+        if farthest is not None:
             print(
-                f"{case.name}: {worst['output']} off by {worst['max_error']:.2g}{recipe.unit}, "
-                f"{worst['allowed']:.2g}{recipe.unit} allowed",
+                f"{case.name}: {farthest['output']} off by {farthest['max_error']:.2g}{recipe.unit}, "
+                f"{farthest['allowed']:.2g}{recipe.unit} allowed",
                 flush=True,
             )
     judge.finish()
     if not judge.rows:
         raise VerificationError("nothing was compared")
-    decisive = own_metrics or metrics
-    worst_metrics = {name: _worst(name, [figure[name] for figure in decisive]) for name in decisive[0]}
+    worst = figures.worst(metrics)
     if recipe.options.precision != "fp32":
-        _check_metrics(recipe, worst_metrics)
+        figures.check(recipe, worst)
     outputs = {}
     for name in dict.fromkeys(row["output"] for row in judge.rows):
         own = max((row for row in judge.rows if row["output"] == name), key=share)
         outputs[name] = {"max_error": own["max_error"], "allowed": own["allowed"]}
-    summary = {"cases": len(metrics), "outputs": outputs, "figures": worst_metrics}
+    summary = {"cases": len(metrics), "outputs": outputs, "figures": worst}
     if judge.constant:
         summary["constant"] = judge.constant
     return {
@@ -91,23 +88,6 @@ def verify(recipe: Recipe, model: Any, graphs: dict[str, OnnxGraph]) -> dict[str
         "summary": summary,
         "cases": judge.rows,
     }
-
-
-def _check_metrics(recipe: Recipe, metrics: dict[str, float]) -> None:
-    """Lower precision also has limits in the task's own terms."""
-    own = "your inputs" if len(recipe.own_inputs) > 1 else "general inputs"
-    ways_out = "" if len(recipe.own_inputs) > 1 else ", or verify it on your own inputs with --samples FOLDER"
-    for name, limit in recipe.limits.items():
-        value = metrics[name]
-        if not (value >= limit if name.endswith("agreeing") else value <= limit):
-            raise VerificationError(
-                f"{recipe.options.precision} gives a {name} of {value:.3g} against torch in fp32 on {own}, the limit is "
-                f"{limit:g}: export this checkpoint in fp32{ways_out}"
-            )
-
-
-def _worst(name: str, values: list[float]) -> float:
-    return min(values) if name.endswith("agreeing") else max(values)
 
 
 def _allowed(name: str, answer: Array, rows: list[dict[str, Any]], tolerance: Tolerance) -> float:

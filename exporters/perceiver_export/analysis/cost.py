@@ -20,7 +20,8 @@ import onnx_ir as ir
 from perceiver_export.passes.patterns import MICROSOFT
 
 _VIEWS = {"Reshape", "Squeeze", "Unsqueeze", "Identity"}
-_INFERRED_AS = {"DynamicQuantizeMatMul": "MatMul", "ReduceL2": "ReduceSum"}  # of those it does not know: what has their shapes
+# of those it does not know: what has their shapes, and values of as many bytes
+_INFERRED_AS = {"DynamicQuantizeMatMul": "MatMul", "MatMulIntegerToFloat": "MatMulInteger", "ReduceL2": "ReduceSum"}
 _IN_PLACE = {"Add", "Sub", "Mul", "Div", "Softmax", "Erf", "Neg", "Sqrt", "Sin", "Cos"}
 
 
@@ -114,7 +115,7 @@ def _flops(node: ir.Node, tensors: Mapping[str, _Tensor]) -> int:
         return 0
     shapes = [tensors[value.name or ""].shape if value is not None else () for value in node.inputs]
     output = tensors[node.outputs[0].name or ""].shape
-    if node.op_type in ("MatMul", "DynamicQuantizeMatMul"):
+    if node.op_type in ("MatMul", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"):
         return 2 * math.prod(output) * shapes[0][-1]
     if node.op_type == "Conv":
         return 2 * math.prod(output) * math.prod(shapes[1][1:])

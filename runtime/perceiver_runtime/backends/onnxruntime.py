@@ -92,6 +92,8 @@ class OnnxGraph:
         options.log_severity_level = _LOG_ERRORS_ONLY
         # else threads of the graph that ran last go on spinning, on cores that the next graph's threads want
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        # 8 bits for TensorRT are computed as the graph says, not as integers; its rewriting of float8 also makes invalid graphs
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         again = int(len(providers) > 1)  # else it would say on stdout that it tries the same once more
         session = session or Session("fp32")
         missing = load_libraries(library) if PROVIDERS[providers[0]].memory != "cpu" else ""

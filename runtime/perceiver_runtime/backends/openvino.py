@@ -56,6 +56,7 @@ class OpenVinoGraph:
         """
         library, core = openvino(), check_processor(device)
         core.add_extension(library.frontend.onnx.ConversionExtension("DynamicQuantizeMatMul", "com.microsoft", _weights_only))
+        core.add_extension(library.frontend.onnx.ConversionExtension("MatMulIntegerToFloat", "com.microsoft", _float_product))
         options = {"INFERENCE_NUM_THREADS": threads or available_cores(), "INFERENCE_PRECISION_HINT": _HINTS[device]}
         if precision == "int8":
             options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _GROUP
@@ -230,6 +231,15 @@ def _weights_only(node: Any) -> list[Any]:
     x, weight, scale, bias = (node.get_input(place) for place in (0, 1, 2, 4))
     floats = operators.multiply(operators.convert(weight, "f32"), scale)
     return [operators.add(operators.matmul(x, floats, False, False), bias).output(0)]
+
+
+def _float_product(node: Any) -> list[Any]:
+    """MatMulIntegerToFloat → a product of what its integers stand for."""
+    operators = openvino().opset13
+    left, right, left_scale, right_scale, zero = (node.get_input(place) for place in range(5))
+    shifted = operators.subtract(operators.convert(left, "f32"), operators.convert(zero, "f32"))
+    keys = operators.multiply(operators.convert(right, "f32"), right_scale)
+    return [operators.matmul(operators.multiply(shifted, left_scale), keys, False, False).output(0)]
 
 
 def _on(device: str) -> Callable[[Bundle, Sequence[str], OpenOptions], dict[str, OpenVinoGraph]]:

@@ -5,7 +5,8 @@ nothing in it that was not seen.
 
 External data may name the bundle's weights file, within its size and of the tensor's size, and nothing else. Operators are
 those listed: arithmetic, products, reductions and the moving of values, of ONNX itself, and a few of ONNX Runtime's. No control
-flow, so every graph ends; no subgraphs, strings, files or chance. Inputs and outputs must be the manifest's.
+flow, so every graph ends; no subgraphs, strings, files or chance; 8 bits only as quantization.py says. Inputs and outputs must
+be the manifest's.
 """
 
 from __future__ import annotations
@@ -18,23 +19,24 @@ from perceiver_runtime.bundle.integer_division import unsafe_division
 from perceiver_runtime.bundle.manifest import GraphEntry, TensorSpec
 from perceiver_runtime.bundle.onnx_schema import MODEL
 from perceiver_runtime.bundle.protobuf import Message, read, write
+from perceiver_runtime.bundle.quantization import unusual_quantization
 from perceiver_runtime.common.errors import IntegrityError
 
 MAX_GRAPH_BYTES = 64 << 20
 MAX_RANK = 32
 MAX_VALUES = 1 << 48  # of a tensor
-MICROSOFT_OPERATORS = {"MultiHeadAttention", "DynamicQuantizeMatMul", "Gelu", "BiasGelu"}
+MICROSOFT_OPERATORS = {"MultiHeadAttention", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "Gelu", "BiasGelu"}
 _OPERATORS = """
-Abs Add And ArgMax AveragePool BatchNormalization Cast Ceil Clip Concat Conv Cos CumSum DepthToSpace Div Equal Erf Exp
-Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm GlobalAveragePool Greater GreaterOrEqual
-GroupNormalization Identity InstanceNormalization LayerNormalization Less LessOrEqual Log MatMul Max MaxPool Mean Min
-Mod Mul Neg Not Or Pad Pow Range Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
-ReduceSumSquare Relu Reshape Resize Round Shape Sigmoid Sign Sin Slice Softmax SpaceToDepth Split Sqrt Squeeze Sub Sum
-Tanh Tile Transpose Trilu Unsqueeze Where
+Abs Add And ArgMax AveragePool BatchNormalization Cast Ceil Clip Concat Conv Cos CumSum DepthToSpace DequantizeLinear
+Div DynamicQuantizeLinear Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm GlobalAveragePool
+Greater GreaterOrEqual GroupNormalization Identity InstanceNormalization LayerNormalization Less LessOrEqual Log MatMul
+Max MaxPool Mean Min Mod Mul Neg Not Or Pad Pow QuantizeLinear Range Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin
+ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize Round Shape Sigmoid Sign Sin Slice Softmax SpaceToDepth Split
+Sqrt Squeeze Sub Sum Tanh Tile Transpose Trilu Unsqueeze Where
 """
 OPERATORS = frozenset(_OPERATORS.split())
 _DTYPE_NUMBERS = {"float32": 1, "int64": 7}
-_DTYPE_BYTES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 16: 2}  # by element type, of those that bundles store
+_DTYPE_BYTES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 16: 2, 17: 1}  # by element type, of those that bundles store
 _ATTRIBUTE_TYPES = {1, 2, 3, 6, 7, 8}  # numbers and byte strings, one or many
 _TYPED_DATA = (4, 5, 7, 10, 11)
 _RAW_DATA, _EXTERNAL_DATA = 9, 13
@@ -91,6 +93,9 @@ class GraphCheck:
         self._once([_first(tensor, 8, "") for tensor in graph.get(5, [])], "initializers")
         if len(locations) > 1:
             self._refuse("takes external data from more than one file")
+        quantizes = unusual_quantization(graph)
+        if quantizes is not None:
+            self._refuse(f"quantizes in the node {quantizes[:40]!r} as no export does")
         divides = unsafe_division(graph, {spec.name: _DTYPE_NUMBERS[spec.dtype] for spec in entry.inputs})
         if divides is not None:
             self._refuse(f"divides integers in the node {divides[:40]!r}, perhaps by 0 or -1, which can end the process")

@@ -15,7 +15,7 @@ FLOATS = frozenset({1, 10, 11, 16})  # element types: float32, float16, float64,
 BOOL = 9
 _INTEGERS = {2: "B", 3: "b", 6: "i", 7: "q"}  # by element type, as struct names them
 _COMPARISONS = frozenset({"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or"})
-_INTEGER = 7
+_FLOAT, _INTEGER = 1, 7
 
 
 def unsafe_division(graph: Message, inputs: Mapping[str, int]) -> str | None:
@@ -42,8 +42,12 @@ def _kind(node: Message, operator: str, inputs: list[int]) -> int:
         return _INTEGER
     if operator in _COMPARISONS:
         return BOOL
-    if operator == "Where":
+    if operator in ("Where", "DequantizeLinear"):  # of two values, or of a scale
         return inputs[1] if len(inputs) > 1 else _INTEGER
+    if operator in ("QuantizeLinear", "DynamicQuantizeLinear"):
+        return _INTEGER
+    if operator == "MatMulIntegerToFloat":
+        return _FLOAT
     return inputs[0] if inputs else _INTEGER
 
 

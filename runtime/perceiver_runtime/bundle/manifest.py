@@ -21,7 +21,7 @@ from perceiver_runtime.common.records import parse_json, record
 SCHEMA_VERSION = "1.0"
 MAX_MANIFEST_BYTES = 4 << 20
 DTYPES = ("float32", "int64")
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 TARGETS = ("ort", "cuda", "tensorrt")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,98}[A-Za-z0-9_]")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)

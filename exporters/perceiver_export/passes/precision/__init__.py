@@ -1,1 +1,1 @@
-"""float32 to float16, bfloat16 and int8."""
+"""float32 to float16, bfloat16 and 8 bits."""

@@ -1,12 +1,8 @@
 """Linear layers → int8 products for CPUs: weights of one scale per output channel, activations quantized as they come.
 
 `com.microsoft::DynamicQuantizeMatMul` quantizes its input to uint8 over the range that it finds, multiplies integers and scales
-back to float32, the bias added. Weights are symmetric: w ≈ q·s with s = max|w|/127 of the channel.
-
-What is quantized is the latents' self-attention layers, where the work is: their projections and MLPs. Attention products,
-LayerNorm, softmax, positions and small layers stay float32. So do the cross-attentions, because of what was measured on
-clips-small: one outlier in the input is the range of all, and with the encoder's cross-attention quantized logits were off by
-5.7 times their spread where they were off by 0.4 without.
+back to float32, the bias added. Weights are symmetric: w ≈ q·s with s = max|w|/127 of the channel. Attention products,
+LayerNorm, softmax, positions and small layers stay float32.
 """
 
 from __future__ import annotations
@@ -15,33 +11,27 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from perceiver_export.passes.exact.name_by_module import module_of
-from perceiver_export.passes.patterns import Linear, drop_unread, is_stored, linear_at
-
-MIN_CHANNELS = 32  # on both sides; a smaller layer has little to gain
-_SELF_ATTENTION = "self_attention"  # the name of the reference's list of such layers
+from perceiver_export.passes.patterns import Linear, drop_unread, is_stored
+from perceiver_export.passes.precision.linear_layers import Magnitudes, linear_layers
 
 
-def quantize(model: ir.Model) -> int:
-    """Quantize the linear layers of self-attention; the number quantized."""
+def quantize(model: ir.Model, layers: Magnitudes) -> int:
+    """Quantize the linear layers named; the number quantized."""
     graph = model.graph
     count = 0
-    stored: dict[str, tuple[ir.Value, ir.Value]] = {}
-    for node in list(graph):
-        layer = linear_at(node) if _SELF_ATTENTION in module_of(node).split(".") else None
-        if layer is None or min(layer.weight.shape) < MIN_CHANNELS:
-            continue
+    known: dict[str, tuple[ir.Value, ir.Value]] = {}
+    for layer in [each.linear for each in linear_layers(model) if each.name in layers]:
         weight, bias = layer.product.inputs[1], _bias(layer)
         assert weight is not None  # a linear layer has one
-        if weight.name not in stored:
-            stored[weight.name or ""] = stored_integers(graph, weight.name or "", layer.weight)
+        if weight.name not in known:
+            known[weight.name or ""] = stored_integers(graph, weight.name or "", layer.weight)
         quantized = ir.node(
             "DynamicQuantizeMatMul",
-            [layer.x, *stored[weight.name or ""], None, bias],
+            [layer.x, *known[weight.name or ""], None, bias],
             domain="com.microsoft",
-            name=node.name,
+            name=layer.product.name,
         )
-        quantized.metadata_props.update(node.metadata_props)
+        quantized.metadata_props.update(layer.product.metadata_props)
         output, result = layer.y, quantized.outputs[0]
         result.shape, result.type = output.shape, output.type
         name = output.name
