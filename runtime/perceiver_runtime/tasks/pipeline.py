@@ -120,7 +120,7 @@ class Pipeline(Opened, ABC):
         _check(graph, output.shape, shape)
         return output
 
-    def encode(self, inputs: Mapping[str, Array], *shapes: tuple[int | None, ...]) -> list[Tensor]:
+    def encode_inputs(self, inputs: Mapping[str, Array], *shapes: tuple[int | None, ...]) -> list[Tensor]:
         """The outputs of `encode`, which should have `shapes`, for decoders: on a GPU they stay there."""
         self.check_process()
         check_inputs("encode", self.manifest.graphs["encode"], self.manifest.ranges, inputs)

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.common.errors import UsageError
+from perceiver_runtime.files.clip_writers import check_clip_ending
 from perceiver_runtime.files.images import require_pillow
 from perceiver_runtime.files.outputs import check_ending
-from perceiver_runtime.files.videos import check_clip_ending, write_video
+from perceiver_runtime.files.videos import write_video
 from perceiver_runtime.files.wav import SOUNDS, write_wav
 from perceiver_runtime.tasks.arguments import memory, old_memory, positive
 from perceiver_runtime.tasks.kinds.clip import CLIP

@@ -137,7 +137,7 @@ class MultimodalPipeline(Pipeline):
     def _encode(self, video: Frames, audio: Audio | None, rate: float | None) -> Tensor:
         with self.timing.stage("preprocess"):
             inputs = {"video": self.processor.video(video), "audio": self.processor.audio(audio, rate)}
-        latents = self._last.latents = self.encode(inputs, (1, None, None))[0]
+        latents = self._last.latents = self.encode_inputs(inputs, (1, None, None))[0]
         return latents
 
     def _decode(
