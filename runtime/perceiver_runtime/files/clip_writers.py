@@ -162,6 +162,7 @@ def folder_of(path: Path, write: Callable[[Path, Any], None], ending: str, alike
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", dir=path.absolute().parent))
         try:
+            _check_folder(path, alike, lambda name: name.stem.isdigit() and name.suffix == ending)
             inside = temporary / "files"
             inside.mkdir()
             yield _Numbered(inside, write, ending)
@@ -169,15 +170,21 @@ def folder_of(path: Path, write: Callable[[Path, Any], None], ending: str, alike
                 os.rename(inside, path)
                 return
             names = {each.name for each in inside.iterdir()}
-            others = sorted(each.name for each in path.iterdir() if each.suffix.lower() in alike and each.name not in names)
-            if others:
-                raise InputError(f"{path} holds other pictures, {others[0]} among them: give another folder, or empty it")
+            _check_folder(path, alike, lambda name: name.name in names)
             for name in sorted(names):
                 os.replace(inside / name, path / name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _check_folder(path: Path, alike: tuple[str, ...], replaced: Callable[[Path], bool]) -> None:
+    """Raise `InputError` where the folder holds files like those written that they do not replace."""
+    alike_there = [each for each in path.iterdir() if each.suffix.lower() in alike] if path.is_dir() else []
+    others = sorted(each.name for each in alike_there if not replaced(each))
+    if others:
+        raise InputError(f"{path} holds other pictures, {others[0]} among them: give another folder, or empty it")
 
 
 class _Numbered:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,13 +51,13 @@ class Video:
     seconds: float | None
     timed: bool
     has_sound: bool
-    _read: Callable[[float], Iterator[TimedFrame]]  # about from a second on
+    _read: Callable[[float], Generator[TimedFrame, None, None]]  # about from a second on
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """The frames."""
         return (frame.pixels for frame in self.frames())
 
-    def frames(self, *, start: float = 0.0, seconds: float | None = None, every: int = 1) -> Iterator[TimedFrame]:
+    def frames(self, *, start: float = 0.0, seconds: float | None = None, every: int = 1) -> Generator[TimedFrame, None, None]:
         """Frames and their times in seconds after the first: those from `start` on, for `seconds`, every `every`th of them.
 
         Raises `InputError`, also where there is none, `BackendError`; warns with `DamagedFileWarning` where some of the file
@@ -65,7 +65,7 @@ class Video:
         """
         _check_part(start, seconds)
         step, number = whole_number("every", every, InputError), 0
-        with contextlib.closing(self._read(start)) as frames:  # type: ignore[type-var]
+        with contextlib.closing(self._read(start)) as frames:
             for frame in frames:
                 if frame.seconds < start - _EARLY:
                     continue
@@ -156,7 +156,7 @@ def _untimed(
 ) -> Video:
     """Of pictures, the first of which is number 0."""
 
-    def frames(start: float) -> Iterator[TimedFrame]:
+    def frames(start: float) -> Generator[TimedFrame, None, None]:
         first = min(count, max(0, math.ceil(start * rate - _EARLY)))
         if first < count:
             for number, picture in enumerate(read(first), first):
@@ -178,7 +178,7 @@ def _gif(path: Path, rate: float) -> Video:
     return Video(path, size[1], size[0], count / seconds, count, seconds, True, False, lambda _: _gif_frames(path))
 
 
-def _gif_frames(path: Path) -> Iterator[TimedFrame]:
+def _gif_frames(path: Path) -> Generator[TimedFrame, None, None]:
     with opened(path, ("GIF",), "a GIF") as image:
         size, seconds = image.size, 0.0
         for number in range(image.n_frames):

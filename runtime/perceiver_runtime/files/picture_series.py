@@ -63,7 +63,7 @@ def _size(picture: NDArray[Any]) -> str:
 
 def _of_pattern(path: Path) -> list[Path]:
     before, after = _NUMBER.split(path.name)[0], _NUMBER.split(path.name)[-1]
-    digits = (_NUMBER.search(path.name) or [""])[1]  # type: ignore[index]
+    digits = _NUMBER.findall(path.name)[0]
     least = int(digits[1:]) if digits else 1
     name = re.compile(re.escape(before) + rf"([0-9]{{{least},18}})" + re.escape(after))
     if not path.parent.is_dir():

@@ -27,8 +27,8 @@ def flat_points(points: NDArray[Any]) -> Doubles:
 def inside_frame(points: Doubles, height: int, width: int) -> NDArray[np.bool_]:
     """Which of the points (K, 2) have their nearest pixel in the frame; NaN is outside."""
     rounded = np.rint(points)
-    inside: NDArray[np.bool_] = ((rounded >= 0) & (rounded < (width, height))).all(axis=1)
-    return inside
+    inside = (rounded >= 0) & (rounded < (width, height))
+    return np.asarray(inside.all(axis=1), np.bool_)
 
 
 def neighbours(points: Doubles, height: int, width: int) -> tuple[Places, Doubles]:

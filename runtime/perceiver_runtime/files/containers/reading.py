@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,8 @@ class TimedFrame(NamedTuple):
     pixels: NDArray[Any]
 
 
-class Facts(NamedTuple):
+@dataclass(frozen=True)
+class Facts:
     """What a file's header says. `count` and `seconds` are None where it does not say."""
 
     height: int  # upright
@@ -47,7 +49,7 @@ def read_facts(path: Path) -> Facts:
         return Facts(height, width, rate, count or None, seconds, bool(container.streams.audio))
 
 
-def read_frames(path: Path, start: float = 0.0) -> Iterator[TimedFrame]:
+def read_frames(path: Path, start: float = 0.0) -> Generator[TimedFrame, None, None]:
     """The frames from about `start` seconds on, some earlier ones perhaps before them.
 
     Where a part cannot be decoded, the rest is read and a `DamagedFileWarning` says how much is missing. Raises
@@ -62,7 +64,7 @@ def read_frames(path: Path, start: float = 0.0) -> Iterator[TimedFrame]:
         yield frame
 
 
-def _decoded(path: Path, start: float) -> Iterator[TimedFrame]:
+def _decoded(path: Path, start: float) -> Generator[TimedFrame, None, None]:
     library = pyav(path.name)
     with opened_container(path) as container:
         stream = video_stream(path, container)

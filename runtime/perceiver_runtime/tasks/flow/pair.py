@@ -106,7 +106,7 @@ class EncodedPair:
         places, shares = neighbours(points, *self._full_size)
         needed, back = np.unique(places.reshape(-1, 2), axis=0, return_inverse=True)
         around = self._at_pixels(needed, query_chunk)[back.reshape(-1)].reshape(*shares.shape, 2)
-        return (around * shares[..., None]).sum(axis=1).astype(np.float32)
+        return np.asarray((around * shares[..., None]).sum(axis=1), np.float32)
 
     def _at_pixels(self, pixels: NDArray[np.int64], query_chunk: int | None) -> Floats:
         """At pixels (K, 2) as (row, column): from the field where there is one, else decoding only these."""
@@ -153,7 +153,8 @@ class EncodedPair:
             return field
         with self._flow.timing.stage("postprocess"):
             ratio = (self._full_size[1] / self._size[1], self._full_size[0] / self._size[0])
-            return np.ascontiguousarray(resize(field, self._full_size, _BILINEAR) * np.array(ratio, np.float32))
+            full: Floats = resize(field, self._full_size, _BILINEAR) * np.array(ratio, np.float32)
+            return np.ascontiguousarray(full)
 
     def _tile(self, top: int, left: int) -> _Encoded:
         """Latents and features of a tile, kept where there is room."""

@@ -30,7 +30,7 @@ class FlowStream(Iterator[Floats]):
         self._flow, self._scale, self._query_chunk = flow, scale, query_chunk
         self._before: tuple[Any, PreparedFrame] | None = None
         self._taken = self.fields = 0
-        self.between: tuple[Any, Any] | None = None
+        self.between: tuple[Any, Any] = (None, None)
 
     @property
     def read(self) -> int:
