@@ -168,8 +168,6 @@ def _untimed(
 def _gif(path: Path, rate: float) -> Video:
     with opened(path, ("GIF",), "a GIF") as image:
         count, size = image.n_frames, image.size
-        if count < 2:
-            raise InputError(f"{path} holds one picture: give {KINDS}")
         milliseconds = 0.0
         for number in range(count):
             image.seek(number)

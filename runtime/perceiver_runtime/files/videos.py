@@ -15,7 +15,7 @@ from perceiver_runtime.files.clip_writers import clip_writer
 from perceiver_runtime.files.containers.sound import read_track
 from perceiver_runtime.files.frames import Video, is_video_file, open_video
 from perceiver_runtime.files.images import MAX_TOTAL_PIXELS, read_images
-from perceiver_runtime.files.picture_series import pictures_of
+from perceiver_runtime.files.picture_series import is_pattern, pictures_of
 from perceiver_runtime.files.wav import Sound, read_wav
 
 MAX_FRAMES = 4096
@@ -27,14 +27,14 @@ def read_video(path: str | Path, *, start: int | None = None, frames: int | None
     A `.npy` file (T, H, W, 3) is taken as it is. With `start`, from that frame on, and with `frames`, so many. Raises
     `InputError`, also for a still picture and for more than 4096 frames, `BackendError`.
     """
-    video = open_video(path)
-    if video.timed:
-        return _collected(video, start, frames)
-    part = _part(video.path, video.count or 0, start, frames)
-    if video.path.suffix.lower() == ".npy" and not video.path.is_dir():
-        return read_array(video.path, rows=part)
-    names = pictures_of(video.path)[part]
-    pictures = read_images(names)
+    path = Path(path)
+    if not (path.is_dir() or is_pattern(path)):
+        video = open_video(path)
+        if video.timed:
+            return _collected(video, start, frames)
+        return read_array(path, rows=_part(path, video.count or 0, start, frames))
+    names = pictures_of(path)
+    pictures = read_images(names[_part(path, len(names), start, frames)])
     kinds = {(picture.shape, str(picture.dtype)) for picture in pictures}
     if len(kinds) > 1:
         raise InputError(f"the pictures in {path} differ in size: {', '.join(str(shape) for shape, _ in sorted(kinds)[:3])}")
