@@ -14,7 +14,7 @@ import perceiver_runtime as pr
 from perceiver_runtime.files.containers import library
 
 FRAMES = photographs(10)
-CLOSE, FAR = 4.0, 6.0  # grey levels: what encoding costs; the frame before or after is farther
+CLOSE, FAR = 10.0, 15.0  # grey levels: what encoding may cost; the frame before or after is farther
 
 
 def apart(found: np.ndarray, expected: np.ndarray) -> float:
@@ -132,7 +132,7 @@ def test_series_of_pictures(tmp_path: Path) -> None:
     (tmp_path / "frame_0008.png").rename(tmp_path / "frame_0018.png")
     with pytest.raises(pr.InputError, match=r"frame_%04d.png lacks number 8 between 7 and 18"):
         pr.open_video(tmp_path / "frame_%04d.png")
-    with pytest.raises(pr.InputError, match="no picture has a name such as f%d.png"):
+    with pytest.raises(pr.InputError, match=r"no picture has a name such as f%d.png"):
         pr.open_video(tmp_path / "f%d.png")
 
 
@@ -170,29 +170,32 @@ def test_damaged_files(tmp_path: Path) -> None:
 def test_frames_that_are_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encode(tmp_path / "a.mp4", FRAMES)
     monkeypatch.setattr(library, "MAX_PIXELS", 96 * 128 - 1)
-    with pytest.raises(pr.InputError, match="a.mp4 has frames of 128x96, more than the 12287 pixels allowed"):
+    with pytest.raises(pr.InputError, match=r"a.mp4 has frames of 128x96, more than the 12287 pixels allowed"):
         pr.open_video(tmp_path / "a.mp4")
 
 
-def test_nothing_half_written(tmp_path: Path) -> None:
-    for name in ("o.mp4", "o.gif", "o"):
-        with pytest.raises(ZeroDivisionError), pr.clip_writer(tmp_path / name, 25) as writer:
-            writer.write(FRAMES[0], 0.0)
-            raise ZeroDivisionError
-        with (
-            pytest.raises(pr.InputError, match="is of another size|does not go with"),
-            pr.clip_writer(tmp_path / name, 25) as writer,
-        ):
-            writer.write(FRAMES[0], 0.0)
-            writer.write(FRAMES[0][:50], 0.04)
-            if name == "o":  # pictures may differ in size
-                raise pr.InputError("is of another size")
-        with (
-            pytest.raises(pr.InputError, match="is not written: there was no frame for it"),
-            pr.clip_writer(tmp_path / name, 25),
-        ):
-            pass
-        assert list(tmp_path.iterdir()) == []
+def write(path: Path, *frames: np.ndarray, stop: type[BaseException] | None = None) -> None:
+    with pr.clip_writer(path, 25) as writer:
+        for number, frame in enumerate(frames):
+            writer.write(frame, number / 25)
+        if stop is not None:
+            raise stop
+
+
+@pytest.mark.parametrize("name", ["o.mp4", "o.gif", "o"])
+def test_nothing_half_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / name, FRAMES[0], stop=KeyboardInterrupt)
+    with pytest.raises(pr.InputError, match="is not written: there was no frame for it"):
+        write(tmp_path / name)
+    for bad in (FRAMES[0][:50], FRAMES[0][..., 0], FRAMES[0] / 255):
+        with pytest.raises(pr.InputError, match=r"make all alike|expected uint8 \(H, W, 3\)"):
+            write(tmp_path / name, FRAMES[0], bad)
+    assert list(tmp_path.iterdir()) == []
+    write(tmp_path / name, *FRAMES[:2])
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / name, FRAMES[0], stop=KeyboardInterrupt)
+    assert len(list(pr.open_video(tmp_path / name))) == 2  # what was there before stays
 
 
 def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def encode(
 ) -> None:
     """A video file as other programs write it: with PyAV alone, none of our code. 25 frames a second, or at `times`."""
     times = [number / 25 for number in range(len(frames))] if times is None else times
-    clock = Fraction(1, 1000)
+    clock = Fraction(1, 25 if path.suffix == ".avi" else 1000)  # AVI has frames of one length
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], pix_fmt

@@ -28,7 +28,6 @@ from perceiver_runtime.files.outputs import replacing
 from perceiver_runtime.files.picture_series import PICTURES
 
 Pixels = NDArray[np.uint8]
-Opened = contextlib.AbstractContextManager["ClipWriter"]
 _KNOWN = "a clip becomes an MP4, with a name that ends in .mp4, an animated GIF, in .gif, or a folder of pictures, in nothing"
 
 
@@ -50,7 +49,7 @@ def clip_writer(path: str | Path, rate: float, *, sound_rate: int | None = None)
     if not 0 < rate < math.inf:
         raise InputError(f"the rate is {rate}: give frames a second, more than 0")
     with _WRITERS[path.suffix.lower() if not path.is_dir() else ""](path, rate, sound_rate) as writer:
-        counted = _Counted(writer)
+        counted = _Checked(path, writer)
         yield counted
         if counted.frames == 0:
             raise InputError(f"{path} is not written: there was no frame for it")
@@ -71,26 +70,21 @@ def check_clip_ending(path: str | Path) -> None:
         require_pillow(path)
 
 
-def check_same_frame(path: Path, frame: Pixels) -> None:
-    """Raise `InputError` for what is no frame."""
-    if (
-        not isinstance(frame, np.ndarray)
-        or frame.dtype != np.uint8
-        or frame.ndim != 3
-        or frame.shape[2] != 3
-        or 0 in frame.shape
-    ):
-        raise InputError(f"a frame for {path} is {getattr(frame, 'dtype', type(frame).__name__)}, expected uint8 (H, W, 3)")
+class _Checked:
+    """The writer, how many frames it took, and of which size they are."""
 
-
-class _Counted:
-    """The writer, and how many frames it took."""
-
-    def __init__(self, writer: Any) -> None:
-        self._writer, self.frames = writer, 0
+    def __init__(self, path: Path, writer: Any) -> None:
+        self._path, self._writer, self.frames = path, writer, 0
+        self._shape: tuple[int, ...] = ()
         self.write_sound: Callable[[Any], None] = getattr(writer, "write_sound", lambda samples: None)
 
     def write(self, frame: Pixels, seconds: float) -> None:
+        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            found = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+            raise InputError(f"a frame for {self._path} is {found}, expected uint8 (H, W, 3)")
+        self._shape = self._shape or frame.shape
+        if frame.shape != self._shape or 0 in frame.shape:
+            raise InputError(f"a frame for {self._path} is of another size than those before: make all alike")
         self._writer.write(frame, seconds)
         self.frames += 1
 
@@ -123,15 +117,12 @@ class _Gif:
         self._written = 0  # hundredths of a second so far
 
     def write(self, frame: Pixels, seconds: float) -> None:
-        check_same_frame(self._path, frame)
         content = io.BytesIO()
         self._pillow.fromarray(frame).save(content, "GIF")
         still = content.getvalue()
         if self._waiting is None:
             self._file.write(gif.header(still))
-            self._start, self._size = seconds, frame.shape
-        elif frame.shape != self._size:
-            raise InputError(f"a frame for {self._path} is of another size than those before: make all alike")
+            self._start = seconds
         self._show_until(seconds)
         self._waiting = (still, seconds)
 

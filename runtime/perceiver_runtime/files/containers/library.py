@@ -16,6 +16,7 @@ from perceiver_runtime.common.errors import BackendError, InputError
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")  # what names end in
 MAX_PIXELS = 1 << 26  # of a frame: twice 8K; refused before it is decoded
+FAULTS = (OSError, ValueError, OverflowError)  # what a damaged file makes PyAV raise besides its own
 _MATROSKA, _RIFF = b"\x1aE\xdf\xa3", b"RIFF"
 
 
@@ -42,7 +43,7 @@ def opened_container(path: Path) -> Iterator[Any]:
         try:
             with library.open(file, format=name) as container:
                 yield container
-        except (library.error.FFmpegError, UnicodeDecodeError) as error:
+        except (library.error.FFmpegError, *FAULTS) as error:
             raise InputError(f"{path} is not a video file that can be read ({reason(error)}): save it again as MP4") from error
 
 

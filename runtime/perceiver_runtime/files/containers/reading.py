@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.common.errors import DamagedFileWarning, InputError
-from perceiver_runtime.files.containers.library import opened_container, pyav, reason, video_stream
+from perceiver_runtime.files.containers.library import FAULTS, opened_container, pyav, reason, video_stream
 
 _TOLERANCE = 1e-6  # seconds: times are fractions, rounded
 
@@ -102,7 +102,7 @@ def _groups(container: Any, stream: Any, library: Any) -> Iterator[Any]:
             yield packet.decode()
         except library.error.EOFError:
             return
-        except library.error.FFmpegError as error:
+        except (library.error.FFmpegError, *FAULTS) as error:
             yield error
             if packet is None or packet.size == 0:
                 return

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.common.errors import DamagedFileWarning, InputError
-from perceiver_runtime.files.containers.library import opened_container, pyav, reason, video_stream
+from perceiver_runtime.files.containers.library import FAULTS, opened_container, pyav, reason, video_stream
 from perceiver_runtime.files.wav import MAX_CHANNELS, MAX_SECONDS, Sound
 
 Samples = NDArray[np.float32]
@@ -93,7 +93,7 @@ def _frames(path: Path, container: Any, stream: Any, library: Any) -> Iterator[A
             yield from packet.decode()
     except library.error.EOFError:
         return
-    except library.error.FFmpegError as error:
+    except (library.error.FFmpegError, *FAULTS) as error:
         warnings.warn(
             f"the sound of {path} is damaged ({reason(error)}): what comes before is used", DamagedFileWarning, stacklevel=2
         )

@@ -38,16 +38,14 @@ class Mp4Writer:
         self._container = self._library.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
         self._video = self._container.add_stream(codec, rate=Fraction(rate).limit_denominator(1001))
         self._video.codec_context.time_base = _CLOCK
-        self._size: tuple[int, int] | None = None
+        self._begun = False
         self._last = -1
         self._sound = None if sound_rate is None else self._add_sound(sound_rate)
 
     def write(self, frame: NDArray[np.uint8], seconds: float) -> None:
         """A frame and its time, later than that of the one before."""
-        if self._size is None:
+        if not self._begun:
             self._begin(frame.shape[0], frame.shape[1])
-        if frame.shape[:2] != self._size:
-            raise InputError(f"a frame of {frame.shape[1]}x{frame.shape[0]} does not go with the ones before: make all alike")
         even = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
         picture = self._library.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
         picture = picture.reformat(format="yuv420p", dst_colorspace="itu709", dst_color_range="MPEG")
@@ -75,7 +73,7 @@ class Mp4Writer:
                 for part in self._sound[3].resample(None):
                     self._put(self._sound[0], part)
                 self._put(self._sound[0], None)
-            if self._size is not None:
+            if self._begun:
                 self._put(self._video, None)
         finally:
             self.abandon()
@@ -88,7 +86,7 @@ class Mp4Writer:
             raise self._failed(error) from error
 
     def _begin(self, height: int, width: int) -> None:
-        self._size = (height, width)
+        self._begun = True
         context = self._video.codec_context
         context.width, context.height, context.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         context.colorspace = context.color_primaries = context.color_trc = context.color_range = _BT709
