@@ -21,8 +21,8 @@ class Screen(io.StringIO):
 @pytest.mark.parametrize(
     ("terminal", "pause", "expected"),
     [
-        (True, 1.0, "\r\033[K[############            ] 2 of 4 frames, 0.5 frames/s, 0:04 left\r\033[K"),
-        (False, 10.0, "2 of 4 frames, 0.1 frames/s, 0:40 left\n"),
+        (True, 1.0, "\r\033[K[############            ] 2 of 4 frames, 1.0 frames/s, 0:02 left\r\033[K"),
+        (False, 10.0, "2 of 4 frames, 0.1 frames/s, 0:20 left\n"),
         (False, 1.0, ""),  # too early for a line
     ],
 )

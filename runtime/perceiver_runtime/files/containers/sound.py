@@ -28,6 +28,8 @@ class SoundTrack:
         with opened_container(path) as container:
             if container.streams.audio:
                 stream = container.streams.audio[0]
+                if stream.codec_context is None:
+                    raise InputError(f"{path} holds sound of a kind that PyAV's libraries do not know: convert it to AAC")
                 self.rate, self.channels = int(stream.rate or 0), int(stream.codec_context.channels)
         if self.rate and not 1 <= self.channels <= MAX_CHANNELS:
             raise InputError(f"{path} has sound of {self.channels} channels, {MAX_CHANNELS} at most are allowed: mix them down")
