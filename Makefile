@@ -2,8 +2,8 @@
 # make test   ruff, mypy, and the quick tests: small models, nothing installed, six minutes on two quiet cores
 #             make test-more: bundles of every task, servers, clusters, clean environments; make test-all: all, published sizes too
 #             make test-aarch64: emulated, on Debian
-# make soak   ten thousand calls from 16 threads, as many broken files as SECONDS (600) allow (each as long for the graph check
-#             against onnx, guided by coverage), twenty killed exports
+# make soak   ten thousand calls from 16 threads, a stream of frames for SECONDS (600), as many broken files as that time allows
+#             (each as long for the graph check against onnx, guided by coverage), twenty killed exports
 # Both set up .venv on their own. Another Python: make PYTHON=python3.12 demo
 
 PYTHON ?= python3
@@ -33,7 +33,7 @@ test-all: lint
 	$(BIN)/pytest $(PARALLEL)
 
 soak: $(VENV)/.test
-	PERCEIVER_LOAD_CALLS=10000 PERCEIVER_FUZZ_SECONDS=$(SECONDS) PERCEIVER_KILLS=20 \
+	PERCEIVER_LOAD_CALLS=10000 PERCEIVER_STREAM_SECONDS=$(SECONDS) PERCEIVER_FUZZ_SECONDS=$(SECONDS) PERCEIVER_KILLS=20 \
 	  $(BIN)/pytest tests/test_load.py tests/test_fuzz.py tests/test_faults.py
 
 # a small bundle of every task gives its known answer on an emulated Jetson-like CPU, and the runtime's quick tests pass there

@@ -12,7 +12,7 @@ from skimage import data
 
 from perceiver_io.tasks.multimodal import output_positions as torch_positions
 from perceiver_runtime import InputError, IntegrityError, PerceiverError, read_video, write_video
-from perceiver_runtime.files import videos as video_files
+from perceiver_runtime.files import clip_writers
 from perceiver_runtime.processing.multimodal import MultimodalProcessor, output_positions
 
 CLIP = MultimodalProcessor.from_json(CLIP_CONSTANTS)
@@ -61,8 +61,8 @@ def test_frames_that_repeat_are_kept(tmp_path: Path) -> None:
 
 
 def test_the_ending_decides(tmp_path: Path) -> None:
-    for name in ("o.mp4", "o.webm", "o.png"):
-        with pytest.raises(InputError, match=f"{name} cannot be written: a clip becomes an animated GIF"):
+    for name in ("o.webm", "o.mkv", "o.png"):
+        with pytest.raises(InputError, match=f"{name} cannot be written: a clip becomes an MP4"):
             write_video(tmp_path / name, frames(2))
     assert list(tmp_path.iterdir()) == []
     write_video(tmp_path / "O.GIF", frames(2))
@@ -88,7 +88,7 @@ def test_a_clip_that_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch: 
             raise InputError("no space left on device")
         path.write_bytes(b"")
 
-    monkeypatch.setattr(video_files, "write_image", full)
+    monkeypatch.setattr(clip_writers, "write_image", full)
     with pytest.raises(InputError, match="no space left"):
         write_video(tmp_path / "clip", frames(3))
     assert list(tmp_path.iterdir()) == []
@@ -96,7 +96,10 @@ def test_a_clip_that_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch: 
 
 def test_a_still_is_no_clip(tmp_path: Path) -> None:
     Image.fromarray(frames(1)[0]).save(tmp_path / "still.png")
-    with pytest.raises(InputError, match=r"still.png is no clip: give a folder of pictures, an animated GIF, or a .npy"):
+    with pytest.raises(
+        InputError,
+        match=r"still.png is a still picture: give a video file .*, a folder of pictures, .* an animated GIF, or a .npy",
+    ):
         read_video(tmp_path / "still.png")
     np.save(tmp_path / "still.npy", frames(1)[0])
     with pytest.raises(InputError, match=r"holds an array of shape \(40, 60, 3\), expected a clip \(T, H, W, 3\)"):

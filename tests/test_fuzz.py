@@ -32,7 +32,7 @@ def test_typed_errors_only(tiny_bundle: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     counts = [int(line.split()[1]) for line in done.stdout.splitlines() if line.endswith(" inputs")]
     assert len(counts) >= 18
-    assert min(counts) > 20 if SOAK else sorted(counts)[:3] == [20, 75, 1500]
+    assert min(counts) > 20 if SOAK else sorted(counts)[:4] == [20, 75, 300, 1500]
 
 
 def test_commands_end_as_documented(tiny_bundle: Path) -> None:

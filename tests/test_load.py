@@ -55,6 +55,52 @@ def test_sixteen_threads(tiny_bundle: Path) -> None:
     assert grown < 60_000, f"{grown} kB more after {CALLS} calls"
 
 
+# A camera faster than the model. A frame takes 0.9 MB, so one kept for each field would show within a hundred fields.
+STREAM = """
+import sys, time
+import numpy as np
+from published import real_frames
+import perceiver_runtime as pr
+
+def resident():
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+made, seconds, base = 0, float(sys.argv[2]), real_frames(480, 640)[0]
+
+def camera(end):
+    global made
+    while time.monotonic() < end:
+        time.sleep(0.005)
+        made += 1
+        yield np.roll(base, 2 * made, axis=1)
+
+with pr.load(sys.argv[1], device="cpu", threads=1) as flow:
+    for _ in flow.stream(camera(time.monotonic() + max(2.0, seconds / 4)), latest=True, scale="tile"):
+        pass
+    before, made = resident(), 0
+    with flow.stream(camera(time.monotonic() + seconds), latest=True, scale="tile") as stream:
+        for field in stream:
+            assert field.shape == (480, 640, 2)
+    assert made == stream.read == stream.taken + stream.dropped, (made, stream.read, stream.taken, stream.dropped)
+    assert stream.fields == stream.taken - 1
+    print(stream.fields, stream.dropped, resident() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_stream_for_a_long_time(tiny_bundle: Path) -> None:
+    """Flat memory, and every frame that the camera made is in a field or counted as dropped."""
+    command = [*python_code(STREAM), str(tiny_bundle), os.environ.get("PERCEIVER_STREAM_SECONDS", "8")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    fields, dropped, grown = map(int, done.stdout.split())
+    assert fields > 10
+    assert dropped > 0
+    assert grown < 40_000, f"{grown} kB more after {fields} fields"
+
+
 def test_reloading_while_serving(tiny_bundle: Path, small_bundle: Path) -> None:
     """Another bundle is opened and takes over while calls go on; the old pipeline, closed, says so."""
     pair = real_frames(40, 56)

@@ -199,11 +199,26 @@ def test_a_clip_is_encoded_once(autoencode: Any, monkeypatch: pytest.MonkeyPatch
     assert done[0] == (0, pixels + patches)
     assert done[-1] == (pixels + patches, pixels + patches)
     runs.clear()
-    some = autoencode.frames([3, 1])
+    encoded = autoencode.encode(clip(), np.zeros(200))
+    autoencode(clip()[::-1])  # another clip takes nothing from it
+    runs.clear()
+    some = encoded.frames([3, 1])
     assert runs == {"decode_video": 1}
     np.testing.assert_allclose(some, result.video[[3, 1]], rtol=0, atol=1e-5 * np.abs(result.video).max())
-    assert autoencode.labels()[0].label == result.labels[0].label
+    assert encoded.labels()[0].label == result.labels[0].label
     assert runs == {"decode_video": 1, "decode_label": 1}
+    np.testing.assert_allclose(encoded.video(), result.video, rtol=0, atol=1e-5 * np.abs(result.video).max())
+    np.testing.assert_allclose(encoded.audio(), result.audio, rtol=0, atol=1e-5 * np.abs(result.audio).max())
+    assert runs["encode"] == 0
+
+
+def test_the_last_clip_is_deprecated(autoencode: Any) -> None:
+    expected = autoencode(clip())
+    with pytest.warns(DeprecationWarning, match=r"keep clip = autoencode.encode\(video, audio\), then clip.frames"):
+        found = autoencode.frames([2])
+    np.testing.assert_allclose(found, expected.video[[2]], rtol=0, atol=1e-5 * np.abs(expected.video).max())
+    with pytest.warns(DeprecationWarning, match="are deprecated"):
+        assert autoencode.labels() == expected.labels
 
 
 def test_features(bundles: dict[str, Path], tmp_path: Path) -> None:

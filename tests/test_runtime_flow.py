@@ -161,9 +161,8 @@ def test_bad_frames(flow: FlowPipeline, frame1: Any, frame2: Any, message: str) 
     [
         (np.zeros((3, 3)), r"points have shape \(3, 3\)"),
         (np.array([["a", "b"]]), "expected numbers"),
-        (np.array([[9, 0]]), r"point \(9.*, 0.*\) is outside the frame of 9x8: give x in \[0, 8\] and y in \[0, 7\]"),
-        (np.array([[0, -1]]), "outside the frame"),
-        (np.array([[np.nan, 0]]), "outside the frame"),
+        (np.zeros((3, 2, 2)), r"points have shape \(3, 2, 2\)"),
+        (np.zeros((3, 2), np.complex64), "expected numbers"),
     ],
 )
 def test_bad_points(flow: FlowPipeline, points: Any, message: str) -> None:

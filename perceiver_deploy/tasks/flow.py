@@ -19,7 +19,7 @@ from perceiver_io.parts.positions import grid_positions
 from perceiver_runtime.backends.onnxruntime import OnnxGraph
 from perceiver_runtime.bundle.manifest import Range
 from perceiver_runtime.files.images import read_image
-from perceiver_runtime.files.videos import PICTURES
+from perceiver_runtime.files.picture_series import PICTURES
 from perceiver_runtime.processing.image import checked_image, with_channels
 from perceiver_runtime.processing.resize import resize
 from perceiver_runtime.processing.tiling import MIN_OVERLAP

@@ -18,7 +18,7 @@ from perceiver_deploy.tasks.recipe import Case, ClassificationRecipe, Inputs, sh
 from perceiver_export.tasks.image import SMALLEST
 from perceiver_runtime.bundle.manifest import Range
 from perceiver_runtime.files.images import read_image
-from perceiver_runtime.files.videos import PICTURES
+from perceiver_runtime.files.picture_series import PICTURES
 from perceiver_runtime.processing.image import ImageProcessor, with_channels
 from perceiver_runtime.tasks.known_answer import Sample
 

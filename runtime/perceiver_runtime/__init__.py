@@ -9,6 +9,7 @@
 
 from perceiver_runtime.common.errors import (
     BackendError,
+    DamagedFileWarning,
     InputError,
     IntegrityError,
     PerceiverError,
@@ -17,19 +18,26 @@ from perceiver_runtime.common.errors import (
     VerificationError,
 )
 from perceiver_runtime.common.version import __version__
+from perceiver_runtime.files.clip_writers import clip_writer
+from perceiver_runtime.files.containers.reading import TimedFrame
 from perceiver_runtime.files.flo import read_flo, write_flo
+from perceiver_runtime.files.frames import Video, open_video
 from perceiver_runtime.files.images import read_image
-from perceiver_runtime.files.videos import read_video, write_video
-from perceiver_runtime.files.wav import read_wav, write_wav
+from perceiver_runtime.files.videos import read_sound, read_video, write_video
+from perceiver_runtime.files.wav import Sound, read_wav, write_wav
 from perceiver_runtime.processing.flow_image import flow_to_image, warp
 from perceiver_runtime.serving.connecting import connect
 from perceiver_runtime.tasks.arrays.pipeline import ArraysPipeline
 from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline
 from perceiver_runtime.tasks.fill_mask.pipeline import Candidate, FillMaskPipeline, MaskedSpan
+from perceiver_runtime.tasks.flow.pair import EncodedPair
 from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
+from perceiver_runtime.tasks.flow.stream import FlowStream
+from perceiver_runtime.tasks.flow.track import Tracked
 from perceiver_runtime.tasks.image_classification.pipeline import ImageClassificationPipeline
 from perceiver_runtime.tasks.labels import LabelScore
 from perceiver_runtime.tasks.loading import load
+from perceiver_runtime.tasks.multimodal.clip import EncodedClip
 from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline, Reconstruction
 from perceiver_runtime.tasks.text_classification.pipeline import TextClassificationPipeline
 
@@ -37,9 +45,13 @@ __all__ = [
     "ArraysPipeline",
     "BackendError",
     "Candidate",
+    "DamagedFileWarning",
+    "EncodedClip",
+    "EncodedPair",
     "FeaturesPipeline",
     "FillMaskPipeline",
     "FlowPipeline",
+    "FlowStream",
     "ImageClassificationPipeline",
     "InputError",
     "IntegrityError",
@@ -49,15 +61,22 @@ __all__ = [
     "PerceiverError",
     "ProviderFallbackWarning",
     "Reconstruction",
+    "Sound",
     "TextClassificationPipeline",
+    "TimedFrame",
+    "Tracked",
     "UsageError",
     "VerificationError",
+    "Video",
     "__version__",
+    "clip_writer",
     "connect",
     "flow_to_image",
     "load",
+    "open_video",
     "read_flo",
     "read_image",
+    "read_sound",
     "read_video",
     "read_wav",
     "warp",

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
+import importlib.util
 import random
 import shutil
 import struct
@@ -36,15 +37,17 @@ from perceiver_runtime.bundle.graph_check import GraphCheck
 from perceiver_runtime.bundle.manifest import FileEntry, Manifest
 from perceiver_runtime.bundle.reader import file_sha256, open_bundle
 from perceiver_runtime.files.flo import read_flo
+from perceiver_runtime.files.frames import open_video
 from perceiver_runtime.files.images import read_image
-from perceiver_runtime.files.videos import read_video
-from perceiver_runtime.files.wav import read_wav
+from perceiver_runtime.files.videos import read_sound, read_video, write_video
+from perceiver_runtime.files.wav import Sound, read_wav
 from perceiver_runtime.processing import tokenizer
 from perceiver_runtime.tasks.known_answer import Sample
 from perceiver_runtime.tasks.labels import read_labels
 from perceiver_runtime.tasks.loading import load
 
 CORPUS = Path(__file__).parent / "corpus"
+SLOW = {"mp4": 5}  # a share of the inputs of others
 SPECIAL = [
     b"\x00",
     b"\xff" * 4,
@@ -137,6 +140,8 @@ def targets(bundle: Path) -> dict[str, tuple[Callable[[bytes], object], bytes]]:
     }
     for suffix, picture in pictures().items():
         found[suffix[1:]] = (from_file(read_video if suffix == ".gif" else read_image, suffix), picture)
+    if importlib.util.find_spec("av") is not None:
+        found["mp4"] = (from_file(lambda path: [*open_video(path).frames(start=0.05), read_sound(path)], ".mp4"), mp4())
     return found | commands.of_bundle(bundle)
 
 
@@ -169,6 +174,14 @@ def pictures() -> dict[str, bytes]:
             Image.fromarray(pixels).save(file.name, **more)  # type: ignore[arg-type]
             found[suffix] = Path(file.name).read_bytes()
     return found
+
+
+def mp4() -> bytes:
+    """A small clip with sound."""
+    frames = np.random.default_rng(0).integers(0, 256, (3, 16, 24, 3), np.uint8)
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+        write_video(file.name, frames, sound=Sound(np.zeros((960, 1), np.float32), 8000))
+        return Path(file.name).read_bytes()
 
 
 def attempt(name: str, run: Callable[[bytes], object], data: bytes) -> bool:
@@ -227,7 +240,7 @@ def main() -> int:
         run(seed)  # the valid one is taken
         change = MUTATIONS.get(name, mutate)
         count, end = 0, time.monotonic() + options.seconds / len(chosen)
-        while time.monotonic() < end and count < options.inputs // commands.SLOW.get(name, 1):
+        while time.monotonic() < end and count < options.inputs // (SLOW | commands.SLOW).get(name, 1):
             good &= attempt(name, run, change(seed, rng))
             count += 1
         print(f"{name}: {count} inputs")

@@ -14,7 +14,7 @@ from typing import Any
 
 from perceiver_runtime import __version__
 from perceiver_runtime.commands import bench, build, doctor, inspect, report, run, triton, verify
-from perceiver_runtime.common.errors import InputError, PerceiverError, ProviderFallbackWarning
+from perceiver_runtime.common.errors import DamagedFileWarning, InputError, PerceiverError, ProviderFallbackWarning
 from perceiver_runtime.common.terminal import CommandParser, json_text, one_line, shown, write_lines
 from perceiver_runtime.tasks.outputs import warnings_as_lines
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if arguments is None else list(arguments)
     try:
         with (
-            warnings_as_lines(f"perceiver {argv[0] if argv else ''}", ProviderFallbackWarning),
+            warnings_as_lines(f"perceiver {argv[0] if argv else ''}", ProviderFallbackWarning, DamagedFileWarning),
             run.with_sample(argv) as expanded,
         ):
             parsed = build_parser(expanded).parse_args(expanded)

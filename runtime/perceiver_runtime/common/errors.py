@@ -43,3 +43,7 @@ class BackendError(PerceiverError):
 
 class ProviderFallbackWarning(UserWarning):
     """A graph runs elsewhere than was asked for, or than its bundle was exported for."""
+
+
+class DamagedFileWarning(UserWarning):
+    """A part of a file could not be read, and the rest is used."""

@@ -6,22 +6,23 @@ Pillow's own writer joins frames that are alike into one that lasts longer, and 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 
 _LOOP = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"  # for ever
 _EXTENSION, _IMAGE = 0x21, 0x2C
+TRAILER = b"\x3b"
 
 
-def animated(stills: Sequence[bytes], hundredths: int) -> bytes:
-    """GIFs of one picture each, of one size → one GIF, each picture with its own colours for `hundredths` of a second."""
-    screen = stills[0][6:10]  # width and height
-    parts = [b"GIF89a", screen, b"\x70\x00\x00", _LOOP]
-    for still in stills:
-        parts += [struct.pack("<BBBBHBB", _EXTENSION, 0xF9, 4, 0, hundredths, 0, 0), _picture(still)]
-    return b"".join([*parts, b"\x3b"])
+def header(still: bytes) -> bytes:
+    """What comes before the first picture: of the size of a GIF of one picture."""
+    return b"GIF89a" + still[6:10] + b"\x70\x00\x00" + _LOOP
 
 
-def _picture(still: bytes) -> bytes:
+def picture(still: bytes, hundredths: int) -> bytes:
+    """The picture of a GIF of one, with its own colours, to be shown for `hundredths` of a second."""
+    return struct.pack("<BBBBHBB", _EXTENSION, 0xF9, 4, 0, min(hundredths, 0xFFFF), 0, 0) + _image_block(still)
+
+
+def _image_block(still: bytes) -> bytes:
     """The image block of a GIF, with the file's colour table as its own where it has none."""
     flags, place = still[10], 13
     table = still[place : place + _table_bytes(flags)]

@@ -61,6 +61,13 @@ def read_images(paths: Sequence[str | Path]) -> list[NDArray[Any]]:
     return [_scaled(image, low, high) if of_format and image.dtype != np.uint8 else image for image, of_format in images]
 
 
+def read_scaled(path: str | Path, low: float | None, high: float | None) -> NDArray[Any]:
+    """An image whose values of more than 8 bits are scaled from `low` to `high`, or with None left as they are (H, W)."""
+    image, of_format = _read(Path(path))
+    deep = of_format and image.dtype != np.uint8 and low is not None and high is not None
+    return _scaled(image, low, high) if deep else image  # type: ignore[arg-type]
+
+
 def value_range(images: Sequence[NDArray[Any]]) -> tuple[float, float]:
     """What becomes black and what white in one-channel pictures of more than 8 bits, over all of them.
 

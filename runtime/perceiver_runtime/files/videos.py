@@ -1,17 +1,8 @@
-"""Clips in files: a folder of pictures, an animated GIF, or `.npy`; Pillow reads and writes the pictures.
-
-What a name ends in decides: `.gif`, `.npy`, and for a folder nothing, or the name of one that is there. Only the frames asked
-for are decoded, and their size is bounded before the first is.
-"""
+"""Whole clips in memory: read from, and written to, what frames.py and clip_writers.py read and write frame by frame."""
 
 from __future__ import annotations
 
-import io
-import os
-import re
-import shutil
-import tempfile
-from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,75 +10,85 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.common.errors import InputError
-from perceiver_runtime.files.arrays import read_array, read_header
-from perceiver_runtime.files.gif import animated
-from perceiver_runtime.files.images import MAX_TOTAL_PIXELS, opened, read_images, require_pillow, write_image
-from perceiver_runtime.files.outputs import replacing
+from perceiver_runtime.files.arrays import read_array
+from perceiver_runtime.files.clip_writers import clip_writer
+from perceiver_runtime.files.containers.sound import read_track
+from perceiver_runtime.files.frames import Video, is_video_file, open_video
+from perceiver_runtime.files.images import MAX_TOTAL_PIXELS, read_images
+from perceiver_runtime.files.picture_series import is_pattern, pictures_of
+from perceiver_runtime.files.wav import Sound, read_wav
 
 MAX_FRAMES = 4096
-PICTURES = (".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".npy")
 
 
 def read_video(path: str | Path, *, start: int | None = None, frames: int | None = None) -> NDArray[Any]:
-    """A clip as uint8 (T, H, W, 3): a folder's pictures in the order of the numbers in their names, or a GIF's frames.
+    """A clip as uint8 (T, H, W, 3): see `open_video` for what holds one, and for reading frame by frame.
 
-    A `.npy` file (T, H, W, 3) is taken as it is. With `start`, from that frame on, and with `frames`, so many. Hidden files of
-    a folder are not looked at. Raises `InputError`, also for a still picture, `BackendError`.
+    A `.npy` file (T, H, W, 3) is taken as it is. With `start`, from that frame on, and with `frames`, so many. Raises
+    `InputError`, also for a still picture and for more than 4096 frames, `BackendError`.
     """
     path = Path(path)
-    if path.is_dir():
-        names = _pictures(path)
-        return _stacked(path, read_images(names[_part(path, len(names), start, frames)]))
-    if not path.is_file():
-        raise InputError(f"there is no clip {path}")
-    if path.suffix.lower() == ".gif":
-        return _read_gif(path, start, frames)
-    if path.suffix.lower() != ".npy":
-        raise InputError(f"{path} is no clip: give a folder of pictures, an animated GIF, or a .npy array (T, H, W, 3)")
-    try:
-        with path.open("rb") as file:
-            shape = read_header(file).shape
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read as a numpy array: {error}") from error
-    if len(shape) != 4:
-        raise InputError(f"{path} holds an array of shape {shape}, expected a clip (T, H, W, 3)")
-    return read_array(path, rows=_part(path, shape[0], start, frames))
+    if not (path.is_dir() or is_pattern(path)):
+        video = open_video(path)
+        if video.timed:
+            return _collected(video, start, frames)
+        return read_array(path, rows=_part(path, video.count or 0, start, frames))
+    names = pictures_of(path)
+    pictures = read_images(names[_part(path, len(names), start, frames)])
+    kinds = {(picture.shape, str(picture.dtype)) for picture in pictures}
+    if len(kinds) > 1:
+        raise InputError(f"the pictures in {path} differ in size: {', '.join(str(shape) for shape, _ in sorted(kinds)[:3])}")
+    return np.stack(pictures)
 
 
-def write_video(path: str | Path, frames: NDArray[np.uint8], *, frames_per_second: float = 25.0) -> None:
-    """uint8 (T, H, W, 3) as an animated GIF, or where `path` ends in nothing as a folder of PNG pictures.
+def write_video(
+    path: str | Path, frames: NDArray[np.uint8], *, frames_per_second: float = 25.0, sound: Sound | None = None
+) -> None:
+    """uint8 (T, H, W, 3) as an MP4 (`.mp4`, with PyAV), an animated GIF (`.gif`), or with no ending a folder of PNG pictures.
 
-    A GIF keeps every frame, also those that are like the one before, with 256 colours each. Any other ending raises
-    `InputError`, as do a folder that holds other pictures and what cannot be written; then nothing is there that was not.
+    A GIF keeps every frame, also those that are like the one before, with 256 colours each. An MP4 takes a `sound` too, whose
+    channels are mixed to one. Any other ending raises `InputError`, as do a folder that holds other pictures and what cannot
+    be written; then nothing is there that was not.
     """
     path = Path(path)
-    check_clip_ending(path)
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
         raise InputError(f"the frames are {frames.dtype} {frames.shape}, expected uint8 (T, H, W, 3)")
-    if path.suffix.lower() != ".gif":
-        _write_folder(path, frames)
-        return
-    pillow = require_pillow(path)
-    hundredths = max(2, round(100 / frames_per_second))  # viewers slow down what is faster
-    stills = []
-    for frame in frames:
-        still = io.BytesIO()
-        pillow.fromarray(frame).save(still, "GIF")
-        stills.append(still.getvalue())
-    with replacing(path) as whole:
-        whole.write_bytes(animated(stills, hundredths))
+    if sound is not None and path.suffix.lower() != ".mp4":
+        raise InputError(f"{path} holds no sound: give a name that ends in .mp4")
+    with clip_writer(path, frames_per_second, sound_rate=None if sound is None else sound.rate) as writer:
+        for number, frame in enumerate(frames):
+            writer.write(frame, number / frames_per_second)
+        if sound is not None:
+            writer.write_sound(sound.samples.mean(axis=1) if sound.samples.ndim == 2 else sound.samples)
 
 
-def check_clip_ending(path: str | Path) -> None:
-    """Raise `InputError` where no clip can be written under this name, before any work is done for it."""
+def read_sound(path: str | Path, *, start: float = 0.0, seconds: float | None = None) -> Sound:
+    """The sound of a WAV or a video file, or the part of it from `start` on, at its own rate: float32 (S, channels).
+
+    Of a video file, `start` counts from its first frame. Raises `InputError`, also where there is none, `BackendError`.
+    """
     path = Path(path)
-    if path.suffix.lower() not in ("", ".gif") and not path.is_dir():
-        raise InputError(
-            f"{path} cannot be written: a clip becomes an animated GIF, with a name that ends in .gif, or a folder of "
-            "pictures, with one that ends in nothing; other programs make videos of those"
-        )
-    if path.suffix.lower() == ".gif" and path.is_dir():
-        raise InputError(f"{path} cannot be written: it is a folder; give another name")
+    if not is_video_file(path):
+        return read_wav(path, start=start, seconds=seconds)
+    found = read_track(path, start=start, seconds=seconds)
+    if found is None or len(found.samples) == 0:
+        raise InputError(f"{path} has no sound{f' at {start:g} s' if found else ''}: give a WAV file, or another part")
+    return found
+
+
+def _collected(video: Video, start: int | None, frames: int | None) -> NDArray[Any]:
+    """Frames of a file that has to be decoded from its beginning, whose header may not say how many there are."""
+    first, pixels = start or 0, video.height * video.width
+    most = min(MAX_FRAMES, MAX_TOTAL_PIXELS // pixels) if frames is None else frames
+    if frames is not None and frames * pixels > MAX_TOTAL_PIXELS:
+        raise InputError(f"{frames} frames of {video.width}x{video.height} are more than is allowed at once: take fewer")
+    found = [frame.pixels for frame in islice(video.frames(), first, first + most + (frames is None))]
+    if frames is None and len(found) > most:
+        raise InputError(f"{video.path} has more than the {most} frames allowed at once: take a part of it, or use open_video")
+    if (frames is not None and len(found) < frames) or not found:
+        total = len(found) + first if found else sum(1 for _ in video.frames())
+        _part(video.path, total, start, frames)
+    return np.stack(found)
 
 
 def _part(path: Path, total: int, start: int | None, frames: int | None) -> slice:
@@ -104,68 +105,3 @@ def _part(path: Path, total: int, start: int | None, frames: int | None) -> slic
     if not 0 <= first <= last:
         raise InputError(f"{path} has {total} frames: the first of {count} can be number 0 to {last}, not {first}")
     return slice(first, first + count)
-
-
-def _pictures(folder: Path) -> list[Path]:
-    """The pictures of a folder, in order, without hidden files such as macOS's `._0.png`. Raises `InputError`."""
-    found = [path for path in folder.iterdir() if path.suffix.lower() in PICTURES and not path.name.startswith(".")]
-    if not found:
-        raise InputError(f"{folder} holds no pictures: expected {', '.join(PICTURES)}")
-    twice = [stem for stem, count in Counter(path.stem for path in found).items() if count > 1]
-    if twice:
-        raise InputError(f"{folder} holds {min(twice)} in several formats: keep one of them")
-    return sorted(found, key=_natural)
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """frame2 before frame10; the name itself last, for names of the same numbers."""
-    parts = re.split(r"([0-9]+)", path.name)
-    return [*((int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)), (-1, path.name)]
-
-
-def _stacked(path: Path, frames: list[NDArray[Any]]) -> NDArray[Any]:
-    kinds = {(frame.shape, str(frame.dtype)) for frame in frames}
-    if len(kinds) > 1:
-        raise InputError(f"the pictures in {path} differ in size: {', '.join(str(shape) for shape, _ in sorted(kinds)[:3])}")
-    return np.stack(frames)
-
-
-def _read_gif(path: Path, start: int | None, frames: int | None) -> NDArray[np.uint8]:
-    with opened(path, ("GIF",), "a GIF") as image:
-        size, part = image.size, _part(path, image.n_frames, start, frames)
-        count = part.stop - part.start
-        if count * size[0] * size[1] > MAX_TOTAL_PIXELS:
-            raise InputError(f"{path} has {count} frames of {size[0]}x{size[1]}, more than is allowed: take a part of it")
-        found = np.empty((count, size[1], size[0], 3), np.uint8)
-        for number in range(part.stop):
-            image.seek(number)
-            if image.size != size:
-                raise InputError(f"{path} has frames of different sizes: save it again")
-            if number >= part.start:
-                found[number - part.start] = np.asarray(image.convert("RGB"))
-    return found
-
-
-def _write_folder(path: Path, frames: NDArray[np.uint8]) -> None:
-    """All pictures into a folder beside, which then takes the place of `path`, or whose pictures go there."""
-    names = [f"{number:04}.png" for number in range(len(frames))]
-    try:
-        if path.is_dir():
-            others = sorted(each.name for each in path.iterdir() if each.suffix.lower() in PICTURES and each.name not in names)
-            if others:
-                raise InputError(f"{path} holds other pictures, {others[0]} among them: give another folder, or empty it")
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", dir=path.absolute().parent))
-        try:
-            pictures = temporary / "pictures"
-            pictures.mkdir()
-            for name, frame in zip(names, frames):
-                write_image(pictures / name, frame)
-            if path.is_dir():
-                for name in names:
-                    os.replace(pictures / name, path / name)
-            else:
-                os.rename(pictures, path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import struct
 import wave
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -72,20 +74,32 @@ def read_wav(path: str | Path, *, start: float = 0.0, seconds: float | None = No
 
 def write_wav(path: str | Path, samples: NDArray[Any], rate: int) -> None:
     """Samples (S,) or (S, channels), floats in [-1, 1] (clipped there) or int16, as 16-bit PCM. Raises `InputError`."""
-    check_ending(path, SOUNDS, "a sound")
-    if samples.ndim not in (1, 2) or (samples.ndim == 2 and not 1 <= samples.shape[1] <= MAX_CHANNELS):
+    channels = samples.shape[1] if samples.ndim == 2 else 1
+    if samples.ndim not in (1, 2) or not 1 <= channels <= MAX_CHANNELS:
         raise InputError(f"the samples have shape {samples.shape}, expected (samples,) or (samples, channels)")
+    with wav_writer(path, rate, channels=channels) as write:
+        write(samples)
+
+
+@contextlib.contextmanager
+def wav_writer(path: str | Path, rate: int, *, channels: int = 1) -> Iterator[Callable[[NDArray[Any]], None]]:
+    """Writes a WAV piece by piece: call what it gives with samples as `write_wav` takes them. Raises `InputError`."""
+    check_ending(path, SOUNDS, "a sound")
     if not 1 <= rate < 1 << 31 or rate != int(rate):
         raise InputError(f"the sampling rate is {rate}: give whole Hz")
+    with replacing(path) as whole, wave.open(str(whole), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(int(rate))
+        yield lambda samples: file.writeframes(_pcm(samples).tobytes())
+
+
+def _pcm(samples: NDArray[Any]) -> NDArray[Any]:
     if samples.dtype != np.int16:
         if not np.issubdtype(samples.dtype, np.floating) or not np.isfinite(samples).all():
             raise InputError(f"the samples are {samples.dtype}, or not finite: expected floats in [-1, 1], or int16")
         samples = np.rint(np.clip(samples, -1, 1) * 32767)
-    with replacing(path) as whole, wave.open(str(whole), "wb") as file:
-        file.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
-        file.setsampwidth(2)
-        file.setframerate(int(rate))
-        file.writeframes(samples.astype("<i2").tobytes())
+    return samples.astype("<i2")
 
 
 def _header(path: Path, file: IO[bytes]) -> tuple[_Format, int, int]:

@@ -126,7 +126,7 @@ class Pipeline(Opened, ABC):
                 release_heap()
         return outputs
 
-    def encode(self, inputs: Mapping[str, Array], *shapes: tuple[int | None, ...]) -> list[Tensor]:
+    def encode_inputs(self, inputs: Mapping[str, Array], *shapes: tuple[int | None, ...]) -> list[Tensor]:
         """The outputs of `encode`, which should have `shapes`, for decoders: on a GPU they stay there."""
         self.check_process()
         check_inputs("encode", self.manifest.graphs["encode"], self.manifest.ranges, inputs)

@@ -89,7 +89,7 @@ class SeriesPipeline(Pipeline):
     def _logits(self, items: Any) -> Floats:
         with self.timing.stage("preprocess"):
             inputs = self._read(list(items), False)
-        latents = self.encode(inputs, (len(items), None, None))[0]
+        latents = self.encode_inputs(inputs, (len(items), None, None))[0]
         return self.run("decode", {"latents": latents}, shape=(len(items), len(self.labels.names)))
 
 

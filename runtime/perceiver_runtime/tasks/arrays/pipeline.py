@@ -99,7 +99,7 @@ class ArraysPipeline(Pipeline):
     def _encode(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         with self.timing.stage("preprocess"):
             inputs = self._reader.encode_inputs(items)
-        return dict(zip(self._latents, self.encode(inputs)))
+        return dict(zip(self._latents, self.encode_inputs(inputs)))
 
     def _decode(self, latents: Mapping[str, Tensor], queries: Mapping[str, Array], query_chunk: int | None) -> Answer:
         used = {spec.name for spec in self.manifest.graphs["decode"].inputs}

@@ -160,7 +160,7 @@ class FillMaskPipeline(Pipeline):
 
     def _batch_logits(self, rows: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]) -> list[Floats]:
         input_ids, attention_mask = tokenizer.pad(rows)
-        latents = self.encode({"input_ids": input_ids, "attention_mask": attention_mask}, (len(rows), None, None))[0]
+        latents = self.encode_inputs({"input_ids": input_ids, "attention_mask": attention_mask}, (len(rows), None, None))[0]
         queries = np.zeros((len(rows), max(map(len, positions))), np.int64)  # rows with fewer masks repeat position 0
         for row, where in enumerate(positions):
             queries[row, : len(where)] = where

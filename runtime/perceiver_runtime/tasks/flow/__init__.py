@@ -28,7 +28,10 @@ TASK = Task(
     pipeline=FlowPipeline,
     kind=always(FRAMES),
     command=RunCommand(
-        "FRAME1 FRAME2 [-o FLOW.png] [--flo FILE] [--at X,Y …]", command.add_arguments, command.run, command.render
+        "FRAME1 FRAME2 [-o FLOW.png] [--flo FILE] [--at X,Y …], or CLIP [-o FLOW.mp4] [--track POINTS.csv]",
+        command.add_arguments,
+        command.run,
+        command.render,
     ),
     columns=("mean_dx", "mean_dy", "mean_length", "max_length"),
     rows=_rows,

@@ -1,106 +1,76 @@
-"""`perceiver run` for optical flow: the motion between two images, as a picture, a `.flo` file, or at points."""
+"""`perceiver run` for optical flow: between two images, along a clip or a camera, or of points through a clip."""
 
 from __future__ import annotations
 
 import argparse
-import time
 from typing import Any
-
-import numpy as np
 
 from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.common.errors import UsageError
-from perceiver_runtime.files.flo import write_flo
-from perceiver_runtime.files.images import check_picture_ending, read_images, write_image
-from perceiver_runtime.files.outputs import check_ending
-from perceiver_runtime.processing.flow_image import flow_to_image, warp
 from perceiver_runtime.tasks.arguments import positive
-from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
-from perceiver_runtime.tasks.outputs import add_force, check_outputs, progress
+from perceiver_runtime.tasks.flow import clip_command, stills_command, track_command
+from perceiver_runtime.tasks.outputs import add_force
 from perceiver_runtime.tasks.task import Load
+
+_CLIP_OPTIONS = [
+    "every",
+    "start",
+    "seconds",
+    "fps",
+    "side_by_side",
+    "arrows",
+    "max_motion",
+    "track",
+    "picture",
+    "max_error",
+]  # that say nothing of two frames
 
 
 def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     """What follows the bundle."""
-    parser.add_argument("frame1", help="first image, with Pillow, or a uint8 .npy array")
-    parser.add_argument("frame2", help="second image, of the same size")
-    parser.add_argument("-o", "--output", metavar="PNG", help="write the flow as a colour picture (Middlebury's colours)")
-    parser.add_argument("--flo", metavar="FILE", help="write the flow as a .flo file")
+    help_text = "two images of one size; or one clip: a video file, a GIF, a folder, frame_%%04d.png; .npy arrays"
+    inputs = parser.add_argument("inputs", nargs="+", metavar="FRAME", help=help_text)
+    help_text = "write the flow in colours (Middlebury's): a PNG; of a clip .mp4, .gif, or a folder"
+    parser.add_argument("-o", "--output", metavar="FILE", help=help_text)
+    parser.add_argument("--flo", metavar="FILE", help="write the flow as a .flo file; of a clip a folder of them")
     parser.add_argument("--at", metavar="X,Y", nargs="+", help="print the motion of these pixels, decoding only them")
+    help_text = "make frames smaller by this share, or 'tile' to fit one tile: faster; motion is still in full-size pixels"
+    parser.add_argument("--scale", type=_scale, metavar="SHARE", help=help_text)
     parser.add_argument("--query-chunk", type=positive, help="pixels decoded at once; fewer need less memory")
     add_force(parser)
+    clip_command.add_arguments(parser, inputs)
+    track_command.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     """Read the frames, run the bundle, write what was asked for."""
-    if arguments.at and (arguments.output or arguments.flo):
-        raise UsageError("--at prints the motion of some pixels: leave out -o and --flo, or --at")
-    check_outputs([arguments.output, arguments.flo], force=arguments.force)
-    if arguments.output:
-        check_picture_ending(arguments.output)
-    if arguments.flo:
-        check_ending(arguments.flo, (".flo",), "a flow field")
-    points = _points(arguments.at) if arguments.at else None
-    frame1, frame2 = read_images([arguments.frame1, arguments.frame2])
-    start = time.perf_counter()
-    with load() as flow:
-        loaded = time.perf_counter() - start
-        result: dict[str, object] = {"provider": flow.provider, "width": frame1.shape[1], "height": frame1.shape[0]}
-        if points is not None:
-            motion = flow.at(frame1, frame2, points, query_chunk=arguments.query_chunk)
-            result["points"] = [
-                {"x": float(x), "y": float(y), "dx": float(dx), "dy": float(dy)} for (x, y), (dx, dy) in zip(points, motion)
-            ]
-        else:
-            result |= _dense(flow, frame1, frame2, arguments)
-        result["seconds"] = {"load": loaded, **flow.timing.seconds()}
-        return result
+    result: dict[str, object] = _mode(arguments).run(arguments, load)
+    return result
 
 
-def _dense(flow: FlowPipeline, frame1: Any, frame2: Any, arguments: argparse.Namespace) -> dict[str, object]:
-    field = flow(frame1, frame2, query_chunk=arguments.query_chunk, progress=progress("tiles"))
-    written = []
-    if arguments.output:
-        write_image(arguments.output, flow_to_image(field))
-        written.append(arguments.output)
-    if arguments.flo:
-        write_flo(arguments.flo, field)
-        written.append(arguments.flo)
-    length = np.hypot(field[..., 0], field[..., 1])
-    grey_levels = 1 if frame1.dtype == np.uint8 else 255
-    before = grey_levels * np.abs(frame1.astype(np.float32) - frame2).mean()
-    after = grey_levels * np.abs(frame1.astype(np.float32) - warp(frame2, field)).mean()
-    return {
-        "motion_px": {"mean": float(length.mean()), "max": float(length.max())},
-        "frame_difference": {"before": float(before), "after_warping": float(after)},
-        "written": written,
-    }
+def _mode(arguments: argparse.Namespace) -> Any:
+    """The module that does what is asked for. Raises `UsageError` for options of another."""
+    count = len(arguments.inputs or ())
+    if count not in ((1, 2) if arguments.camera is None else (0,)):
+        raise UsageError("give two frames, or one clip, or --camera")
+    if count == 2:
+        for option in _CLIP_OPTIONS:
+            if getattr(arguments, option) not in (None, False, 0, 1):
+                raise UsageError(f"--{option.replace('_', '-')} goes with a clip, not with two frames: give one clip")
+        return stills_command
+    if arguments.at:
+        raise UsageError("--at is of two frames: give two, or --track points.csv for a clip")
+    if not arguments.track and (arguments.picture or arguments.max_error):
+        raise UsageError("--picture and --max-error go with --track: add --track points.csv")
+    return track_command if arguments.track else clip_command
 
 
-def _points(texts: list[str]) -> Any:
-    try:
-        points = np.array([[float(part) for part in text.split(",")] for text in texts])
-        if points.shape == (len(texts), 2):
-            return points
-    except ValueError:
-        pass
-    raise UsageError(f"--at wants points as X,Y such as 120,80, found {' '.join(texts)}")
+def _scale(text: str) -> Any:
+    return text if text == "tile" else float(text)  # argparse reports a ValueError
 
 
 def render(result: dict[str, Any]) -> str:
     """The same for people."""
-    lines = [f"{result['width']}x{result['height']} on {result['provider']}"]
-    for point in result.get("points", []):
-        lines.append(f"({point['x']:g}, {point['y']:g}) moves by ({point['dx']:.3f}, {point['dy']:.3f}) px")
-    if "motion_px" in result:
-        motion, difference = result["motion_px"], result["frame_difference"]
-        lines.append(f"motion: mean {motion['mean']:.2f} px, longest {motion['max']:.2f} px")
-        lines.append(
-            f"mean difference of the frames: {difference['before']:.2f} grey levels as they are, "
-            f"{difference['after_warping']:.2f} with the second moved back along the flow"
-        )
-        lines += [f"wrote {name}" for name in result["written"]]
-        if not result["written"]:
-            lines.append("nothing written: add -o flow.png for a picture, --flo flow.flo for the numbers")
-    lines.append("seconds: " + ", ".join(f"{stage} {value:.3f}" for stage, value in result["seconds"].items()))
-    return "\n".join(lines)
+    mode: Any = track_command if "followed" in result else clip_command if "fields" in result else stills_command
+    stages = ", ".join(f"{stage} {value:.3f}" for stage, value in result["seconds"].items())
+    return f"{mode.render(result)}\nseconds: {stages}"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.bundle.reader import Bundle
-from perceiver_runtime.common.amounts import whole_number
+from perceiver_runtime.common.amounts import memory_bytes, whole_number
 from perceiver_runtime.common.arrays import Array, Tensor, gather_rows
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.processing.chunks import equal_chunks
@@ -19,11 +19,13 @@ from perceiver_runtime.processing.flow import (
     Image,
     nearest_pixels,
     padded_pair,
-    pixel_grid,
     query_positions,
 )
-from perceiver_runtime.processing.tiling import blend_weights, tile_grid
-from perceiver_runtime.tasks.pipeline import Floats, Pipeline, Progress, RuntimeOptions, silent
+from perceiver_runtime.processing.tiling import tile_grid
+from perceiver_runtime.tasks.flow.pair import EncodedPair, PreparedFrame, Scale
+from perceiver_runtime.tasks.flow.stream import FlowStream
+from perceiver_runtime.tasks.flow.track import Tracked, track
+from perceiver_runtime.tasks.pipeline import Floats, Pipeline, Progress, RuntimeOptions
 
 
 class FlowPipeline(Pipeline):
@@ -31,7 +33,8 @@ class FlowPipeline(Pipeline):
 
     >>> flow = perceiver_runtime.load("flow")
     >>> field = flow(frame1, frame2)                  # float32 (H, W, 2), pixels, (dx, dy)
-    >>> tracks = flow.at(frame1, frame2, points)      # float32 (K, 2)
+    >>> motion = flow.at(frame1, frame2, points)      # float32 (K, 2)
+    >>> pair = flow.encode(frame1, frame2)            # pair.field(), pair.at(points), encoded once
 
     Images larger than the checkpoint's training size are covered with overlapping tiles of that size, blended by distance
     to the tile's edge. Smaller ones are padded to it, repeating their border, and the answer is cropped: positions are
@@ -44,55 +47,116 @@ class FlowPipeline(Pipeline):
         self.processor = replace(self.processor, query_chunk=self.query_limit(self.processor.query_chunk))
 
     def __call__(
-        self, frame1: Image, frame2: Image, *, query_chunk: int | None = None, progress: Progress | None = None
+        self,
+        frame1: Image,
+        frame2: Image,
+        *,
+        scale: Scale = None,
+        query_chunk: int | None = None,
+        progress: Progress | None = None,
     ) -> Floats:
         """The motion from `frame1` to `frame2`.
 
         Frames are (H, W, 3) or grey (H, W), uint8 or float in [0, 1], of one size. Returns float32 (H, W, 2): pixel
-        (x, y) of `frame1` is at (x + dx, y + dy) in `frame2`. `query_chunk` pixels are decoded at once (the manifest's
-        number by default; fewer need less memory). `progress(done, total)` counts tiles and is called before the first and
-        after each. Raises `InputError`, `BackendError`.
+        (x, y) of `frame1` is at (x + dx, y + dy) in `frame2`. With `scale`, a share of their size or "tile" for what fits
+        into one tile, frames are made smaller first; the field is of full size and in its pixels all the same.
+        `query_chunk` pixels are decoded at once (the manifest's number by default; fewer need less memory).
+        `progress(done, total)` counts tiles and is called before the first and after each. Raises `InputError`, `BackendError`.
         """
-        first, second = self._frames(frame1, frame2)
-        height, width = frame1.shape[:2]
-        weights = blend_weights(*self.processor.tile)
-        total = np.zeros((*first.shape[:2], 2), np.float32)
-        weight_sum = np.zeros(first.shape[:2], np.float32)
-        tiles = self._tiles(first)
-        pixels = pixel_grid(*self.processor.tile)
-        report = progress or silent
-        report(0, len(tiles))
-        for done, (top, left) in enumerate(tiles, start=1):
-            tile = self._decode_pixels(*self._encode_tile(first, second, top, left), pixels, query_chunk)
-            with self.timing.stage("postprocess"):
-                window = np.s_[top : top + weights.shape[0], left : left + weights.shape[1]]
-                total[window] += tile.reshape(*weights.shape, 2) * weights[..., None]
-                weight_sum[window] += weights
-            report(done, len(tiles))
-        with self.timing.stage("postprocess"):
-            return np.ascontiguousarray((total / weight_sum[..., None])[:height, :width])
+        pair = self.encode(frame1, frame2, scale=scale, keep=None)
+        return pair.field(query_chunk=query_chunk, progress=progress)
 
-    def at(self, frame1: Image, frame2: Image, points: NDArray[Any], *, query_chunk: int | None = None) -> Floats:
+    @overload
+    def at(
+        self,
+        frame1: Image,
+        frame2: Image,
+        points: Array,
+        *,
+        interpolate: bool = False,
+        mask: Literal[False] = False,
+        query_chunk: int | None = None,
+    ) -> Floats: ...
+
+    @overload
+    def at(
+        self,
+        frame1: Image,
+        frame2: Image,
+        points: Array,
+        *,
+        interpolate: bool = False,
+        mask: Literal[True],
+        query_chunk: int | None = None,
+    ) -> tuple[Floats, NDArray[np.bool_]]: ...
+
+    def at(
+        self,
+        frame1: Image,
+        frame2: Image,
+        points: Array,
+        *,
+        interpolate: bool = False,
+        mask: bool = False,
+        query_chunk: int | None = None,
+    ) -> Floats | tuple[Floats, NDArray[np.bool_]]:
         """The motion at chosen points alone: equal to the dense field there, decoding nothing else.
 
-        `points` is (K, 2) as (x, y) in pixels of `frame1`, rounded to the nearest pixel. Returns float32 (K, 2) as
-        (dx, dy). Only tiles that hold a point are encoded. Raises `InputError`, `BackendError`.
+        `points` is (K, 2) as (x, y) in pixels of `frame1`, or OpenCV's (K, 1, 2). Points between pixels are rounded to the
+        nearest one, or with `interpolate` the motion is interpolated between the four around. Returns float32 of the points'
+        shape as (dx, dy), NaN for points outside the frame, and with `mask` also which are inside: bool (K,) or (K, 1). Only
+        tiles that hold a point are encoded. Raises `InputError`, `BackendError`.
         """
-        first, second = self._frames(frame1, frame2)
-        places = nearest_pixels(points, frame1.shape[1], frame1.shape[0])
-        tile_height, tile_width = self.processor.tile
-        weights = blend_weights(tile_height, tile_width)
-        total, weight_sum = np.zeros((len(places), 2), np.float32), np.zeros(len(places), np.float32)
-        for top, left in self._tiles(first):
-            local = places - (top, left)  # (K, 2) as (row, column)
-            inside = np.flatnonzero(((local >= 0) & (local < (tile_height, tile_width))).all(axis=1))
-            if len(inside) == 0:
-                continue
-            flow = self._decode_pixels(*self._encode_tile(first, second, top, left), local[inside], query_chunk)
-            weight = weights[local[inside, 0], local[inside, 1]]
-            total[inside] += flow * weight[:, None]
-            weight_sum[inside] += weight
-        return total / weight_sum[:, None]
+        found, inside = self.encode(frame1, frame2, keep=None).at(
+            points, interpolate=interpolate, mask=True, query_chunk=query_chunk
+        )
+        return (found, inside) if mask else found
+
+    def encode(self, frame1: Image, frame2: Image, *, scale: Scale = None, keep: int | str | None = "1GB") -> EncodedPair:
+        """Two frames, to be asked for their field and for points, encoded once: see `EncodedPair`.
+
+        Takes what a call takes. What encoding gives is kept for tiles that fit into `keep`, bytes or a text such as "1GB"; the
+        others are encoded again when they are needed again, as all are with None. Raises `InputError`, `UsageError`.
+        """
+        room = 0 if keep is None else memory_bytes("keep", keep)
+        return EncodedPair(self, self.prepare(frame1, "frame1", scale), self.prepare(frame2, "frame2", scale), room)
+
+    def stream(
+        self, frames: Iterable[Any], *, latest: bool = False, scale: Scale = None, query_chunk: int | None = None
+    ) -> FlowStream:
+        """The fields between each two neighbours of any number of frames, as they come: see `FlowStream`.
+
+        >>> for field in flow.stream(perceiver_runtime.open_video("clip.mp4")):
+        ...     pass
+
+        With `latest` a thread reads the frames, each field is of the newest, and those that came meanwhile are counted and
+        dropped: for cameras. `scale` and `query_chunk` are those of a call.
+        """
+        return FlowStream(self, frames, latest=latest, scale=scale, query_chunk=query_chunk)
+
+    def track(
+        self,
+        frames: Iterable[Any],
+        points: Array,
+        *,
+        max_error: float | None = None,
+        scale: Scale = None,
+        query_chunk: int | None = None,
+    ) -> Iterator[Tracked]:
+        """Where points of the first frame are in each frame: see `perceiver_runtime.tasks.flow.track`.
+
+        `points` is (K, 2) or (K, 1, 2) as (x, y). For every frame, the first among them, positions float32 (K, 2) and which are
+        valid, bool (K,). A point that leaves the frame, or that flow back does not return to where it came from, is invalid
+        and NaN from then on; `max_error` is how far from it in pixels may be (default: Sundaram's rule). Raises `InputError`.
+        """
+        return track(self, frames, points, max_error=max_error, scale=scale, query_chunk=query_chunk)
+
+    def prepare(self, frame: Any, name: str = "the frame", scale: Scale = None) -> PreparedFrame:
+        """A frame, or a `TimedFrame`, as the graphs take it, to be used in several pairs. Raises `InputError`."""
+        if isinstance(frame, PreparedFrame):
+            return frame
+        with self.timing.stage("preprocess"):
+            return PreparedFrame.of(getattr(frame, "pixels", frame), name, self.processor.tile, scale)
 
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Inputs `frame1`, `frame2`, `points`; output `flow` (K, 2) in pixels, from the frames' own size, however small."""
@@ -101,11 +165,6 @@ class FlowPipeline(Pipeline):
         size = (first.shape[0], first.shape[1])
         pixels = nearest_pixels(inputs["points"], size[1], size[0])
         return {"flow": self._decode_pixels(latents, features, size, pixels, None)}
-
-    def _frames(self, frame1: Image, frame2: Image) -> tuple[Floats, Floats]:
-        """Both frames as (H, W, 3) float32 in [-1, 1], padded to at least the training size."""
-        with self.timing.stage("preprocess"):
-            return padded_pair(frame1, frame2, self.processor.tile)
 
     def _tiles(self, frame: Floats) -> list[tuple[int, int]]:
         return tile_grid(frame.shape[0], frame.shape[1], self.processor.tile, min_overlap=self.processor.min_overlap)
@@ -118,7 +177,7 @@ class FlowPipeline(Pipeline):
         with self.timing.stage("preprocess"):
             frames = np.ascontiguousarray(np.stack([first, second]).transpose(0, 3, 1, 2)[None])  # (1, 2, 3, H, W)
         pixels = first.shape[0] * first.shape[1]
-        latents, query_features = self.encode({"frames": frames}, (1, None, None), (1, pixels, None))
+        latents, query_features = self.encode_inputs({"frames": frames}, (1, None, None), (1, pixels, None))
         return latents, query_features
 
     def _decode_pixels(

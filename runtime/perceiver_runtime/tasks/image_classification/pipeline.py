@@ -62,7 +62,7 @@ class ImageClassificationPipeline(Pipeline):
     def _batch_logits(self, images: Sequence[tuple[Array, str]], processor: ImageProcessor) -> Floats:
         with self.timing.stage("preprocess"):
             pixel_values = np.stack([processor(image, name) for image, name in images])
-        latents = self.encode({"pixel_values": pixel_values}, (len(images), None, None))[0]
+        latents = self.encode_inputs({"pixel_values": pixel_values}, (len(images), None, None))[0]
         return self.run("decode", {"latents": latents}, shape=(len(images), len(self.labels.names)))
 
     def _processor(self, size: tuple[int, int]) -> ImageProcessor:

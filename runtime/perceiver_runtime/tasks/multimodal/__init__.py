@@ -23,7 +23,7 @@ TASK = Task(
     pipeline=MultimodalPipeline,
     kind=always(CLIP),
     command=RunCommand(
-        "CLIP [--audio WAV] [-o CLIP.gif] [--audio-output WAV] [--frames 3,7]",
+        "CLIP [--audio WAV] [-o CLIP.mp4] [--audio-output WAV] [--frames 3,7]",
         command.add_arguments,
         command.run,
         command.render,

@@ -6,8 +6,8 @@ nothing but memory.
 
 from __future__ import annotations
 
-import operator
 import threading
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +23,7 @@ from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.processing.chunks import equal_chunks
 from perceiver_runtime.processing.multimodal import Audio, MultimodalProcessor, output_positions
 from perceiver_runtime.tasks.labels import Labels, LabelScore
+from perceiver_runtime.tasks.multimodal.clip import EncodedClip, checked_numbers
 from perceiver_runtime.tasks.pipeline import Floats, Pipeline, Progress, RuntimeOptions, silent
 
 Frames = NDArray[Any] | Sequence[NDArray[Any]]
@@ -42,8 +43,8 @@ class MultimodalPipeline(Pipeline):
 
     >>> autoencode = perceiver_runtime.load("multimodal")
     >>> result = autoencode(video, audio)              # frames (T, H, W, 3), samples (S,) or read_wav(…)
-    >>> two = autoencode.frames([3, 7])                # of the same clip, decoding only those
-    >>> labels = autoencode.labels(video, audio)       # of another one, decoding nothing else
+    >>> clip = autoencode.encode(video, audio)         # encoded once
+    >>> two, labels = clip.frames([3, 7]), clip.labels()     # decoding only those
     """
 
     graph_names = ("encode", "decode_video", "decode_audio", "decode_label")
@@ -75,15 +76,22 @@ class MultimodalPipeline(Pipeline):
         `query_memory`, bytes or a text such as "200MB" (`memory_mb` is its old name, in megabytes). `progress(done, total)`
         counts queries. Raises `InputError`, `UsageError`, `BackendError`.
         """
-        clip, report = self.processor, progress or silent
-        chunk = clip.chunk(query_chunk, old_megabytes("query_memory", query_memory, "memory_mb", memory_mb))
-        pixels, patches = np.arange(clip.frames * clip.frame_size[0] * clip.frame_size[1]), np.arange(clip.patches)
-        total = len(pixels) + len(patches)
+        memory = old_megabytes("query_memory", query_memory, "memory_mb", memory_mb)
+        chunk, report = self.processor.chunk(query_chunk, memory), progress or silent
+        pixels = self.processor.frames * self.processor.frame_size[0] * self.processor.frame_size[1]
+        total = pixels + self.processor.patches
         report(0, total)
-        latents = self._encode(video, audio, sampling_rate)
-        rgb = self._decode(latents, "decode_video", pixels, chunk, lambda done: report(done, total))
-        samples = self._decode(latents, "decode_audio", patches, chunk, lambda done: report(len(pixels) + done, total))
-        return Reconstruction(rgb.reshape(clip.frames, *clip.frame_size, 3), samples.reshape(-1), self._labels(latents, top_k))
+        clip = self._remembered(video, audio, sampling_rate)
+        rgb = clip.video(query_chunk=chunk, progress=lambda done, _: report(done, total))
+        samples = clip.audio(query_chunk=chunk, progress=lambda done, _: report(pixels + done, total))
+        return Reconstruction(rgb, samples, clip.labels(top_k=top_k))
+
+    def encode(self, video: Frames, audio: Audio | None = None, *, sampling_rate: float | None = None) -> EncodedClip:
+        """The clip, encoded once: `frames([3])`, `video()`, `audio()` and `labels()` of it decode what you ask for.
+
+        Takes the clip as a call does. Raises `InputError`, `BackendError`.
+        """
+        return EncodedClip(self, self._latents(video, audio, sampling_rate))
 
     def frames(
         self,
@@ -96,52 +104,60 @@ class MultimodalPipeline(Pipeline):
         query_memory: int | str | None = None,
         memory_mb: float | None = None,
     ) -> Floats:
-        """Some frames, reconstructed: float32 (numbers, height, width, 3). Only these are decoded.
+        """Some frames, reconstructed: float32 (numbers, height, width, 3). Only these are decoded. Raises `InputError`.
 
-        Without `video`, of the clip that this thread gave last; it is not encoded again. Raises `InputError`.
+        Without `video`, of the clip that this thread gave last, which is deprecated: keep what `encode` gives.
         """
-        wanted = [operator.index(number) for number in numbers]
-        outside = [number for number in wanted if not 0 <= number < self.processor.frames]
-        if outside or not wanted:
-            raise InputError(f"frames {wanted} are asked for: give some of 0 to {self.processor.frames - 1}")
-        chunk = self.processor.chunk(query_chunk, old_megabytes("query_memory", query_memory, "memory_mb", memory_mb))
-        height, width = self.processor.frame_size
-        pixels = (np.array(wanted)[:, None] * (height * width) + np.arange(height * width)).reshape(-1)
-        latents = self._latents(video, audio, sampling_rate)
-        return self._decode(latents, "decode_video", pixels, chunk).reshape(len(wanted), height, width, 3)
+        wanted = checked_numbers(numbers, self.processor.frames)
+        memory = old_megabytes("query_memory", query_memory, "memory_mb", memory_mb)
+        chunk = self.processor.chunk(query_chunk, memory)
+        return self._clip(video, audio, sampling_rate).frames(wanted, query_chunk=chunk)
 
     def labels(
         self, video: Frames | None = None, audio: Audio | None = None, *, sampling_rate: float | None = None, top_k: int = 5
     ) -> list[LabelScore]:
-        """The `top_k` labels, the most probable first, of a clip or of the one that this thread gave last."""
-        return self._labels(self._latents(video, audio, sampling_rate), top_k)
+        """The `top_k` labels of a clip, the most probable first.
+
+        Without `video`, of the clip that this thread gave last, which is deprecated: keep what `encode` gives.
+        """
+        return self._clip(video, audio, sampling_rate).labels(top_k=top_k)
 
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Inputs `video`, `audio`, `pixels`, `patches`; outputs `rgb`, `samples`, `logits`."""
-        latents = self._encode(inputs["video"], inputs["audio"], self.processor.sampling_rate)
+        latents = self._latents(inputs["video"], inputs["audio"], self.processor.sampling_rate)
         chunk, clip = self.processor.query_chunk, self.processor
         pixels = places(inputs, "pixels", clip.frames * clip.frame_size[0] * clip.frame_size[1])
         return {
-            "rgb": self._decode(latents, "decode_video", pixels, chunk),
-            "samples": self._decode(latents, "decode_audio", places(inputs, "patches", clip.patches), chunk),
-            "logits": self._logits(latents),
+            "rgb": self.decode(latents, "decode_video", pixels, chunk),
+            "samples": self.decode(latents, "decode_audio", places(inputs, "patches", clip.patches), chunk),
+            "logits": self.logits(latents),
         }
 
-    def _latents(self, video: Frames | None, audio: Audio | None, rate: float | None) -> Tensor:
+    def _clip(self, video: Frames | None, audio: Audio | None, rate: float | None) -> EncodedClip:
         if video is not None:
-            return self._encode(video, audio, rate)
-        if not hasattr(self._last, "latents"):
+            return self._remembered(video, audio, rate)
+        if not hasattr(self._last, "clip"):
             raise InputError("no clip was given in this thread yet: pass video (and audio)")
-        latents: Tensor = self._last.latents
-        return latents
+        warnings.warn(
+            "frames() and labels() without a clip are deprecated, for in a thread pool the last clip may be another's: "
+            "keep clip = autoencode.encode(video, audio), then clip.frames([3]), clip.labels()",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+        clip: EncodedClip = self._last.clip
+        return clip
 
-    def _encode(self, video: Frames, audio: Audio | None, rate: float | None) -> Tensor:
+    def _remembered(self, video: Frames, audio: Audio | None, rate: float | None) -> EncodedClip:
+        self._last.clip = self.encode(video, audio, sampling_rate=rate)
+        clip: EncodedClip = self._last.clip
+        return clip
+
+    def _latents(self, video: Frames, audio: Audio | None, rate: float | None) -> Tensor:
         with self.timing.stage("preprocess"):
             inputs = {"video": self.processor.video(video), "audio": self.processor.audio(audio, rate)}
-        latents = self._last.latents = self.encode(inputs, (1, None, None))[0]
-        return latents
+        return self.encode_inputs(inputs, (1, None, None))[0]
 
-    def _decode(
+    def decode(
         self, latents: Tensor, graph: str, places: NDArray[np.int64], chunk: int, report: Any = lambda done: None
     ) -> Floats:
         """Outputs (O, channels) at `places` of the flattened clip, chunk by chunk."""
@@ -156,9 +172,7 @@ class MultimodalPipeline(Pipeline):
             report(stop)
         return outputs
 
-    def _logits(self, latents: Tensor) -> Floats:
+    def logits(self, latents: Tensor) -> Floats:
+        """Of the labels: (labels,)."""
         logits: Floats = self.run("decode_label", {"latents": latents}, shape=(1, len(self.label_names.names)))[0]
         return logits
-
-    def _labels(self, latents: Tensor, top_k: int) -> list[LabelScore]:
-        return self.label_names.scores(self._logits(latents), top_k)

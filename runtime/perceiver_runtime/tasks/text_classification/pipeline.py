@@ -70,5 +70,5 @@ class TextClassificationPipeline(Pipeline):
     def _batch_logits(self, rows: Sequence[Sequence[int]]) -> Floats:
         with self.timing.stage("preprocess"):
             input_ids, attention_mask = tokenizer.pad(rows)
-        latents = self.encode({"input_ids": input_ids, "attention_mask": attention_mask}, (len(rows), None, None))[0]
+        latents = self.encode_inputs({"input_ids": input_ids, "attention_mask": attention_mask}, (len(rows), None, None))[0]
         return self.run("decode", {"latents": latents}, shape=(len(rows), len(self.labels.names)))
