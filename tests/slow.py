@@ -44,7 +44,11 @@ TESTS = frozenset(
         "cli_paths::test_one_bad_picture_among_three",
         "cli_paths::test_one_bad_text_among_three",
         "image_config::test_without_a_file_the_export_says_what_it_assumed",
+        "inputs::test_every_task_takes_them",
+        "inputs::test_texts_from_generators",
         "known_answer::test_rows_that_are_not_there",
+        "results::test_every_task_s_result_is_json",
+        "results::test_spans_fill_the_text",
         "serving::test_versions",
         "shipped_checkpoint::test_synthetic_pairs_of_unseen_photographs",
     }

@@ -19,15 +19,20 @@ from perceiver_runtime.common.errors import (
 from perceiver_runtime.common.version import __version__
 from perceiver_runtime.files.flo import read_flo, write_flo
 from perceiver_runtime.files.images import read_image
+from perceiver_runtime.files.kitti import read_kitti_flow, write_kitti_flow
 from perceiver_runtime.files.videos import read_video, write_video
 from perceiver_runtime.files.wav import read_wav, write_wav
+from perceiver_runtime.processing.flow_field import FlowField
 from perceiver_runtime.processing.flow_image import flow_to_image, warp
+from perceiver_runtime.processing.image import from_bgr
 from perceiver_runtime.serving.connecting import connect
+from perceiver_runtime.tasks.features.latents import Latents
 from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline
-from perceiver_runtime.tasks.fill_mask.pipeline import Candidate, FillMaskPipeline, MaskedSpan
+from perceiver_runtime.tasks.fill_mask.pipeline import FillMaskPipeline
+from perceiver_runtime.tasks.fill_mask.spans import Candidate, MaskedSpan, MaskedSpans
 from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
 from perceiver_runtime.tasks.image_classification.pipeline import ImageClassificationPipeline
-from perceiver_runtime.tasks.labels import LabelScore
+from perceiver_runtime.tasks.labels import LabelScore, LabelScores
 from perceiver_runtime.tasks.loading import load
 from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline, Reconstruction
 from perceiver_runtime.tasks.text_classification.pipeline import TextClassificationPipeline
@@ -37,12 +42,16 @@ __all__ = [
     "Candidate",
     "FeaturesPipeline",
     "FillMaskPipeline",
+    "FlowField",
     "FlowPipeline",
     "ImageClassificationPipeline",
     "InputError",
     "IntegrityError",
     "LabelScore",
+    "LabelScores",
+    "Latents",
     "MaskedSpan",
+    "MaskedSpans",
     "MultimodalPipeline",
     "PerceiverError",
     "ProviderFallbackWarning",
@@ -53,13 +62,16 @@ __all__ = [
     "__version__",
     "connect",
     "flow_to_image",
+    "from_bgr",
     "load",
     "read_flo",
     "read_image",
+    "read_kitti_flow",
     "read_video",
     "read_wav",
     "warp",
     "write_flo",
+    "write_kitti_flow",
     "write_video",
     "write_wav",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +11,16 @@ from numpy.typing import NDArray
 from perceiver_runtime.common.amounts import memory_bytes, whole_number
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.common.records import KINDS, PROCESSOR, check_fields, record
-from perceiver_runtime.files.wav import Sound
+from perceiver_runtime.files.clips import read_clip, read_sound
+from perceiver_runtime.files.images import Picture
 from perceiver_runtime.processing.flow import MAX_CHUNK
 from perceiver_runtime.processing.image import MAX_SIDE, center_crop, checked_image, with_channels
 from perceiver_runtime.processing.resize import resize
 from perceiver_runtime.processing.sound import MAX_RATE, clip_audio
 
 Floats = NDArray[np.float32]
-Audio = NDArray[Any] | Sound
+Clip = Any  # what `read_clip` takes
+Audio = Any  # what `read_sound` takes
 MAX_FRAMES, MAX_SAMPLES = 1024, 1 << 24
 
 
@@ -57,11 +58,13 @@ class MultimodalProcessor:
         """Runs of samples in a clip."""
         return self.audio_samples // self.samples_per_patch
 
-    def video(self, frames: NDArray[Any] | Sequence[NDArray[Any]]) -> Floats:
+    def video(self, clip: Clip) -> Floats:
         """Frames (T, H, W, 3), uint8 or float in [0, 1], of any size → (1, T, 3, height, width) in [0, 1].
 
-        The largest centre part of the model's proportions is resized to its size. Raises `InputError`.
+        Taken is what `read_clip` takes. The largest centre part of the model's proportions is resized to its size. Raises
+        `InputError`.
         """
+        frames = read_clip(clip)
         still = isinstance(frames, np.ndarray) and frames.ndim == 3 and frames.shape[2] in (1, 3, 4)
         if still or (isinstance(frames, np.ndarray) and frames.ndim not in (3, 4)):
             raise InputError(f"the clip has shape {np.shape(frames)}, expected (T, H, W, 3), or (T, H, W) for grey")
@@ -70,18 +73,19 @@ class MultimodalProcessor:
         pictures = [self._frame(frame, f"frame {number}") for number, frame in enumerate(frames)]
         return np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)[None])
 
-    def _frame(self, frame: NDArray[Any], name: str) -> Floats:
+    def _frame(self, frame: Picture, name: str) -> Floats:
         image = with_channels(checked_image(frame, name), 3)
         height, width = self.frame_size
         fraction = min(image.shape[0] / height, image.shape[1] / width) / min(image.shape[:2])
         resized = resize(center_crop(image, (height * fraction, width * fraction), name), self.frame_size)
         return resized.astype(np.float32) / np.float32(255) if resized.dtype == np.uint8 else resized
 
-    def audio(self, audio: Audio | None, rate: float | None = None) -> Floats:
+    def audio(self, audio: Audio, rate: float | None = None) -> Floats:
         """Samples (S,) or (S, channels) at `rate` Hz, a `Sound`'s own or the model's → (1, audio_samples, 1); None is silence.
 
-        Raises `InputError`, also for a `Sound` of another rate than the one given.
+        Taken is what `read_sound` takes. Raises `InputError`, also for a `Sound` of another rate than the one given.
         """
+        audio = read_sound(audio)
         if audio is None:
             return np.zeros((1, self.audio_samples, 1), np.float32)
         if isinstance(audio, tuple):

@@ -14,6 +14,7 @@ from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.amounts import whole_number
 from perceiver_runtime.common.arrays import Array, Tensor, gather_rows
 from perceiver_runtime.common.errors import InputError
+from perceiver_runtime.files.images import Picture
 from perceiver_runtime.processing.flow import (
     FlowProcessor,
     Image,
@@ -21,7 +22,9 @@ from perceiver_runtime.processing.flow import (
     padded_pair,
     pixel_grid,
     query_positions,
+    read_frames,
 )
+from perceiver_runtime.processing.flow_field import FlowField, as_field
 from perceiver_runtime.processing.tiling import blend_weights, tile_grid
 from perceiver_runtime.tasks.pipeline import Floats, Pipeline, Progress, RuntimeOptions, silent
 
@@ -44,15 +47,17 @@ class FlowPipeline(Pipeline):
         self.processor = replace(self.processor, query_chunk=self.query_limit(self.processor.query_chunk))
 
     def __call__(
-        self, frame1: Image, frame2: Image, *, query_chunk: int | None = None, progress: Progress | None = None
-    ) -> Floats:
+        self, frame1: Picture, frame2: Picture, *, query_chunk: int | None = None, progress: Progress | None = None
+    ) -> FlowField:
         """The motion from `frame1` to `frame2`.
 
-        Frames are (H, W, 3) or grey (H, W), uint8 or float in [0, 1], of one size. Returns float32 (H, W, 2): pixel
-        (x, y) of `frame1` is at (x + dx, y + dy) in `frame2`. `query_chunk` pixels are decoded at once (the manifest's
-        number by default; fewer need less memory). `progress(done, total)` counts tiles and is called before the first and
-        after each. Raises `InputError`, `BackendError`.
+        Frames are what `perceiver_runtime.read_image` takes (paths, the bytes of files, file objects, PIL images, arrays), of
+        one size: arrays (H, W, 3) in RGB (`from_bgr` for OpenCV's) or grey (H, W), uint8 or float in [0, 1]. Returns float32
+        (H, W, 2), an array that notebooks show: pixel (x, y) of `frame1` is at (x + dx, y + dy) in `frame2`. `query_chunk`
+        pixels are decoded at once (the manifest's number by default; fewer need less memory). `progress(done, total)` counts
+        tiles and is called before the first and after each. Raises `InputError`, `BackendError`.
         """
+        frame1, frame2 = read_frames(frame1, frame2)
         first, second = self._frames(frame1, frame2)
         height, width = frame1.shape[:2]
         weights = blend_weights(*self.processor.tile)
@@ -70,14 +75,15 @@ class FlowPipeline(Pipeline):
                 weight_sum[window] += weights
             report(done, len(tiles))
         with self.timing.stage("postprocess"):
-            return np.ascontiguousarray((total / weight_sum[..., None])[:height, :width])
+            return as_field(np.ascontiguousarray((total / weight_sum[..., None])[:height, :width]))
 
-    def at(self, frame1: Image, frame2: Image, points: NDArray[Any], *, query_chunk: int | None = None) -> Floats:
+    def at(self, frame1: Picture, frame2: Picture, points: NDArray[Any], *, query_chunk: int | None = None) -> Floats:
         """The motion at chosen points alone: equal to the dense field there, decoding nothing else.
 
         `points` is (K, 2) as (x, y) in pixels of `frame1`, rounded to the nearest pixel. Returns float32 (K, 2) as
         (dx, dy). Only tiles that hold a point are encoded. Raises `InputError`, `BackendError`.
         """
+        frame1, frame2 = read_frames(frame1, frame2)
         first, second = self._frames(frame1, frame2)
         places = nearest_pixels(points, frame1.shape[1], frame1.shape[0])
         tile_height, tile_width = self.processor.tile

@@ -1,4 +1,4 @@
-"""Clips: a tuple of frames (T, H, W, 3) and sound, or None for silence."""
+"""Clips: a tuple of frames and sound, what `read_clip` and `read_sound` take."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from perceiver_runtime.common.arrays import Array
+from perceiver_runtime.files.clips import read_clip, read_sound
 from perceiver_runtime.files.videos import read_video
 from perceiver_runtime.files.wav import Sound, read_wav, write_wav
 from perceiver_runtime.processing.multimodal import MultimodalProcessor
@@ -56,16 +57,15 @@ def _reader(constants: Constants) -> Reader:
     return read
 
 
+def _read(item: Any) -> tuple[Any, Any]:
+    video, audio = pair_of(item, "video, audio (or None)")
+    return read_clip(video), read_sound(audio)
+
+
 def _from_row(row: Row) -> tuple[Any, Any]:
     """Frames and sound; a file's sampling rate goes with its samples, an array's is in `sampling_rate`, or the bundle's."""
-    video, audio = row["video"], row.get("audio")
-    frames = video if isinstance(video, np.ndarray) else read_video(str(video))
-    if audio is None:
-        return frames, None
-    if not isinstance(audio, np.ndarray):
-        return frames, read_wav(str(audio))
-    rate = row.get("sampling_rate")
-    return frames, audio if rate is None else Sound(audio, rate)
+    video, sound, rate = read_clip(row["video"]), read_sound(row.get("audio")), row.get("sampling_rate")
+    return video, sound if rate is None or sound is None or isinstance(sound, Sound) else Sound(sound, rate)
 
 
 CLIP = InputKind(
@@ -77,4 +77,6 @@ CLIP = InputKind(
     reader=_reader,
     columns=("video",),
     from_row=_from_row,
+    read=_read,
+    tuples=False,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,20 +20,29 @@ from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.amounts import old_megabytes
 from perceiver_runtime.common.arrays import Array, Tensor
 from perceiver_runtime.common.errors import InputError
-from perceiver_runtime.processing.multimodal import Audio, MultimodalProcessor, output_positions
-from perceiver_runtime.tasks.labels import Labels, LabelScore
+from perceiver_runtime.processing.multimodal import Audio, Clip, MultimodalProcessor, output_positions
+from perceiver_runtime.tasks.labels import Labels, LabelScores
 from perceiver_runtime.tasks.pipeline import Floats, Pipeline, Progress, RuntimeOptions, silent
 
-Frames = NDArray[Any] | Sequence[NDArray[Any]]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reconstruction:
     """video float32 (T, height, width, 3), about [0, 1]; audio float32 (samples,); labels, the most probable first."""
 
     video: Floats
     audio: Floats
-    labels: list[LabelScore]
+    labels: LabelScores
+
+    def to_dict(self) -> dict[str, Any]:
+        """`labels`, and sizes. Video and audio are for files: `write_video`, `write_wav`."""
+        return {**self.labels.to_dict(), "video_shape": list(self.video.shape), "audio_samples": len(self.audio)}
+
+    def __repr__(self) -> str:
+        sizes = "x".join(map(str, self.video.shape[:3]))
+        return f"Reconstruction(video {sizes}, {len(self.audio)} samples, {self.labels[0].label!r})"
+
+    def _repr_html_(self) -> str:
+        return self.labels._repr_html_()
 
 
 class MultimodalPipeline(Pipeline):
@@ -56,7 +65,7 @@ class MultimodalPipeline(Pipeline):
 
     def __call__(
         self,
-        video: Frames,
+        video: Clip,
         audio: Audio | None = None,
         *,
         sampling_rate: float | None = None,
@@ -68,9 +77,10 @@ class MultimodalPipeline(Pipeline):
     ) -> Reconstruction:
         """The whole clip, reconstructed, and its `top_k` labels.
 
-        `video` is as many frames (H, W, 3) as the model takes, uint8 or float in [0, 1]; `audio` (S,) or (S, channels) at
-        `sampling_rate` Hz (default: the bundle's, `processor.sampling_rate`), or a `Sound` of `read_wav`, which has its own
-        rate; no longer than the frames; None is silence. `query_chunk` queries are decoded at once, or as many as fit into
+        `video` is as many frames (H, W, 3) as the model takes, uint8 or float in [0, 1], or a path (`read_video`), or a list or
+        generator of what `read_image` takes; `audio` (S,) or (S, channels) at `sampling_rate` Hz (default: the bundle's,
+        `processor.sampling_rate`), or a `Sound` of `read_wav` or what that takes, which has its own rate; no longer than the
+        frames; None is silence. `query_chunk` queries are decoded at once, or as many as fit into
         `query_memory`, bytes or a text such as "200MB" (`memory_mb` is its old name, in megabytes). `progress(done, total)`
         counts queries. Raises `InputError`, `UsageError`, `BackendError`.
         """
@@ -87,7 +97,7 @@ class MultimodalPipeline(Pipeline):
     def frames(
         self,
         numbers: Iterable[int],
-        video: Frames | None = None,
+        video: Clip | None = None,
         audio: Audio | None = None,
         *,
         sampling_rate: float | None = None,
@@ -110,8 +120,8 @@ class MultimodalPipeline(Pipeline):
         return self._decode(latents, "decode_video", pixels, chunk).reshape(len(wanted), height, width, 3)
 
     def labels(
-        self, video: Frames | None = None, audio: Audio | None = None, *, sampling_rate: float | None = None, top_k: int = 5
-    ) -> list[LabelScore]:
+        self, video: Clip | None = None, audio: Audio | None = None, *, sampling_rate: float | None = None, top_k: int = 5
+    ) -> LabelScores:
         """The `top_k` labels, the most probable first, of a clip or of the one that this thread gave last."""
         return self._labels(self._latents(video, audio, sampling_rate), top_k)
 
@@ -126,7 +136,7 @@ class MultimodalPipeline(Pipeline):
             "logits": self._logits(latents),
         }
 
-    def _latents(self, video: Frames | None, audio: Audio | None, rate: float | None) -> Tensor:
+    def _latents(self, video: Clip | None, audio: Audio | None, rate: float | None) -> Tensor:
         if video is not None:
             return self._encode(video, audio, rate)
         if not hasattr(self._last, "latents"):
@@ -134,7 +144,7 @@ class MultimodalPipeline(Pipeline):
         latents: Tensor = self._last.latents
         return latents
 
-    def _encode(self, video: Frames, audio: Audio | None, rate: float | None) -> Tensor:
+    def _encode(self, video: Clip, audio: Audio | None, rate: float | None) -> Tensor:
         with self.timing.stage("preprocess"):
             inputs = {"video": self.processor.video(video), "audio": self.processor.audio(audio, rate)}
         latents = self._last.latents = self.encode(inputs, (1, None, None))[0]
@@ -160,5 +170,5 @@ class MultimodalPipeline(Pipeline):
         logits: Floats = self.run("decode_label", {"latents": latents}, shape=(1, len(self.label_names.names)))[0]
         return logits
 
-    def _labels(self, latents: Tensor, top_k: int) -> list[LabelScore]:
+    def _labels(self, latents: Tensor, top_k: int) -> LabelScores:
         return self.label_names.scores(self._logits(latents), top_k)
