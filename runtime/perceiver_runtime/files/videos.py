@@ -114,11 +114,11 @@ def _pictures(folder: Path) -> list[Path]:
     twice = [stem for stem, count in Counter(path.stem for path in found).items() if count > 1]
     if twice:
         raise InputError(f"{folder} holds {min(twice)} in several formats: keep one of them")
-    return sorted(found, key=_natural)
+    return sorted(found, key=natural_order)
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """frame2 before frame10; the name itself last, for names of the same numbers."""
+def natural_order(path: Path) -> list[tuple[int, str]]:
+    """What to sort names by: frame2 before frame10; the name itself last, for names of the same numbers."""
     parts = re.split(r"([0-9]+)", path.name)
     return [*((int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)), (-1, path.name)]
 

@@ -8,8 +8,8 @@ from perceiver_runtime.tasks.kinds.frames import FRAMES
 from perceiver_runtime.tasks.task import Row, RunCommand, Task, always
 
 
-def _rows(pipeline: Any, items: list[Any]) -> list[Row]:
-    fields = [pipeline(first, second) for first, second in items]
+def _rows(pipeline: Any, items: list[Any], **options: Any) -> list[Row]:
+    fields = [pipeline(first, second, **options) for first, second in items]
     return [{**field.motion(), "field": field} for field in fields]
 
 

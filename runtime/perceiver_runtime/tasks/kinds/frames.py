@@ -9,6 +9,7 @@ import numpy as np
 
 from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError
+from perceiver_runtime.files.videos import PICTURES
 from perceiver_runtime.processing.flow import FlowProcessor, read_frames, tile_input
 from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Reader, array_files
 
@@ -45,6 +46,8 @@ FRAMES = InputKind(
     sample_files=array_files("frame1", "frame2"),
     reader=_reader,
     columns=("frame1", "frame2"),
+    suffixes=PICTURES,
+    consecutive=True,
     from_row=lambda row: read_frames(row["frame1"], row["frame2"]),
     read=_read,
     tuples=False,

@@ -7,6 +7,7 @@ import argparse
 import numpy as np
 
 from perceiver_runtime.files.images import read_image
+from perceiver_runtime.files.videos import PICTURES
 from perceiver_runtime.processing.image import ImageProcessor
 from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Reader, array_files
 
@@ -28,6 +29,7 @@ IMAGE = InputKind(
     sample_files=array_files("image"),
     reader=_reader,
     columns=("image",),
+    suffixes=PICTURES,
     from_row=lambda row: read_image(row["image"]),
     read=read_image,
     axes=3,

@@ -26,8 +26,10 @@ class InputKind:
 
     `add_arguments` puts what names items on the parser of `perceiver run`, `from_arguments` reads them. `from_sample` makes the
     item of a bundle's known answer, `sample_files` writes it into a folder and returns the arguments that name it. A table
-    must have `columns`, of which `from_row` makes an item (None: tables cannot hold this kind). `reader` makes of the
-    manifest's constants what turns a batch of items, and options for texts, into the inputs of `encode`.
+    must have `columns`, and may have `optional` ones, of which `from_row` makes an item (None: tables cannot hold this kind);
+    where an item is of files, `suffixes` are what their names end in, and of a folder's files `consecutive` ones make an
+    item. `reader` makes of the manifest's constants what turns a batch of items, and options for texts, into the inputs of
+    `encode`.
 
     `read` makes an item of texts and arrays alone of one as people have it: it opens files. An item that is an array has `axes`
     axes (0: any); with one more it is several. Where an item may be a tuple, `tuples` is off and a tuple is never several.
@@ -40,6 +42,9 @@ class InputKind:
     sample_files: Callable[[Mapping[str, Array], Path, Constants], list[str]]
     reader: Callable[[Constants], Reader]
     columns: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    consecutive: bool = False
     from_row: Callable[[Row], Any] | None = None
     read: Callable[[Any], Any] = lambda item: item
     axes: int = 0

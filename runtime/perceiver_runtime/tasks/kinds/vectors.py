@@ -49,6 +49,9 @@ VECTORS = InputKind(
     from_sample=lambda inputs: inputs["vectors"],
     sample_files=array_files("vectors"),
     reader=_reader,
+    columns=("vectors",),
+    suffixes=(".npy",),
+    from_row=lambda row: _read(row["vectors"]),
     read=_read,
     axes=2,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -31,13 +30,23 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     parser.add_argument("-o", "--output", metavar="GIF|DIR", help="write the video reconstructed: an animated GIF, or pictures")
     parser.add_argument("--audio-output", metavar="WAV", help="write the sound reconstructed")
     parser.add_argument("--frames", type=_numbers, metavar="N,N", help="reconstruct only these frames (with -o)")
-    parser.add_argument("--top-k", type=positive, default=5, metavar="N", help="how many labels to print (default: 5)")
+    add_options(parser)
     parser.add_argument("--query-chunk", type=positive, help="pixels decoded at once; fewer need less memory")
     parser.add_argument("--query-memory", type=memory, metavar="MEMORY", help="decode as many at once as fit into this: 200MB")
     parser.add_argument(
         "--memory-mb", type=old_memory("--memory-mb", "--query-memory"), dest="query_memory", help=argparse.SUPPRESS
     )
     add_force(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """--top-k."""
+    parser.add_argument("--top-k", type=positive, default=5, metavar="N", help="how many labels to print (default: 5)")
+
+
+def options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same, for labels."""
+    return {"top_k": arguments.top_k}
 
 
 def _numbers(text: str) -> list[int]:
@@ -70,7 +79,7 @@ def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
             result["psnr_db"] = _psnr(autoencode.processor.video(frames)[0].transpose(0, 2, 3, 1), found.video)
         else:
             labels, written = autoencode.labels(frames, sound, top_k=arguments.top_k), []
-        result["labels"] = [dataclasses.asdict(label) for label in labels]
+        result |= labels.to_dict()
         return {**result, "written": written, "seconds": {"load": loaded, **autoencode.timing.seconds()}}
 
 

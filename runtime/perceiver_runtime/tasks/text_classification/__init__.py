@@ -12,7 +12,12 @@ TASK = Task(
     pipeline=TextClassificationPipeline,
     kind=always(TEXT),
     command=RunCommand(
-        "TEXT … [--pair TEXT]", text_commands.add_pair_arguments, text_commands.classify, text_commands.render_labels
+        "TEXT … [--pair TEXT]",
+        text_commands.add_pair_arguments,
+        text_commands.classify,
+        text_commands.render_labels,
+        text_commands.add_class_options,
+        text_commands.class_options,
     ),
     columns=LABEL_COLUMNS,
     rows=label_rows,
