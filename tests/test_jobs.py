@@ -247,7 +247,7 @@ def test_texts_and_features(shipped: Callable[..., Path], here: Path, capsys: py
     [
         (["photos", "--jsonl", "a", "--csv", "b"], 2, "give --jsonl FILE or --csv FILE, one of them"),
         (["--from-file", "list.txt"], 2, "give --jsonl FILE or --csv FILE"),
-        (["--jsonl", "a.jsonl"], 2, "give inputs, or --from-file LIST"),
+        (["photos", "--from-file", "a.txt", "--jsonl", "a.jsonl"], 2, "give inputs, or --from-file LIST"),
         (["photos", "photos", "--resume"], 2, "--resume goes on with a table"),
         (["--from-file", "gone.txt", "--jsonl", "a.jsonl"], 1, "gone.txt cannot be read: No such file"),
         (["photos", "--jsonl", "nowhere/a.jsonl"], 1, "there is no folder nowhere"),
@@ -284,7 +284,7 @@ def test_the_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 def test_tables_that_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("image,label\na.png,x\n")
-    assert list(table(path, ["image"], files=True)) == [{"image": str(tmp_path / "a.png"), "label": "x"}]
+    assert list(table(path, ["image"], ["image"])) == [{"image": str(tmp_path / "a.png"), "label": "x"}]
     for content, message in (
         (b"a,b\n1,2\n", "has no column image: its first line should name them; found a, b"),
         (b"image,b\n1\n", "has a line, 2, with more or fewer"),
@@ -292,4 +292,4 @@ def test_tables_that_are_read(tmp_path: Path) -> None:
     ):
         path.write_bytes(content)
         with pytest.raises(pr.InputError, match=message):
-            list(table(path, ["image"], files=True))
+            list(table(path, ["image"], ["image"]))

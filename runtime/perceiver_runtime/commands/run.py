@@ -37,7 +37,7 @@ def add_parser(commands: Any, argv: Sequence[str]) -> None:
         parser.add_argument(SAMPLE, action="store_true", help="run the input that comes with the bundle, instead of others")
         task, command = found.task, found.task.command
         if job.asked_for(argv):
-            job.add_arguments(parser, task, manifest)
+            job.add_arguments(parser, task, manifest, argv)
             parser.set_defaults(
                 function=lambda arguments: job.run(arguments, task, lambda: load_for(arguments)), render=job.render
             )

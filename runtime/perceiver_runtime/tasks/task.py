@@ -9,6 +9,7 @@ from typing import Any
 
 from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.tasks.kinds.kind import InputKind
+from perceiver_runtime.tasks.metrics.metric import Metric
 from perceiver_runtime.tasks.pipeline import Pipeline
 
 Load = Callable[[], Any]  # opens the pipeline of the bundle that a command names
@@ -57,6 +58,7 @@ class Task:
     gives_field: bool = False
     takes_plain: bool = False
     answers: Callable[..., list[Any]] | None = None
+    metric: Metric | None = None
 
     def call(self, pipeline: Any, item: Any, batch: int) -> Callable[[], object]:
         """A call as a user makes it, with `batch` times the item where the task is `batched`."""

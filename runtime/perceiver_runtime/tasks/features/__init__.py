@@ -4,6 +4,7 @@ import numpy as np
 
 from perceiver_runtime.tasks.features import command
 from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline, kind_of
+from perceiver_runtime.tasks.metrics.texts import LATENTS
 from perceiver_runtime.tasks.task import RunCommand, Task
 
 TASK = Task(
@@ -16,4 +17,5 @@ TASK = Task(
     columns=("latents",),
     rows=lambda pipeline, items, **options: [{"latents": np.asarray(each)} for each in pipeline(items, **options)],
     takes_plain=True,
+    metric=LATENTS,
 )

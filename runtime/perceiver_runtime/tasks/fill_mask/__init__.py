@@ -5,6 +5,7 @@ from typing import Any
 from perceiver_runtime.tasks import text_commands
 from perceiver_runtime.tasks.fill_mask.pipeline import FillMaskPipeline
 from perceiver_runtime.tasks.kinds.text import TEXT
+from perceiver_runtime.tasks.metrics.texts import SPANS
 from perceiver_runtime.tasks.task import Row, RunCommand, Task, always
 
 
@@ -29,4 +30,5 @@ TASK = Task(
     columns=("filled",),
     rows=_rows,
     single_call=True,
+    metric=SPANS,
 )

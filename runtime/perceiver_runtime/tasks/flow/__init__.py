@@ -5,6 +5,7 @@ from typing import Any
 from perceiver_runtime.tasks.flow import command
 from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
 from perceiver_runtime.tasks.kinds.frames import FRAMES
+from perceiver_runtime.tasks.metrics.flow import FLOW
 from perceiver_runtime.tasks.task import Row, RunCommand, Task, always
 
 
@@ -27,4 +28,5 @@ TASK = Task(
     batched=False,
     fixed_size=True,
     gives_field=True,
+    metric=FLOW,
 )

@@ -26,7 +26,11 @@ _WANTED = ("--jsonl", "--csv", "--from-file")
 
 def asked_for(argv: Sequence[str]) -> bool:
     """Whether a command line wants a table."""
-    return any(argument.partition("=")[0] in _WANTED for argument in argv)
+    return _has(argv, *_WANTED)
+
+
+def _has(argv: Sequence[str], *options: str) -> bool:
+    return any(argument.partition("=")[0] in options for argument in argv)
 
 
 def add_table_options(parser: argparse.ArgumentParser) -> Any:
@@ -39,11 +43,12 @@ def add_table_options(parser: argparse.ArgumentParser) -> Any:
     return group
 
 
-def add_arguments(parser: argparse.ArgumentParser, task: Task, manifest: Manifest) -> None:
-    """What follows the bundle where a table is wanted."""
+def add_arguments(parser: argparse.ArgumentParser, task: Task, manifest: Manifest, argv: Sequence[str]) -> None:
+    """What follows the bundle where `argv` wants a table."""
+    count = "*" if _has(argv, "--from-file") else "+"  # with * argparse takes none that follow an option
     kind = task.kind(manifest)
     columns = ", ".join((*kind.columns, *kind.optional))
-    parser.add_argument("inputs", nargs="*", metavar="INPUT", help=f"{columns}: named as without a table")
+    parser.add_argument("inputs", nargs=count, metavar="INPUT", help=f"{columns}: named as without a table")
     group = add_table_options(parser)
     group.add_argument("--batch", type=positive, default=1, metavar="N", help="inputs run at once (default: 1)")
     add_force(parser)
@@ -54,7 +59,7 @@ def run(arguments: argparse.Namespace, task: Task, load: Load) -> dict[str, obje
     """Answer each input, write its line, and say how it went. Raises `InputError` before any work where that cannot be."""
     if (arguments.jsonl is None) == (arguments.csv is None):
         raise UsageError("give --jsonl FILE or --csv FILE, one of them: where the answers go")
-    if bool(arguments.inputs) == bool(arguments.from_file):
+    if arguments.inputs and arguments.from_file:
         raise UsageError("give inputs, or --from-file LIST with an input a line: one of them")
     output = arguments.jsonl or arguments.csv
     check_outputs([output], force=arguments.force or arguments.resume)

@@ -139,8 +139,8 @@ def _row(line: str, kind: InputKind, place: str) -> Entry:
     return Entry(dict(zip(columns, parts)), place)
 
 
-def table(path: str | Path, needed: Sequence[str], files: bool) -> Iterator[dict[str, str]]:
-    """The rows of a CSV file with a header. With `files`, names in it are relative to its folder. Raises `InputError`."""
+def table(path: str | Path, needed: Sequence[str], files: Sequence[str]) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file with a header. Names in the columns `files` are relative to its folder. Raises `InputError`."""
     path = Path(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -152,9 +152,7 @@ def table(path: str | Path, needed: Sequence[str], files: bool) -> Iterator[dict
             for row in rows:
                 if None in row or None in row.values():
                     raise InputError(f"{path} has a line, {rows.line_num}, with more or fewer columns than its first")
-                if files:
-                    row |= {name: str(path.parent / row[name]) for name in needed if row[name]}
-                yield row
+                yield row | {name: str(path.parent / row[name]) for name in files if row.get(name)}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is no CSV file in UTF-8 that can be read: {error}") from error
 

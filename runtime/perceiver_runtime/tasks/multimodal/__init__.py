@@ -3,6 +3,7 @@
 from typing import Any
 
 from perceiver_runtime.tasks.kinds.clip import CLIP
+from perceiver_runtime.tasks.metrics.labels import class_folders, label_metric
 from perceiver_runtime.tasks.multimodal import command
 from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline
 from perceiver_runtime.tasks.task import LABEL_COLUMNS, Row, RunCommand, Task, always
@@ -36,4 +37,5 @@ TASK = Task(
     answers=_labels,
     batched=False,
     fixed_size=True,
+    metric=label_metric(class_folders("video", CLIP.suffixes)),
 )

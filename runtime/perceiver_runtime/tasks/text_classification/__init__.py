@@ -2,6 +2,7 @@
 
 from perceiver_runtime.tasks import text_commands
 from perceiver_runtime.tasks.kinds.text import TEXT
+from perceiver_runtime.tasks.metrics.labels import label_metric
 from perceiver_runtime.tasks.task import LABEL_COLUMNS, RunCommand, Task, always, label_rows
 from perceiver_runtime.tasks.text_classification.pipeline import TextClassificationPipeline
 
@@ -23,4 +24,5 @@ TASK = Task(
     rows=label_rows,
     single_call=True,
     takes_plain=True,
+    metric=label_metric(),
 )
