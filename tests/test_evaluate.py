@@ -21,7 +21,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_f
 
 import perceiver_runtime as pr
 from perceiver_runtime.commands.main import main
-from perceiver_runtime.files.png import SIGNATURE, decode_png16
+from perceiver_runtime.files.pictures.png import SIGNATURE, decode_png16
 from perceiver_runtime.tasks.fill_mask.spans import Candidate, MaskedSpan, MaskedSpans
 from perceiver_runtime.tasks.labels import Labels, LabelScore, LabelScores
 from perceiver_runtime.tasks.metrics.flow import FlowMetric

@@ -17,9 +17,9 @@ import perceiver_runtime as pr
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.common.plain import plain
 from perceiver_runtime.common.terminal import json_text
-from perceiver_runtime.files.png import encode_png
-from perceiver_runtime.processing.flow_field import as_field
+from perceiver_runtime.files.pictures.png import encode_png
 from perceiver_runtime.tasks.fill_mask.spans import Candidate, MaskedSpan, MaskedSpans
+from perceiver_runtime.tasks.flow.field import as_field
 from perceiver_runtime.tasks.known_answer import FILE, Sample
 from perceiver_runtime.tasks.labels import LabelScore, LabelScores
 from perceiver_runtime.tasks.loading import check_task

@@ -19,10 +19,9 @@ from perceiver_runtime.common.errors import (
 from perceiver_runtime.common.version import __version__
 from perceiver_runtime.files.flo import read_flo, write_flo
 from perceiver_runtime.files.images import read_image
-from perceiver_runtime.files.kitti import read_kitti_flow, write_kitti_flow
+from perceiver_runtime.files.pictures.kitti import read_kitti_flow, write_kitti_flow
 from perceiver_runtime.files.videos import read_video, write_video
 from perceiver_runtime.files.wav import read_wav, write_wav
-from perceiver_runtime.processing.flow_field import FlowField
 from perceiver_runtime.processing.flow_image import flow_to_image, warp
 from perceiver_runtime.processing.image import from_bgr
 from perceiver_runtime.serving.connecting import connect
@@ -30,6 +29,7 @@ from perceiver_runtime.tasks.features.latents import Latents
 from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline
 from perceiver_runtime.tasks.fill_mask.pipeline import FillMaskPipeline
 from perceiver_runtime.tasks.fill_mask.spans import Candidate, MaskedSpan, MaskedSpans
+from perceiver_runtime.tasks.flow.field import FlowField
 from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
 from perceiver_runtime.tasks.image_classification.pipeline import ImageClassificationPipeline
 from perceiver_runtime.tasks.labels import LabelScore, LabelScores

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from perceiver_runtime import __version__
-from perceiver_runtime.commands import bench, build, compare, doctor, evaluate, inspect, run, triton, verify
+from perceiver_runtime.commands import bench, build, doctor, inspect, run, triton, verify
+from perceiver_runtime.commands.quality import compare, evaluate
 from perceiver_runtime.common.errors import InputError, PerceiverError, ProviderFallbackWarning
 from perceiver_runtime.common.terminal import CommandParser, json_text, one_line, shown, write_lines
 from perceiver_runtime.tasks.outputs import warnings_as_lines

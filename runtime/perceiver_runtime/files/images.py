@@ -2,7 +2,7 @@
 
 A picture of a format is read as viewers show it: turned upright by its EXIF orientation; grey, palette, CMYK and others
 become RGB; transparency is dropped, so that the colour under it shows, as transformers does. Pictures of more than 8 bits a
-channel with one channel (16-bit grey PNG, PGM and TIFF, float TIFF) are scaled by their own range, see `depth.value_range`; two
+channel with one channel (16-bit grey PNG, PGM and TIFF, float TIFF) are scaled by their own range, see pictures/depth.py; two
 frames, or the frames of a clip, by the range of all of them, so that equal values stay equal. Of a file with several pages
 the first is read.
 """
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from perceiver_runtime.common.errors import BackendError, InputError
 from perceiver_runtime.files.arrays import MAGIC, array_of_bytes, read_array
-from perceiver_runtime.files.depth import scaled, value_range
 from perceiver_runtime.files.outputs import replacing
+from perceiver_runtime.files.pictures.depth import scaled, value_range
 from perceiver_runtime.files.sources import Source, array_of, check_file, file_source, is_pillow_image
 
 Picture = Any  # what `read_image` takes

@@ -24,8 +24,8 @@ from perceiver_runtime.processing.flow import (
     query_positions,
     read_frames,
 )
-from perceiver_runtime.processing.flow_field import FlowField, as_field
 from perceiver_runtime.processing.tiling import blend_weights, tile_grid
+from perceiver_runtime.tasks.flow.field import FlowField, as_field
 from perceiver_runtime.tasks.pipeline import Floats, Pipeline, Progress, RuntimeOptions, silent
 
 

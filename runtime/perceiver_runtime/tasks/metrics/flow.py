@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.files.flo import read_flo
-from perceiver_runtime.files.kitti import read_kitti_flow
+from perceiver_runtime.files.pictures.kitti import read_kitti_flow
 from perceiver_runtime.files.videos import PICTURES
 from perceiver_runtime.processing.flow_image import known_motion
 from perceiver_runtime.tasks.metrics.metric import Metric, Row, Score

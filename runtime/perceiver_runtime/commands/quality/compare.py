@@ -11,7 +11,7 @@ import numpy as np
 
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.arguments import add_device, runtime_options
-from perceiver_runtime.commands.evaluate import call_options, metric_of
+from perceiver_runtime.commands.quality.evaluate import call_options, metric_of
 from perceiver_runtime.common.errors import InputError, UsageError
 from perceiver_runtime.tasks.arguments import positive
 from perceiver_runtime.tasks.jobs.data import inputs

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.files.outputs import check_ending, replacing
-from perceiver_runtime.files.png import decode_png16, encode_png
+from perceiver_runtime.files.pictures.png import decode_png16, encode_png
 
 _ZERO, _STEPS = 1 << 15, 64
 

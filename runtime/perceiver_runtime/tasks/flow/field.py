@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.common.arrays import ArrayResult
-from perceiver_runtime.files.png import encode_png
+from perceiver_runtime.files.pictures.png import encode_png
 from perceiver_runtime.processing.flow_image import flow_to_image
 
 
