@@ -92,7 +92,7 @@ def test_grey_rgba_and_palette(tmp_path: Path) -> None:
         (np.full((9, 9, 3), np.nan), "float64 with values outside"),
         (np.full((9, 9, 3), 255.0), r"values outside \[0, 1\] or not finite: divide by 255"),
         (np.zeros((9, 9, 3), np.int32), "the image is int32, expected uint8"),
-        ([[1]], r"the image is a list, expected a numpy array \(H, W, 3\): read the file first"),
+        ([[1]], r"the image is a list: give a path, .* or an array \(H, W, 3\)"),
     ],
 )
 def test_refusals(image: Any, message: str) -> None:

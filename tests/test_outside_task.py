@@ -32,6 +32,7 @@ from perceiver_runtime.ray import BundleRows
 series = np.random.default_rng(1).standard_normal((9, 3)).astype(np.float32)
 with pr.load(sys.argv[1], task="series-classification") as classify:
     labels = classify([series, series[:4]], top_k=1)
+    assert list(classify.map([series, series[:4]], batch_size=2, top_k=1)) == labels
 column = np.empty(3, object)
 column[:] = [series, series[:, :2], series[:4]]
 table = BundleRows(sys.argv[1])({"series": column})
@@ -56,6 +57,12 @@ def test_commands(toy_python: Path, toy_bundle: Path, tmp_path: Path) -> None:
     assert (
         json.loads(perceiver(toy_python, "bench", toy_bundle, "--runs", 2, "--batch", 3, "--json"))["batches"][0]["batch"] == 3
     )
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/a.csv\n")
+    perceiver(toy_python, "run", toy_bundle, "--from-file", tmp_path / "list.txt", "--jsonl", tmp_path / "answers.jsonl")
+    assert json.loads((tmp_path / "answers.jsonl").read_text())["labels"][0] == ran["labels"][0]
+    command = [*python_module("perceiver_runtime", toy_python), "evaluate", str(toy_bundle), str(tmp_path)]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (refused.returncode, "which names no metric" in refused.stderr) == (2, True)
     served = json.loads(perceiver(toy_python, "triton", toy_bundle, "-o", tmp_path / "models", "--name", "series", "--json"))
     assert served["models"] == ["series_encode", "series_decode", "series"]
 

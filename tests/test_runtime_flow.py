@@ -141,9 +141,10 @@ OTHER = np.random.default_rng(1).integers(0, 255, (8, 9, 3), np.uint8)
 @pytest.mark.parametrize(
     ("frame1", "frame2", "message"),
     [
-        ("a.png", GOOD, "frame1 is a str, expected a numpy array"),
+        (None, GOOD, "frame1 is a NoneType: give a path, the bytes of a file, a file object, a PIL image, or an array"),
+        ("gone.png", GOOD, "there is no file gone.png"),
         (GOOD, GOOD[:5], "the frames differ in size: 9x8 and 9x5; resize one"),
-        (np.zeros((8, 9, 4), np.uint8), GOOD, r"frame1 has shape \(8, 9, 4\), expected \(H, W, 3\)"),
+        (np.zeros((8, 9, 5), np.uint8), GOOD, r"frame1 has shape \(8, 9, 5\), expected \(H, W, 3\)"),
         (np.zeros((0, 9, 3), np.uint8), GOOD, "frame1 has shape"),
         (GOOD, GOOD.astype(np.int32), "frame2 is int32, expected uint8, or float"),
         (GOOD, GOOD + 2.0, r"frame2 is float64 with values outside \[0, 1\] or not finite: divide by 255"),

@@ -23,19 +23,24 @@ from perceiver_runtime.files.containers.reading import TimedFrame
 from perceiver_runtime.files.flo import read_flo, write_flo
 from perceiver_runtime.files.frames import Video, open_video
 from perceiver_runtime.files.images import read_image
+from perceiver_runtime.files.pictures.kitti import read_kitti_flow, write_kitti_flow
 from perceiver_runtime.files.videos import read_sound, read_video, write_video
 from perceiver_runtime.files.wav import Sound, read_wav, write_wav
 from perceiver_runtime.processing.flow_image import flow_to_image, warp
+from perceiver_runtime.processing.image import from_bgr
 from perceiver_runtime.serving.connecting import connect
 from perceiver_runtime.tasks.arrays.pipeline import ArraysPipeline
+from perceiver_runtime.tasks.features.latents import Latents
 from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline
-from perceiver_runtime.tasks.fill_mask.pipeline import Candidate, FillMaskPipeline, MaskedSpan
+from perceiver_runtime.tasks.fill_mask.pipeline import FillMaskPipeline
+from perceiver_runtime.tasks.fill_mask.spans import Candidate, MaskedSpan, MaskedSpans
+from perceiver_runtime.tasks.flow.field import FlowField
 from perceiver_runtime.tasks.flow.pair import EncodedPair
 from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
 from perceiver_runtime.tasks.flow.stream import FlowStream
 from perceiver_runtime.tasks.flow.track import Tracked
 from perceiver_runtime.tasks.image_classification.pipeline import ImageClassificationPipeline
-from perceiver_runtime.tasks.labels import LabelScore
+from perceiver_runtime.tasks.labels import LabelScore, LabelScores
 from perceiver_runtime.tasks.loading import load
 from perceiver_runtime.tasks.multimodal.clip import EncodedClip
 from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline, Reconstruction
@@ -50,13 +55,17 @@ __all__ = [
     "EncodedPair",
     "FeaturesPipeline",
     "FillMaskPipeline",
+    "FlowField",
     "FlowPipeline",
     "FlowStream",
     "ImageClassificationPipeline",
     "InputError",
     "IntegrityError",
     "LabelScore",
+    "LabelScores",
+    "Latents",
     "MaskedSpan",
+    "MaskedSpans",
     "MultimodalPipeline",
     "PerceiverError",
     "ProviderFallbackWarning",
@@ -72,15 +81,18 @@ __all__ = [
     "clip_writer",
     "connect",
     "flow_to_image",
+    "from_bgr",
     "load",
     "open_video",
     "read_flo",
     "read_image",
+    "read_kitti_flow",
     "read_sound",
     "read_video",
     "read_wav",
     "warp",
     "write_flo",
+    "write_kitti_flow",
     "write_video",
     "write_wav",
 ]

@@ -39,6 +39,7 @@ from perceiver_runtime.bundle.reader import file_sha256, open_bundle
 from perceiver_runtime.files.flo import read_flo
 from perceiver_runtime.files.frames import open_video
 from perceiver_runtime.files.images import read_image
+from perceiver_runtime.files.pictures.png import decode_png16, encode_png
 from perceiver_runtime.files.videos import read_sound, read_video, write_video
 from perceiver_runtime.files.wav import Sound, read_wav
 from perceiver_runtime.processing import tokenizer
@@ -135,6 +136,7 @@ def targets(bundle: Path) -> dict[str, tuple[Callable[[bytes], object], bytes]]:
         "sample": (from_file(Sample.read, ".npz"), (bundle / "sample.npz").read_bytes()),
         "labels": (read_labels, b'["one", "two", "drei"]'),
         "flo": (from_file(read_flo, ".flo"), b"PIEH" + struct.pack("<ii", 3, 2) + np.zeros(12, np.float32).tobytes()),
+        "kitti": (lambda data: decode_png16(data, "a.png"), encode_png(np.zeros((3, 4, 3), np.uint16))),
         "wav": (from_file(read_wav, ".wav"), wav()),
         "npy": (from_file(read_image, ".npy"), npy()),
     }

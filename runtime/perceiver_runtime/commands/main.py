@@ -1,4 +1,4 @@
-"""`perceiver run | inspect | verify | build | bench | doctor | report | triton`: what a user types on the device.
+"""`perceiver run | inspect | verify | evaluate | compare | build | bench | doctor | report | triton`: what a user types.
 
 Results go to stdout (as one JSON object with `--json`), progress and hints to stderr. Exit codes: 0 ok, 1 bad input, 2
 usage, 3 verification failed, 4 integrity refused, 5 something missing on this machine.
@@ -14,6 +14,7 @@ from typing import Any
 
 from perceiver_runtime import __version__
 from perceiver_runtime.commands import bench, build, doctor, inspect, report, run, triton, verify
+from perceiver_runtime.commands.quality import compare, evaluate
 from perceiver_runtime.common.errors import DamagedFileWarning, InputError, PerceiverError, ProviderFallbackWarning
 from perceiver_runtime.common.terminal import CommandParser, json_text, one_line, shown, write_lines
 from perceiver_runtime.tasks.outputs import warnings_as_lines
@@ -32,6 +33,8 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     inspect.add_parser(commands)
     verify.add_parser(commands)
     build.add_parser(commands)
+    evaluate.add_parser(commands)
+    compare.add_parser(commands)
     bench.add_parser(commands)
     doctor.add_parser(commands)
     report.add_parser(commands)

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from perceiver_runtime.bundle.manifest import MAX_MANIFEST_BYTES, Manifest
 from perceiver_runtime.commands.arguments import add_bundle, add_device, load_for
 from perceiver_runtime.commands.sample_inputs import sample_inputs
-from perceiver_runtime.common.errors import PerceiverError
+from perceiver_runtime.common.errors import PerceiverError, UsageError
+from perceiver_runtime.tasks.jobs import job
 from perceiver_runtime.tasks.registry import BUILT_IN, find_task
-from perceiver_runtime.tasks.task import Task
+from perceiver_runtime.tasks.task import RunCommand, Task
 
 SAMPLE = "--sample"
 _MORE = "BUNDLE --help says more, BUNDLE --sample runs the input that comes with the bundle."
@@ -34,14 +35,25 @@ def add_parser(commands: Any, argv: Sequence[str]) -> None:
     add_device(parser)
     if found and manifest:
         parser.add_argument(SAMPLE, action="store_true", help="run the input that comes with the bundle, instead of others")
-        command = found.task.command
-        command.add_arguments(parser, manifest)
-        parser.set_defaults(
-            function=lambda arguments: command.run(arguments, lambda: load_for(arguments)), render=command.render
-        )
+        task, command = found.task, found.task.command
+        if job.asked_for(argv):
+            job.add_arguments(parser, task, manifest, argv)
+            parser.set_defaults(
+                function=lambda arguments: job.run(arguments, task, lambda: load_for(arguments)), render=job.render
+            )
+        else:
+            command.add_arguments(parser, manifest)
+            job.add_table_options(parser)
+            parser.set_defaults(function=lambda arguments: _run(arguments, command), render=command.render)
     else:
         parser.add_argument("inputs", nargs=argparse.REMAINDER, help="as the bundle's task takes them")
         parser.set_defaults(function=_without_bundle, render=str)
+
+
+def _run(arguments: argparse.Namespace, command: RunCommand) -> dict[str, object]:
+    if arguments.resume:
+        raise UsageError("--resume goes on with a table: add --jsonl FILE or --csv FILE")
+    return command.run(arguments, lambda: load_for(arguments))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ Latents and features go from encode to decode. Where both run on a GPU, `Graph.r
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,3 +49,23 @@ def gather_rows(tensor: Tensor, rows: NDArray[np.int64]) -> Tensor:
         stop = first + len(rows)
         return tensor[:, first:stop] if isinstance(tensor, np.ndarray) else tensor.rows(first, stop)
     return tensor.gather(rows) if isinstance(tensor, Gathers) else on_host(tensor)[:, rows]
+
+
+if TYPE_CHECKING:
+    _Base = np.ndarray[Any, Any]
+else:  # numpy 1.21 has no brackets there
+    _Base = np.ndarray
+
+
+class ArrayResult(_Base):
+    """An answer that is an array: what takes numpy's takes it, and its parts and what is computed of it are plain arrays.
+
+    A class around an array would break `field.shape` and `field[..., 0]` in programs that had the array before.
+    """
+
+    def __getitem__(self, key: Any) -> Any:
+        return np.asarray(self)[key]
+
+    def __array_wrap__(self, array: Array, context: Any = None, return_scalar: bool = False) -> Any:
+        result = np.asarray(array)
+        return result[()] if result.ndim == 0 else result

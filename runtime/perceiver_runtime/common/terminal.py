@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import unicodedata
 from collections.abc import Mapping
 from typing import Any, NoReturn, TextIO
+
+from perceiver_runtime.common.plain import plain
 
 MAY_BE_EMPTY = ("pair",)  # arguments that are texts, not names
 _JOINERS = "\u200c\u200d"  # formatting characters, and part of the spelling of Persian, Hindi and emoji
@@ -44,7 +45,7 @@ def shown(value: Any) -> Any:
 
 def json_text(result: Any) -> str:
     """One JSON object, of ASCII alone; NaN and infinity, which JSON lacks, are null."""
-    return json.dumps(_finite(result), indent=2, allow_nan=False)
+    return json.dumps(plain(result), indent=2, allow_nan=False)
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -77,14 +78,6 @@ def write_lines(text: str, stream: TextIO) -> None:
     r"""Print, and flush. What the stream's encoding does not have is written as an escape, such as ``\u6771``."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _visible(character: str) -> str:

@@ -7,6 +7,7 @@ records, no types of zero bytes.
 from __future__ import annotations
 
 import ast
+import io
 import math
 import os
 from pathlib import Path
@@ -18,6 +19,7 @@ from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError
 
 MAX_BYTES = 1 << 30  # read at once, of an array in a file
+MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 1 << 14
 _LENGTH_BYTES = {1: 2, 2: 4, 3: 4}  # of the header's length, by version of the format
 
@@ -54,10 +56,24 @@ def read_array(path: Path, *, rows: slice | None = None) -> Array:
         raise InputError(f"{path} cannot be read as a numpy array: {error.strerror or error}") from error
 
 
+def array_of_bytes(content: bytes, name: str) -> Array:
+    """The array of a `.npy` file's bytes; `name` is what errors call it. Raises `InputError`."""
+    file = io.BytesIO(content)
+    try:
+        header = read_header(file)
+        raw = content[file.tell() :]
+        if len(raw) != header.nbytes:
+            raise ValueError(f"its header says {header.nbytes} bytes of {header.shape}, {len(raw)} follow")
+        order: Any = "F" if header.fortran_order else "C"
+        return np.array(np.frombuffer(raw, header.dtype).reshape(header.shape, order=order))
+    except ValueError as error:
+        raise InputError(f"{name} cannot be read as a numpy array: {error}") from error
+
+
 def read_header(file: IO[bytes]) -> ArrayHeader:
     """The header at the file's place, which is then at the array's first byte. Raises `ValueError`."""
     magic = file.read(8)
-    if len(magic) < 8 or magic[:6] != b"\x93NUMPY" or magic[6] not in _LENGTH_BYTES:
+    if len(magic) < 8 or magic[:6] != MAGIC or magic[6] not in _LENGTH_BYTES:
         raise ValueError("it does not begin as a .npy file does")
     length = int.from_bytes(file.read(_LENGTH_BYTES[magic[6]]), "little")
     if length > _MAX_HEADER:

@@ -1,8 +1,8 @@
-"""Images in files: `.npy` with numpy, the common formats with Pillow where it is installed.
+"""Pictures as people have them: `.npy` with numpy, the common formats with Pillow where it is installed, Pillow's own, arrays.
 
 A picture of a format is read as viewers show it: turned upright by its EXIF orientation; grey, palette, CMYK and others
 become RGB; transparency is dropped, so that the colour under it shows, as transformers does. Pictures of more than 8 bits a
-channel with one channel (16-bit grey PNG, PGM and TIFF, float TIFF) are scaled by their own range, see `value_range`; two
+channel with one channel (16-bit grey PNG, PGM and TIFF, float TIFF) are scaled by their own range, see pictures/depth.py; two
 frames, or the frames of a clip, by the range of all of them, so that equal values stay equal. Of a file with several pages
 the first is read.
 """
@@ -23,8 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.common.errors import BackendError, InputError
-from perceiver_runtime.files.arrays import read_array
+from perceiver_runtime.files.arrays import MAGIC, array_of_bytes, read_array
 from perceiver_runtime.files.outputs import replacing
+from perceiver_runtime.files.pictures.depth import scaled, value_range
+from perceiver_runtime.files.sources import Source, array_of, check_file, file_source, is_pillow_image
+
+Picture = Any  # what `read_image` takes
+PICTURE = "a path, the bytes of a file, a file object, a PIL image, or an array (H, W, 3) in RGB (OpenCV's: pr.from_bgr)"
 
 FORMATS = ("PNG", "JPEG", "PPM", "BMP", "TIFF", "WEBP")
 MAX_PIXELS = 1 << 27  # 134 megapixels: refused before decoding
@@ -42,44 +47,54 @@ _UPRIGHT = {
 _one_at_a_time = threading.Lock()  # warnings.catch_warnings changes the whole process
 
 
-def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """An image as uint8 (H, W, 3); a `.npy` file is taken as it is. How a format's values are read, the module says.
+def read_image(picture: Picture, name: str = "the image") -> NDArray[Any]:
+    """A picture as uint8 (H, W, 3), RGB. How a format's values are read, the module says.
+
+    Taken are a path (`str` or `os.PathLike`), the bytes of a file, an object that reads them, a PIL image, and an array, also
+    as a tensor that numpy converts. An array and a `.npy` file come back as they are: what values and shapes they may have, the
+    pipeline says that takes them. `name` is what errors call a picture that has no path.
 
     Raises `InputError` for what is no image, `BackendError` where Pillow is needed and missing.
     """
-    return read_images([path])[0]
+    return read_images([picture], [name])[0]
 
 
-def read_images(paths: Sequence[str | Path]) -> list[NDArray[Any]]:
+def read_images(pictures: Sequence[Picture], names: Sequence[str] = ()) -> list[NDArray[Any]]:
     """Several images, each as `read_image`; those of more than 8 bits are scaled by one range for all. Raises as it does."""
-    _check_total([Path(path) for path in paths])
-    images = [_read(Path(path)) for path in paths]
-    deep = [image for image, of_format in images if of_format and image.dtype != np.uint8]
+    names = names or [f"image {number}" for number in range(len(pictures))]
+    given = [_given(picture, name) for picture, name in zip(pictures, names)]
+    _check_total([each for each in given if isinstance(each, Source)])
+    images = [_unscaled(each) for each in given]
+    deep = [image for image, is_deep in images if is_deep]
     if not deep:
         return [image for image, _ in images]
     low, high = value_range(deep)
-    return [_scaled(image, low, high) if of_format and image.dtype != np.uint8 else image for image, of_format in images]
+    return [scaled(image, low, high) if is_deep else image for image, is_deep in images]
 
 
-def read_scaled(path: str | Path, low: float | None, high: float | None) -> NDArray[Any]:
-    """An image whose values of more than 8 bits are scaled from `low` to `high`, or with None left as they are (H, W)."""
-    image, of_format = _read(Path(path))
-    deep = of_format and image.dtype != np.uint8 and low is not None and high is not None
-    return _scaled(image, low, high) if deep else image  # type: ignore[arg-type]
+def read_unscaled(picture: Picture, name: str = "the image") -> tuple[NDArray[Any], bool]:
+    """As `read_image`, but a picture of more than 8 bits is (H, W) with its format's values, and whether it is such."""
+    return _unscaled(_given(picture, name))
 
 
-def value_range(images: Sequence[NDArray[Any]]) -> tuple[float, float]:
-    """What becomes black and what white in one-channel pictures of more than 8 bits, over all of them.
+def _unscaled(given: Source | tuple[NDArray[Any], bool]) -> tuple[NDArray[Any], bool]:
+    image, of_format = _read(given) if isinstance(given, Source) else given
+    return image, of_format and image.dtype != np.uint8
 
-    Whole numbers: 0, and the largest of the fewest bits, 8 to 32, that hold every value (4095 for a 12-bit camera's values in
-    a 16-bit file, 65535 where all bits are used). Floats in [0, 1]: 0 and 1. Others, and whole numbers below 0: the least
-    and the greatest value.
-    """
-    low = min(float(image.min()) for image in images)
-    high = max(float(image.max()) for image in images)
-    if any(np.issubdtype(image.dtype, np.floating) for image in images):
-        return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
-    return (0.0, float((1 << max(8, int(high).bit_length())) - 1)) if low >= 0 else (low, high)
+
+def _given(picture: Picture, name: str) -> Source | tuple[NDArray[Any], bool]:
+    """A file to read, or what `_read` makes of one. Raises `InputError`."""
+    if isinstance(picture, np.ndarray):
+        return picture, False
+    if is_pillow_image(picture):
+        return _decoded(picture, name), True
+    source = file_source(picture, name)
+    if source is not None:
+        return source
+    array = array_of(picture, name)
+    if array is None:
+        raise InputError(f"{name} is a {type(picture).__name__}: give {PICTURE}")
+    return array, False
 
 
 def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
@@ -112,16 +127,16 @@ def require_pillow(path: Path) -> Any:
 
 
 @contextmanager
-def opened(path: Path, formats: Sequence[str], what: str) -> Iterator[Any]:
+def opened(file: Path | bytes, formats: Sequence[str], what: str, name: str = "") -> Iterator[Any]:
     """Pillow's image of a file, its size checked, nothing decoded yet; whatever Pillow raises becomes an `InputError`."""
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
-    pillow = require_pillow(path)
+    path = name or str(file)
+    check_file(file)
+    pillow = require_pillow(Path(path))
     try:
-        with _BoundedReader(io.FileIO(path)) as file:
+        with io.BytesIO(file) if isinstance(file, bytes) else _BoundedReader(io.FileIO(file)) as stream:
             with _one_at_a_time, warnings.catch_warnings():
                 warnings.simplefilter("ignore", pillow.DecompressionBombWarning)  # the size is checked here
-                unread = pillow.open(file, formats=formats)
+                unread = pillow.open(stream, formats=formats)
             with unread as image:
                 _check_pixels(path, image)
                 yield image
@@ -141,44 +156,62 @@ class _BoundedReader(io.BufferedReader):
         return super().read(left if size is None or size < 0 else min(size, left))
 
 
-def _check_pixels(path: Path, image: Any) -> None:
+def _check_pixels(path: object, image: Any) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise InputError(f"{path} has {image.width}x{image.height} pixels, more than the {MAX_PIXELS} allowed: make it smaller")
 
 
-def _check_total(paths: Sequence[Path]) -> None:
+def _check_total(sources: Sequence[Source]) -> None:
     """The pixels of all pictures together, from their headers, before the first is decoded."""
-    if len(paths) < 2:
+    if len(sources) < 2:
         return
     total = 0
-    for path in paths:
-        if path.suffix.lower() != ".npy":
-            with opened(path, FORMATS, "an image") as image:
+    for source in sources:
+        if not _is_npy(source.file):
+            with opened(source.file, FORMATS, "an image", source.name) as image:
                 total += image.width * image.height
         if total > MAX_TOTAL_PIXELS:
+            where = source.file.parent if isinstance(source.file, Path) else "the input"
             raise InputError(
-                f"{path.parent} holds {len(paths)} pictures of more than {MAX_TOTAL_PIXELS} pixels together: "
+                f"{where} holds {len(sources)} pictures of more than {MAX_TOTAL_PIXELS} pixels together: "
                 "make them smaller, or take fewer"
             )
 
 
-def _read(path: Path) -> tuple[NDArray[Any], bool]:
+def _is_npy(file: Path | bytes) -> bool:
+    return file[: len(MAGIC)] == MAGIC if isinstance(file, bytes) else file.suffix.lower() == ".npy"
+
+
+def _read(source: Source) -> tuple[NDArray[Any], bool]:
     """The picture, and whether a format says what its values mean: uint8 (H, W, 3), or deeper (H, W)."""
-    if path.suffix.lower() == ".npy":
-        if not path.is_file():
-            raise InputError(f"there is no file {path}")
-        return read_array(path), False
-    with opened(path, FORMATS, "an image") as image:
+    file, name = source
+    if _is_npy(file):
+        check_file(file)
+        return (array_of_bytes(file, name) if isinstance(file, bytes) else read_array(file)), False
+    with opened(file, FORMATS, "an image", name) as image:
+        return _decoded(image, name), True
+
+
+def _decoded(image: Any, name: str) -> NDArray[Any]:
+    """Pillow's image upright, uint8 (H, W, 3) or deeper (H, W). Raises `InputError`, also where its file is damaged."""
+    _check_pixels(name, image)
+    try:
         image.load()  # a TIFF is turned by this
-        _check_pixels(path, image)
-        upright = _upright(image)
-        if not (upright.mode.startswith("I") or upright.mode == "F"):
-            upright.info.pop("transparency", None)  # Pillow would warn that it is lost
-            return np.asarray(upright.convert("RGB")), True
-        values = np.asarray(upright)
-        if not np.isfinite(values).all():
-            raise InputError(f"{path} holds NaN or infinity: replace those pixels")
-        return values, True
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds for a broken file
+        raise InputError(f"{name} is not an image that can be read ({error}): save it again") from error
+    _check_pixels(name, image)
+    upright = _upright(image)
+    if not (upright.mode.startswith("I") or upright.mode == "F"):
+        if "transparency" in upright.info:  # Pillow would warn that it is lost
+            upright = upright.copy()
+            del upright.info["transparency"]
+        return np.asarray(upright.convert("RGB"))
+    values = np.asarray(upright)
+    if not np.isfinite(values).all():
+        raise InputError(f"{name} holds NaN or infinity: replace those pixels")
+    return values
 
 
 def _upright(image: Any) -> Any:
@@ -189,9 +222,3 @@ def _upright(image: Any) -> Any:
         orientation = 1
     method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return image if method is None else image.transpose(getattr(importlib.import_module("PIL.Image").Transpose, method))
-
-
-def _scaled(image: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """(H, W) → uint8 (H, W, 3), `low` black and `high` white."""
-    share = (image.astype(np.float64) - low) / max(high - low, 1e-300)
-    return np.repeat(np.rint(255 * share).astype(np.uint8)[..., None], 3, axis=2)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.common.errors import InputError
-from perceiver_runtime.files.images import read_image, read_scaled, value_range
+from perceiver_runtime.files.images import read_unscaled
+from perceiver_runtime.files.pictures.depth import scaled, value_range
 
 PICTURES = (".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".npy")
 _NUMBER = re.compile(r"%(0[1-9])?d")
@@ -37,10 +38,12 @@ def read_series(names: Sequence[Path], start: int = 0) -> Iterator[NDArray[Any]]
 
     Those of more than 8 bits are scaled by the range of all, also of those before, for which each is read once first.
     """
-    first = _raw(names[0])
-    limits = None if first.dtype == np.uint8 or names[0].suffix.lower() == ".npy" else _limits(names)
+    first, deep = read_unscaled(names[0])
+    limits = _limits(names) if deep else None
     for name in names[start:]:
-        picture = read_image(name) if limits is None else read_scaled(name, *limits)
+        picture, deep = read_unscaled(name)
+        if deep:
+            picture = scaled(picture, *(limits or value_range([picture])))
         if picture.shape[:2] != first.shape[:2]:
             raise InputError(
                 f"the pictures in {name.parent} differ in size: {name.name} is {_size(picture)}, {names[0].name} {_size(first)}"
@@ -48,13 +51,9 @@ def read_series(names: Sequence[Path], start: int = 0) -> Iterator[NDArray[Any]]
         yield picture
 
 
-def _raw(name: Path) -> NDArray[Any]:
-    return read_scaled(name, None, None)
-
-
 def _limits(names: Sequence[Path]) -> tuple[float, float]:
-    ends = [np.stack([picture.min(), picture.max()]) for picture in map(_raw, names)]
-    return value_range(ends)
+    pictures = (picture for picture, deep in map(read_unscaled, names) if deep)
+    return value_range([np.stack([picture.min(), picture.max()]) for picture in pictures])
 
 
 def _size(picture: NDArray[Any]) -> str:
@@ -86,10 +85,10 @@ def _of_folder(folder: Path) -> list[Path]:
     twice = [stem for stem, count in Counter(path.stem for path in found).items() if count > 1]
     if twice:
         raise InputError(f"{folder} holds {min(twice)} in several formats: keep one of them")
-    return sorted(found, key=_natural)
+    return sorted(found, key=natural_order)
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """frame2 before frame10; the name itself last, for names of the same numbers."""
+def natural_order(path: Path) -> list[tuple[int, str]]:
+    """What to sort names by: frame2 before frame10; the name itself last, for names of the same numbers."""
     parts = re.split(r"([0-9]+)", path.name)
     return [*((int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)), (-1, path.name)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -62,14 +63,15 @@ def write_video(
             writer.write_sound(sound.samples.mean(axis=1) if sound.samples.ndim == 2 else sound.samples)
 
 
-def read_sound(path: str | Path, *, start: float = 0.0, seconds: float | None = None) -> Sound:
+def read_sound(sound: Any, *, start: float = 0.0, seconds: float | None = None) -> Sound:
     """The sound of a WAV or a video file, or the part of it from `start` on, at its own rate: float32 (S, channels).
 
-    Of a video file, `start` counts from its first frame. Raises `InputError`, also where there is none, `BackendError`.
+    Taken is what `read_wav` takes, and the path of a video file, of which `start` counts from its first frame. Raises
+    `InputError`, also where there is no sound, `BackendError`.
     """
-    path = Path(path)
-    if not is_video_file(path):
-        return read_wav(path, start=start, seconds=seconds)
+    if not isinstance(sound, (str, os.PathLike)) or not is_video_file(os.fsdecode(sound)):
+        return read_wav(sound, start=start, seconds=seconds)
+    path = Path(os.fsdecode(sound))
     found = read_track(path, start=start, seconds=seconds)
     if found is None or len(found.samples) == 0:
         raise InputError(f"{path} has no sound{f' at {start:g} s' if found else ''}: give a WAV file, or another part")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 import struct
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.files.outputs import check_ending, replacing
+from perceiver_runtime.files.sources import check_file, file_source
 
 MAX_SECONDS = 3600
 SOUNDS = (".wav", ".wave")  # what names end in
@@ -41,19 +43,22 @@ class _Format(NamedTuple):
     width: int  # bytes of a sample
 
 
-def read_wav(path: str | Path, *, start: float = 0.0, seconds: float | None = None) -> Sound:
+def read_wav(sound: Any, *, start: float = 0.0, seconds: float | None = None) -> Sound:
     """A WAV file, or the part of it from `start` on, as many whole samples as cover `seconds`. Raises `InputError`.
 
+    Taken are a path, the bytes of a file, and an object that reads them.
     Integers are divided by their type's range, floats are as in the file. A file that was cut short, or written to a pipe and
     so without a length, is read as far as it goes.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
+    source = file_source(sound, "the sound")
+    if source is None:
+        raise InputError(f"the sound is a {type(sound).__name__}: give a path, the bytes of a WAV file, or a file object")
+    check_file(source.file)
+    path = source.name
     if not (math.isfinite(start) and (seconds is None or math.isfinite(seconds))):
         raise InputError(f"the part of {path} is to begin at {start} s: give a number")
     try:
-        with path.open("rb") as file:
+        with io.BytesIO(source.file) if isinstance(source.file, bytes) else source.file.open("rb") as file:
             form, first_byte, length = _header(path, file)
             frame = form.width * form.channels
             length //= frame
@@ -102,9 +107,10 @@ def _pcm(samples: NDArray[Any]) -> NDArray[Any]:
     return samples.astype("<i2")
 
 
-def _header(path: Path, file: IO[bytes]) -> tuple[_Format, int, int]:
+def _header(path: str, file: IO[bytes]) -> tuple[_Format, int, int]:
     """The format, and where the samples are: first byte and number of bytes. Raises `InputError`."""
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     head = file.read(12)
     if head[:4] not in (b"RIFF", b"RF64") or head[8:12] != b"WAVE":
         other = next((name for magic, name in _OTHERS.items() if head.startswith(magic)), "")
@@ -132,7 +138,7 @@ def _header(path: Path, file: IO[bytes]) -> tuple[_Format, int, int]:
     raise InputError(f"{path} is no WAV file that can be read, its chunks are damaged: {_CONVERT}")
 
 
-def _format(path: Path, body: bytes) -> _Format:
+def _format(path: str, body: bytes) -> _Format:
     if len(body) < 16:
         raise InputError(f"{path} is no WAV file that can be read, its format is damaged: {_CONVERT}")
     code, channels, rate, _, frame, bits = struct.unpack("<HHIIHH", body[:16])

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.common.records import KINDS, PROCESSOR, check_fields, record
+from perceiver_runtime.files.images import Picture, read_images
+from perceiver_runtime.processing.image import checked_image
 
 Image = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -40,27 +42,22 @@ class FlowProcessor:
         return found
 
 
-def model_input(image: Image, name: str) -> Floats:
-    """An image to float32 (H, W, 3) in [-1, 1]; `InputError` if it is not an image."""
-    if not isinstance(image, np.ndarray):
-        raise InputError(f"{name} is a {type(image).__name__}, expected a numpy array (H, W, 3): read the file first")
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.ndim != 3 or image.shape[2] not in (1, 3) or 0 in image.shape:
-        raise InputError(f"{name} has shape {image.shape}, expected (H, W, 3), or (H, W) for grey: drop other channels")
-    if image.dtype == np.uint8:
-        scaled = image.astype(np.float32) / np.float32(127.5) - np.float32(1.0)
-    elif np.issubdtype(image.dtype, np.floating):
-        if not np.isfinite(image).all() or image.min() < 0 or image.max() > 1:
-            raise InputError(f"{name} is {image.dtype} with values outside [0, 1] or not finite: divide by 255, or give uint8")
-        scaled = image.astype(np.float32) * 2 - 1
-    else:
-        raise InputError(f"{name} is {image.dtype}, expected uint8, or float in [0, 1]: convert it")
+def model_input(picture: Picture, name: str) -> Floats:
+    """A picture to float32 (H, W, 3) in [-1, 1]; `InputError` if it is none."""
+    image = checked_image(picture, name)
+    scaled = image.astype(np.float32) / np.float32(127.5) - np.float32(1.0) if image.dtype == np.uint8 else image * 2 - 1
     return np.broadcast_to(scaled, (*scaled.shape[:2], 3))
 
 
-def padded_pair(frame1: Image, frame2: Image, tile: tuple[int, int]) -> tuple[Floats, Floats]:
+def read_frames(frame1: Picture, frame2: Picture) -> tuple[Image, Image]:
+    """Both frames as arrays; those of more than 8 bits with one scale for both. Raises `InputError`."""
+    first, second = read_images([frame1, frame2], ["frame1", "frame2"])
+    return first, second
+
+
+def padded_pair(frame1: Picture, frame2: Picture, tile: tuple[int, int]) -> tuple[Floats, Floats]:
     """Both frames as (H, W, 3) float32 in [-1, 1], their borders repeated up to the size of a tile. Raises `InputError`."""
+    frame1, frame2 = read_frames(frame1, frame2)
     first, second = model_input(frame1, "frame1"), model_input(frame2, "frame2")
     if first.shape != second.shape:
         raise InputError(
@@ -70,7 +67,7 @@ def padded_pair(frame1: Image, frame2: Image, tile: tuple[int, int]) -> tuple[Fl
     return np.pad(first, padding, mode="edge"), np.pad(second, padding, mode="edge")
 
 
-def tile_input(frame1: Image, frame2: Image, tile: tuple[int, int]) -> Floats:
+def tile_input(frame1: Picture, frame2: Picture, tile: tuple[int, int]) -> Floats:
     """Two frames no larger than a tile → (2, 3, tile height, tile width) in [-1, 1]. Raises `InputError`."""
     first, second = padded_pair(frame1, frame2, tile)
     if first.shape[:2] != tile:

@@ -48,7 +48,7 @@ def flow_to_image(flow: NDArray[Any], *, max_motion: float | None = None) -> NDA
     flow = _checked(flow)
     if max_motion is not None and not max_motion > 0:
         raise InputError(f"max_motion is {max_motion}: give a positive number of pixels")
-    known = _known(flow)
+    known = known_motion(flow)
     flow = np.where(known[..., None], flow, 0).astype(np.float32)
     length = np.hypot(flow[..., 0], flow[..., 1])
     scale = float(length.max()) if max_motion is None else float(max_motion)
@@ -72,7 +72,7 @@ def warp(image: NDArray[Any], flow: NDArray[Any]) -> NDArray[np.float32]:
     (x + dx, y + dy); outside the image its border repeats. Where the motion is unknown the result is 0.
     """
     flow = _checked(flow)
-    known = _known(flow)
+    known = known_motion(flow)
     flow = np.where(known[..., None], flow, 0)
     if image.shape[:2] != flow.shape[:2]:
         raise InputError(f"the image is {image.shape[:2]}, the flow {flow.shape[:2]}: they must be of one size")
@@ -92,7 +92,7 @@ def warp(image: NDArray[Any], flow: NDArray[Any]) -> NDArray[np.float32]:
     return result
 
 
-def _known(flow: NDArray[Any]) -> NDArray[np.bool_]:
+def known_motion(flow: NDArray[Any]) -> NDArray[np.bool_]:
     """Where motion is known: (H, W)."""
     known: NDArray[np.bool_] = (np.isfinite(flow) & (np.abs(flow) < UNKNOWN)).all(axis=-1)
     return known

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.common.records import KINDS, PROCESSOR, check_fields, record
+from perceiver_runtime.files.images import Picture, read_image
+from perceiver_runtime.files.sources import array_of
 from perceiver_runtime.processing.resize import BICUBIC, FILTERS, NEAREST, resize
 
 Floats = NDArray[np.float32]
@@ -88,8 +90,8 @@ class ImageProcessor:
             raise InputError(f"the size is {size}, before which images have {max(grown)} pixels, over {MAX_SIDE}: give less")
         return replace(self, size=size, crop=(height, width), resize=grown)
 
-    def __call__(self, image: NDArray[Any], name: str = "the image") -> Floats:
-        """An image (H, W), (H, W, 1 to 4), uint8 or float in [0, 1] → float32 (channels, height, width), normalised.
+    def __call__(self, image: Picture, name: str = "the image") -> Floats:
+        """What `read_image` takes, (H, W) or (H, W, 1, 3 or 4), uint8 or float in [0, 1] → float32 (channels, height, width).
 
         Transparency is dropped; grey becomes three equal channels, and colour becomes grey, as the model needs. Raises
         `InputError`.
@@ -119,14 +121,15 @@ class ImageProcessor:
         return height, width
 
 
-def checked_image(image: NDArray[Any], name: str) -> NDArray[Any]:
-    """The image as (H, W, 1 or 3), uint8 or float32 in [0, 1], without transparency. Raises `InputError`."""
-    if not isinstance(image, np.ndarray):
-        raise InputError(f"{name} is a {type(image).__name__}, expected a numpy array (H, W, 3): read the file first")
+def checked_image(picture: Picture, name: str) -> NDArray[Any]:
+    """What `read_image` takes as (H, W, 1 or 3), uint8 or float32 in [0, 1], without transparency. Raises `InputError`."""
+    image = read_image(picture, name)
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape:
-        raise InputError(f"{name} has shape {image.shape}, expected (H, W, 3), (H, W, 4), or (H, W) for grey: drop the rest")
+        first = image.ndim == 3 and image.shape[0] in (1, 3, 4)
+        way_out = "transpose it, channels come last" if first else "drop the rest"
+        raise InputError(f"{name} has shape {image.shape}, expected (H, W, 3), (H, W, 4), or (H, W) for grey: {way_out}")
     image = image[..., :3]
     if image.dtype == np.uint8:
         return image
@@ -135,6 +138,21 @@ def checked_image(image: NDArray[Any], name: str) -> NDArray[Any]:
     if not np.isfinite(image).all() or image.min() < 0 or image.max() > 1:
         raise InputError(f"{name} is {image.dtype} with values outside [0, 1] or not finite: divide by 255, or give uint8")
     return image.astype(np.float32)
+
+
+def from_bgr(images: Any) -> NDArray[Any]:
+    """Blue, green, red to red, green, blue, and back: OpenCV's pictures to those that pipelines take.
+
+    images (..., 3), or (..., 4) with transparency last: a picture (H, W, 3), or several (N, H, W, 3). Returns a copy of the
+    same type. Raises `InputError`.
+
+    >>> field = flow(pr.from_bgr(frame1), pr.from_bgr(frame2))
+    """
+    array = array_of(images, "the picture")
+    if array is None or array.ndim < 3 or array.shape[-1] not in (3, 4):
+        found = type(images).__name__ if array is None else f"array of shape {array.shape}"
+        raise InputError(f"the picture is a {found}: give an array (H, W, 3) or (N, H, W, 3), one of a list after the other")
+    return np.ascontiguousarray(array[..., [2, 1, 0, 3][: array.shape[-1]]])
 
 
 def with_channels(image: NDArray[Any], channels: int) -> NDArray[Any]:

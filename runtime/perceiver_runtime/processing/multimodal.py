@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from perceiver_runtime.common.amounts import memory_bytes, whole_number
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.common.records import KINDS, PROCESSOR, check_fields, record
-from perceiver_runtime.files.wav import Sound
+from perceiver_runtime.files.clips import sound_of
+from perceiver_runtime.files.images import Picture
 from perceiver_runtime.processing.flow import MAX_CHUNK
 from perceiver_runtime.processing.image import MAX_SIDE, center_crop, checked_image, with_channels
 from perceiver_runtime.processing.resize import resize
 from perceiver_runtime.processing.sound import MAX_RATE, clip_audio
 
 Floats = NDArray[np.float32]
-Audio = NDArray[Any] | Sound
+Clip = Any  # what `read_clip` takes
+Audio = Any  # what `sound_of` takes
 MAX_FRAMES, MAX_SAMPLES = 1024, 1 << 24
 
 
@@ -70,22 +72,23 @@ class MultimodalProcessor:
         pictures = [self._frame(frame, f"frame {number}") for number, frame in enumerate(frames)]
         return np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)[None])
 
-    def _frame(self, frame: NDArray[Any], name: str) -> Floats:
+    def _frame(self, frame: Picture, name: str) -> Floats:
         image = with_channels(checked_image(frame, name), 3)
         height, width = self.frame_size
         fraction = min(image.shape[0] / height, image.shape[1] / width) / min(image.shape[:2])
         resized = resize(center_crop(image, (height * fraction, width * fraction), name), self.frame_size)
         return resized.astype(np.float32) / np.float32(255) if resized.dtype == np.uint8 else resized
 
-    def audio(self, audio: Audio | None, rate: float | None = None) -> Floats:
+    def audio(self, audio: Audio, rate: float | None = None) -> Floats:
         """Samples (S,) or (S, channels) at `rate` Hz, a `Sound`'s own or the model's → (1, audio_samples, 1); None is silence.
 
-        Raises `InputError`, also for a `Sound` of another rate than the one given.
+        Taken is what `sound_of` takes. Raises `InputError`, also for a `Sound` of another rate than the one given.
         """
+        audio = sound_of(audio)
         if audio is None:
             return np.zeros((1, self.audio_samples, 1), np.float32)
         if isinstance(audio, tuple):
-            samples, rate = _sound(audio, rate)
+            samples, rate = sound_at(audio, rate)
         else:
             samples = audio
         given = self.sampling_rate if rate is None else rate
@@ -99,7 +102,7 @@ class MultimodalProcessor:
         return self.query_chunk if room is None else max(1, room // self.query_bytes)
 
 
-def _sound(audio: tuple[Any, ...], rate: float | None) -> tuple[Any, Any]:
+def sound_at(audio: tuple[Any, ...], rate: float | None) -> tuple[Any, Any]:
     """The samples and the rate of a `Sound`, or of another pair like it. Raises `InputError`."""
     if len(audio) != 2 or np.ndim(audio[1]) != 0:
         raise InputError("the audio is a tuple: give samples, or a pair of samples and their rate such as read_wav's")

@@ -28,7 +28,7 @@ def tokenize(text: str, *, plain: bool = False, vocabulary: Vocabulary = BYTES) 
     Raises `InputError` for what UTF-8 cannot hold, and for more than `MAX_TOKENS`.
     """
     if not isinstance(text, str):
-        raise InputError(f"a text should be a str, found {type(text).__name__}: decode bytes first")
+        raise InputError(f"a text should be a str, found {type(text).__name__}: decode bytes, and read files, first")
     if len(text) > MAX_TOKENS:
         raise InputError(f"a text has {len(text)} characters, more than the {MAX_TOKENS} allowed: shorten it")
     if plain:

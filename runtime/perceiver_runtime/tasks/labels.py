@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.amounts import whole_number
 from perceiver_runtime.common.errors import InputError, IntegrityError
+from perceiver_runtime.common.plain import Record
 from perceiver_runtime.common.records import parse_json
 
 FILE = "labels.json"
@@ -19,11 +21,23 @@ PROBLEM_TYPES = ("single_label", "multi_label", "regression")
 
 
 @dataclass(frozen=True)
-class LabelScore:
+class LabelScore(Record):
     """A label's name and its probability; for a regression, the value itself."""
 
     label: str
     probability: float
+
+
+class LabelScores(list[LabelScore]):
+    """Labels, the most probable first: a list, which notebooks show as a table."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """`labels`, a list of label and probability."""
+        return {"labels": [each.to_dict() for each in self]}
+
+    def _repr_html_(self) -> str:
+        rows = [f"<tr><td>{html.escape(each.label)}</td><td>{each.probability:.3g}</td></tr>" for each in self]
+        return f"<table><tr><th>label</th><th>probability</th></tr>{''.join(rows)}</table>"
 
 
 @dataclass(frozen=True)
@@ -45,12 +59,12 @@ class Labels:
             raise IntegrityError(f"{bundle.folder} has no {FILE}, or a problem type that is none of {', '.join(PROBLEM_TYPES)}")
         return cls(read_labels(bundle.read(FILE, limit=MAX_BYTES)), problem_type)
 
-    def scores(self, logits: NDArray[np.float32], top_k: int) -> list[LabelScore]:
+    def scores(self, logits: NDArray[np.float32], top_k: int) -> LabelScores:
         """logits (labels,) → the `top_k` best, best first."""
         top_k = whole_number("top_k", top_k, InputError)
         values = self.probabilities(logits)
         best = np.argsort(-values, kind="stable")[:top_k]
-        return [LabelScore(self.names[number], float(values[number])) for number in best]
+        return LabelScores(LabelScore(self.names[number], float(values[number])) for number in best)
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """logits (..., labels) → probabilities, or for a regression the values, of the same shape."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,6 +140,32 @@ class Pipeline(Opened, ABC):
     @abstractmethod
     def __call__(self, *args: Any, **options: Any) -> Any:
         """What each task takes and gives, its own pipeline says."""
+
+    def map(
+        self,
+        inputs: Iterable[Any],
+        *,
+        batch_size: int = 1,
+        on_error: Literal["raise", "return"] = "raise",
+        progress: Callable[[int, int | None], None] | None = None,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """The answer to each of many inputs, in order: lazy, with `batch_size` inputs in memory, and `options` for each call.
+
+        An input is what the pipeline is called with, a tuple where that is several: `flow.map([(frame1, frame2), …])`. One that
+        cannot be used takes nothing from the others of its batch: with `on_error="return"` its `InputError` stands in place of
+        its answer, else it is raised when its turn comes, and says which input it was, as `inputs[7]`. `progress(done, total)`
+        counts inputs; `total` is None where `inputs` has no length. Raises `UsageError`, `InputError`, `BackendError`.
+
+        >>> for labels in classify.map(Path("photos").glob("*.jpg"), batch_size=8, on_error="return"):
+        ...     print(labels)
+        """
+        from perceiver_runtime.tasks.jobs.mapping import map_inputs  # these modules import this one
+        from perceiver_runtime.tasks.registry import find_task
+
+        task = find_task(self.manifest.task)
+        assert task is not None  # it was loaded
+        return map_inputs(self, task, inputs, batch_size=batch_size, on_error=on_error, progress=progress, options=options)
 
     @abstractmethod
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

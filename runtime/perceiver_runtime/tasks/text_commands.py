@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import codecs
-import dataclasses
 import sys
 import time
 from functools import partial
@@ -13,7 +12,7 @@ from typing import Any, TextIO
 from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.common.errors import InputError, UsageError
 from perceiver_runtime.tasks.arguments import add_plain, positive
-from perceiver_runtime.tasks.labels import LabelScore
+from perceiver_runtime.tasks.labels import LabelScores
 from perceiver_runtime.tasks.several import Item, answered, attempt, results
 from perceiver_runtime.tasks.task import Load
 
@@ -21,6 +20,11 @@ from perceiver_runtime.tasks.task import Load
 def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     """What follows the bundle."""
     parser.add_argument("texts", nargs="+", metavar="TEXT", help="a text; several are one batch; - reads lines from stdin")
+    add_text_options(parser)
+
+
+def add_text_options(parser: argparse.ArgumentParser) -> None:
+    """--top-k and --truncate."""
     parser.add_argument("--top-k", type=positive, default=5, metavar="N", help="how many answers to print (default: 5)")
     parser.add_argument("--truncate", action="store_true", help="cut a text that is longer than the model takes")
 
@@ -28,6 +32,33 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
 def add_mask_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     """The same, and how masked bytes are found."""
     add_arguments(parser, manifest)
+    add_beams(parser)
+
+
+def add_mask_options(parser: argparse.ArgumentParser) -> None:
+    """--top-k, --truncate and --beams."""
+    add_text_options(parser)
+    add_beams(parser)
+
+
+def mask_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same, for the pipeline."""
+    return {"top_k": arguments.top_k, "beams": arguments.beams, "truncate": arguments.truncate}
+
+
+def add_class_options(parser: argparse.ArgumentParser) -> None:
+    """--top-k, --truncate and --plain."""
+    add_text_options(parser)
+    add_plain(parser, "; lines always are")
+
+
+def class_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """--top-k and --truncate, for the pipeline."""
+    return {"top_k": arguments.top_k, "truncate": arguments.truncate}
+
+
+def add_beams(parser: argparse.ArgumentParser) -> None:
+    """--beams."""
     help_text = "find bytes one after the other, keeping the likeliest N texts: better words, a run per byte"
     parser.add_argument("--beams", type=positive, metavar="N", help=help_text)
 
@@ -45,10 +76,9 @@ def fill_mask(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     start = time.perf_counter()
     with load() as mlm:
         loaded = time.perf_counter() - start
-        options = {"top_k": arguments.top_k, "beams": arguments.beams, "truncate": arguments.truncate}
         done = results(
-            answered(texts, partial(mlm, **options)),
-            lambda item, spans: {"text": item.value, "spans": [dataclasses.asdict(span) for span in spans]},
+            answered(texts, partial(mlm, **mask_options(arguments))),
+            lambda item, spans: {"text": item.value, **spans.to_dict()},
         )
         return {"provider": mlm.provider, **done, "seconds": {"load": loaded, **mlm.timing.seconds()}}
 
@@ -66,14 +96,13 @@ def classify(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     with load() as classifier:
         loaded = time.perf_counter() - start
         plain = arguments.plain or _from_stdin(arguments)
-        options = {"top_k": arguments.top_k, "truncate": arguments.truncate, "plain": plain}
-        done = results(answered(texts, partial(classifier, **options)), _labelled)
+        done = results(answered(texts, partial(classifier, **class_options(arguments), plain=plain)), _labelled)
         return {"provider": classifier.provider, **done, "seconds": {"load": loaded, **classifier.timing.seconds()}}
 
 
-def _labelled(item: Item, labels: list[LabelScore]) -> dict[str, object]:
+def _labelled(item: Item, labels: LabelScores) -> dict[str, object]:
     text = item.value[0] if isinstance(item.value, tuple) else item.value
-    return {"input": text, "labels": [dataclasses.asdict(label) for label in labels]}
+    return {"input": text, **labels.to_dict()}
 
 
 def _from_stdin(arguments: argparse.Namespace) -> bool:

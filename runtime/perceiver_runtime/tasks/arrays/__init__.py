@@ -11,8 +11,15 @@ TASK = Task(
     aliases=("custom",),
     pipeline=ArraysPipeline,
     kind=items_of,
-    command=RunCommand("NAME=FILE … [-o ANSWER.npz]", command.add_arguments, command.run, command.render),
+    command=RunCommand(
+        "NAME=FILE … [-o ANSWER.npz]",
+        command.add_arguments,
+        command.run,
+        command.render,
+        command.add_options,
+        command.options,
+    ),
     columns=lambda manifest: tuple(spec.name for spec in manifest.graphs["decode"].outputs),
-    rows=lambda pipeline, items: pipeline(items),
+    rows=lambda pipeline, items, **options: list(pipeline(items, **options)),
     single_call=True,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import time
 from typing import Any
 
@@ -23,9 +22,19 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     kind = items_of(manifest)
     kind.add_arguments(parser, manifest.processor)
     parser.add_argument("-o", "--output", metavar="NPZ", help="write the answer, an array for each output by name")
-    parser.add_argument("--query-chunk", type=positive, metavar="N", help="queries decoded at once (default: the bundle's)")
+    add_options(parser)
     add_force(parser)
     parser.set_defaults(read_items=lambda arguments: kind.from_arguments(arguments, manifest.processor))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """--query-chunk."""
+    parser.add_argument("--query-chunk", type=positive, metavar="N", help="queries decoded at once (default: the bundle's)")
+
+
+def options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same, for a table, where it was given."""
+    return {} if arguments.query_chunk is None else {"query_chunk": arguments.query_chunk}
 
 
 def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
@@ -41,7 +50,7 @@ def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
         if arguments.output:
             with replacing(arguments.output) as whole, whole.open("wb") as file:
                 np.savez(file, **answer)
-        labels = {name: [dataclasses.asdict(label) for label in model.labels(answer, name)] for name in model.labelled}
+        labels = {name: model.labels(answer, name).to_dict()["labels"] for name in model.labelled}
         return {
             "provider": model.provider,
             "outputs": {name: _described(array) for name, array in answer.items()},

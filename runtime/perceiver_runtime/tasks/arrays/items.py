@@ -12,7 +12,8 @@ import numpy as np
 from perceiver_runtime.bundle.manifest import Manifest, TensorSpec
 from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError
-from perceiver_runtime.files.arrays import read_array
+from perceiver_runtime.files.arrays import array_of_bytes, read_array
+from perceiver_runtime.files.sources import array_of, check_file, file_source
 from perceiver_runtime.processing.text import from_bytes
 from perceiver_runtime.tasks.arrays.signature import ARRAY, ItemInput, Signature, query_specs
 from perceiver_runtime.tasks.kinds import KINDS
@@ -42,16 +43,25 @@ class ItemReader:
         """Of an item: inputs, then queries."""
         return [*(given.name for given in self.signature.inputs), *self.queries]
 
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of a file that is an item, where an item has one value and that is in a file."""
+        if len(self.names) > 1:
+            return ()
+        kind = self.kind_of(self.names[0])
+        return (".npy",) if kind == ARRAY else KINDS[kind].suffixes
+
     def checked(self, item: Any, names: Sequence[str]) -> dict[str, Any]:
         """An item with exactly `names`, arrays of the right shape and type. Raises `InputError`."""
         if not isinstance(item, Mapping) or set(item) != set(names):
             found = sorted(map(str, item)) if isinstance(item, Mapping) else type(item).__name__
             raise InputError(f"an item should be a dictionary with {', '.join(names)}; found {found}")
-        kinds = {given.name: given.kind for given in self.signature.inputs}
         specs = self.specs | self.queries
-        return {
-            name: as_array(name, item[name], specs[name]) if kinds.get(name, ARRAY) == ARRAY else item[name] for name in names
-        }
+        return {name: as_array(name, item[name], specs[name]) if self.kind_of(name) == ARRAY else item[name] for name in names}
+
+    def kind_of(self, name: str) -> str:
+        """Of an input; queries are arrays."""
+        return next((given.kind for given in self.signature.inputs if given.name == name), ARRAY)
 
     def group(self, item: Mapping[str, Any]) -> tuple[object, ...]:
         """What items of one batch have in common: the shapes of arrays that have no mask."""
@@ -76,18 +86,16 @@ class ItemReader:
 
     def value(self, name: str, given: Any) -> Any:
         """A value of a table or the command line: an array, or the name of a file; of a text, itself. Raises `InputError`."""
-        kinds = {each.name: each.kind for each in self.signature.inputs}
-        if kinds.get(name, ARRAY) == ARRAY:
-            return given if isinstance(given, np.ndarray) else read_array(Path(str(given)))
-        kind = KINDS[kinds[name]]
+        if self.kind_of(name) == ARRAY:
+            return opened_array(given, name)
+        kind = KINDS[self.kind_of(name)]
         assert kind.from_row is not None  # the signature has looked
         return kind.from_row({kind.columns[0]: given})
 
     def from_sample(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
         """The item of a known answer."""
-        kinds = {given.name: given.kind for given in self.signature.inputs}
         found = {name: inputs[_SAMPLE + name] for name in self.names}
-        return {name: from_bytes(value) if kinds.get(name) == "text" else value for name, value in found.items()}
+        return {name: from_bytes(value) if self.kind_of(name) == "text" else value for name, value in found.items()}
 
 
 def sample_of(item: Mapping[str, Array]) -> dict[str, Array]:
@@ -98,6 +106,7 @@ def sample_of(item: Mapping[str, Array]) -> dict[str, Array]:
 def as_array(name: str, value: Any, spec: TensorSpec) -> Array:
     """A value as the graph's type, without the batch. Raises `InputError`."""
     wanted = ", ".join(map(str, spec.shape[1:]))
+    value = opened_array(value, name)
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
         raise InputError(f"{name} should be a numpy array of {spec.dtype} ({wanted}), found {type(value).__name__}")
     fits = len(value.shape) == len(spec.shape) - 1 and all(
@@ -110,6 +119,16 @@ def as_array(name: str, value: Any, spec: TensorSpec) -> Array:
     if value.dtype.kind == "f" and not np.isfinite(value).all():
         raise InputError(f"{name} holds NaN or infinity")
     return np.ascontiguousarray(value, spec.dtype)
+
+
+def opened_array(value: Any, name: str) -> Any:
+    """An array of what numpy converts to one, and of a .npy file's path or content; anything else as it is."""
+    array = array_of(value, name)
+    source = file_source(value, name) if array is None else None
+    if source is None:
+        return value if array is None else array
+    check_file(source.file)
+    return read_array(source.file) if isinstance(source.file, Path) else array_of_bytes(source.file, name)
 
 
 def _padded(given: ItemInput, values: Sequence[Array]) -> Inputs:
@@ -155,6 +174,11 @@ def items_of(manifest: Manifest) -> InputKind:
             arguments.append(f"{name}={value}")
         return arguments
 
+    def opened(item: Any) -> dict[str, Any]:
+        if not isinstance(item, Mapping) or set(item) != set(reader.names):
+            return reader.checked(item, reader.names)  # which says why not
+        return {name: reader.value(name, item[name]) for name in reader.names}
+
     def read(constants: Constants) -> Reader:
         names = [given.name for given in reader.signature.inputs]
         return lambda items, options: reader.encode_inputs([reader.checked(item, names) for item in items], options)
@@ -167,5 +191,7 @@ def items_of(manifest: Manifest) -> InputKind:
         sample_files=sample_files,
         reader=read,
         columns=tuple(reader.names),
+        suffixes=reader.suffixes,
         from_row=lambda row: {name: reader.value(name, row[name]) for name in reader.names},
+        read=opened,
     )

@@ -11,9 +11,10 @@ from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.amounts import whole_number
 from perceiver_runtime.common.arrays import Array, Tensor, on_host
 from perceiver_runtime.common.errors import InputError, UsageError
+from perceiver_runtime.files.sources import several
 from perceiver_runtime.tasks.arrays.items import ItemReader, as_array
 from perceiver_runtime.tasks.arrays.signature import QUERIES
-from perceiver_runtime.tasks.labels import Labels, LabelScore
+from perceiver_runtime.tasks.labels import Labels, LabelScores
 from perceiver_runtime.tasks.pipeline import Pipeline, RuntimeOptions
 
 Answer = dict[str, Array]
@@ -36,13 +37,15 @@ class ArraysPipeline(Pipeline):
         self.query_chunk = self.query_limit(self._reader.signature.query_chunk)
 
     def __call__(self, items: Any, *, query_chunk: int | None = None) -> Any:
-        """The answer to an item, float32 arrays by name; to each of a list.
+        """The answer to an item, float32 arrays by name; to each of a list or a generator.
 
-        An item has every input and every query by name, without a batch axis. Items of a list run together where their shapes
+        An item has every input and every query by name, without a batch axis: arrays, what numpy converts to one, or .npy
+        files; pictures as `read_image` takes them; texts. Items of a list run together where their shapes
         are equal, and where an input has a mask also with different lengths. `query_chunk` queries are decoded at once. Raises
         `InputError`, `BackendError`.
         """
-        batch = items if isinstance(items, list) else [items]
+        found_items = several(items)
+        batch = [items] if found_items is None else found_items
         if not batch:
             raise InputError("the list of items is empty: give at least one")
         with self.timing.stage("preprocess"):
@@ -57,7 +60,7 @@ class ArraysPipeline(Pipeline):
                 found = self._decode(self._encode(chosen), self._reader.query_inputs(chosen), query_chunk)
                 for row, place in enumerate(part):
                     answers[place] = {name: array[row] for name, array in found.items()}
-        return answers if isinstance(items, list) else answers[0]
+        return answers[0] if found_items is None else answers
 
     def latents(self, item: Mapping[str, Any]) -> Answer:
         """What `encode` makes of one item's inputs, by name, without a batch axis: to decode, or to give back as an input."""
@@ -79,7 +82,7 @@ class ArraysPipeline(Pipeline):
         asked = {name: as_array(name, given[name], spec)[None] for name, spec in self._reader.queries.items()}
         return {name: array[0] for name, array in self._decode(encoded, asked, query_chunk).items()}
 
-    def labels(self, answer: Mapping[str, Array], output: str, *, top_k: int = 5) -> list[LabelScore]:
+    def labels(self, answer: Mapping[str, Array], output: str, *, top_k: int = 5) -> LabelScores:
         """The best labels of an output that has names for its last axis. Raises `UsageError` for another."""
         named = self._reader.signature.labels
         if output not in named:

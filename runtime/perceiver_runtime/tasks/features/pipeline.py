@@ -12,6 +12,7 @@ from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError, IntegrityError
+from perceiver_runtime.tasks.features.latents import Latents, as_latents
 from perceiver_runtime.tasks.kinds import KINDS
 from perceiver_runtime.tasks.kinds.kind import InputKind, TextOptions
 from perceiver_runtime.tasks.pipeline import Floats, Pipeline, RuntimeOptions
@@ -23,10 +24,10 @@ class FeaturesPipeline(Pipeline):
     >>> features = perceiver_runtime.load("features")
     >>> latents = features("a text")        # float32 (N, D); of a list: (B, N, D)
 
-    What it takes is what its checkpoint takes (`manifest.processor["input"]`): `text` a str or a pair, `image` an array,
-    `frames` a tuple of two images, `clip` a tuple (video, audio or None) with the audio at the bundle's rate or a
-    `Sound` of `read_wav`, `vectors` an array (M, channels). A list is a batch; of texts and vectors, items may differ in
-    length.
+    What it takes is what its checkpoint takes (`manifest.processor["input"]`): `text` a str or a pair, `image` what
+    `read_image` takes, `frames` a tuple of two such, `clip` a tuple (video, audio or None) with the audio at the bundle's rate
+    or a `Sound` of `read_wav`, `vectors` an array (M, channels) or a .npy file. A list or a generator is a batch, and so is a
+    stack of images or vectors; of texts and vectors, items may differ in length.
     """
 
     graph_names = ("encode",)
@@ -37,18 +38,18 @@ class FeaturesPipeline(Pipeline):
         self._read = self.kind.reader(bundle.manifest.processor)
         super().__init__(bundle, runtime_options)
 
-    def __call__(self, items: Any, *, truncate: bool = False, plain: bool = False) -> Floats:
-        """Latents (N, D) of an item, (B, N, D) of a list. Raises `InputError`.
+    def __call__(self, items: Any, *, truncate: bool = False, plain: bool = False) -> Latents:
+        """Latents (N, D) of an item, (B, N, D) of several. Raises `InputError`.
 
         `truncate` cuts long texts; in `plain` ones `[MASK]` and other names of tokens are ordinary text: take that for texts
         of strangers.
         """
-        batch = items if isinstance(items, list) else [items]
+        batch, many = self.kind.items(items)
         if not batch:
             raise InputError("the list is empty: give at least one item")
         options = {"truncate": truncate, "plain": plain}
-        latents = np.concatenate([self._latents(part, options) for part in self.batches(batch)])
-        return latents if isinstance(items, list) else latents[0]
+        latents = as_latents(np.concatenate([self._latents(part, options) for part in self.batches(batch)]))
+        return latents if many else as_latents(np.asarray(latents)[0])
 
     def _latents(self, batch: Sequence[Any], options: TextOptions) -> Floats:
         with self.timing.stage("preprocess"):

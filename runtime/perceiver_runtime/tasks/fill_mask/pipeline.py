@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Sized
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from itertools import groupby
 from typing import overload
 
@@ -16,25 +15,10 @@ from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.processing import tokenizer
 from perceiver_runtime.processing.text import TextProcessor, from_bytes
 from perceiver_runtime.tasks.fill_mask.byte_search import best_sequences, search
+from perceiver_runtime.tasks.fill_mask.spans import Candidate, MaskedSpan, MaskedSpans
+from perceiver_runtime.tasks.kinds.text import TEXT
 from perceiver_runtime.tasks.labels import softmax
 from perceiver_runtime.tasks.pipeline import Floats, Pipeline, RuntimeOptions
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What may stand in a masked span, and the product of its bytes' probabilities."""
-
-    text: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class MaskedSpan:
-    """A run of masked bytes: where it is, counted in bytes (a mask or an added token is one), and its best candidates."""
-
-    start: int
-    end: int
-    candidates: tuple[Candidate, ...]
 
 
 class FillMaskPipeline(Pipeline):
@@ -63,35 +47,40 @@ class FillMaskPipeline(Pipeline):
         spans: Sequence[tuple[int, int]] | None = None,
         beams: int | None = None,
         truncate: bool = False,
-    ) -> list[MaskedSpan]: ...
+    ) -> MaskedSpans: ...
 
     @overload
     def __call__(
-        self, texts: list[str], *, top_k: int = 5, spans: None = None, beams: int | None = None, truncate: bool = False
-    ) -> list[list[MaskedSpan]]: ...
+        self,
+        texts: list[str] | Iterator[str],
+        *,
+        top_k: int = 5,
+        spans: None = None,
+        beams: int | None = None,
+        truncate: bool = False,
+    ) -> list[MaskedSpans]: ...
 
     def __call__(
         self,
-        texts: str | list[str],
+        texts: str | list[str] | Iterator[str],
         *,
         top_k: int = 5,
         spans: Sequence[tuple[int, int]] | None = None,
         beams: int | None = None,
         truncate: bool = False,
-    ) -> list[MaskedSpan] | list[list[MaskedSpan]]:
-        """The masked spans of a text, or of each of several, with `top_k` candidates each, the most probable first.
+    ) -> MaskedSpans | list[MaskedSpans]:
+        """The masked spans of a text, or of each of a list or generator, with `top_k` candidates each, the most probable first.
 
         Each byte is chosen by itself, in one run. With `beams` bytes are found one after the other, the likeliest `beams`
         texts being kept: better words, for a run per byte (byte_search.py); other spans stay masked meanwhile.
         `spans` masks the bytes start to end (not included) of a text, in addition. A text longer than the model's positions
         raises `InputError`, or with `truncate` loses its end; so do a text without a mask and an empty one.
         """
-        single = isinstance(texts, str)
-        batch = [texts] if isinstance(texts, str) else list(texts)
+        batch, many = TEXT.items(texts)
         top_k = whole_number("top_k", top_k, InputError)
         if beams is not None and whole_number("beams", beams, InputError) < top_k:
             raise InputError(f"beams is {beams}, but {top_k} candidates are wanted: give at least {top_k}, or a smaller top_k")
-        if spans is not None and not single:
+        if spans is not None and many:
             raise InputError("spans are of one text: call with one text at a time, or write [MASK*n] into the texts")
         with self.timing.stage("preprocess"):
             rows = [self._item(number, text, batch, spans or (), truncate=truncate) for number, text in enumerate(batch, 1)]
@@ -99,15 +88,22 @@ class FillMaskPipeline(Pipeline):
                 raise InputError("the list of texts is empty: give at least one")
         positions = [[place for place, number in enumerate(ids) if number == tokenizer.MASK] for ids in rows]
         if beams is not None:
-            found = [[self._searched(ids, run, beams, top_k) for run in _runs(where)] for ids, where in zip(rows, positions)]
-            return found[0] if single else found
+            found = [
+                self._spans(ids, where, [self._searched(ids, run, beams, top_k) for run in _runs(where)])
+                for ids, where in zip(rows, positions)
+            ]
+            return found if many else found[0]
         logits = self._logits(rows, positions)
         with self.timing.stage("postprocess"):
             results = [
-                [self._span(run, self._best(own[[where.index(place) for place in run]], top_k)) for run in _runs(where)]
-                for where, own in zip(positions, logits)
+                self._spans(
+                    ids,
+                    where,
+                    [self._span(run, self._best(own[[where.index(place) for place in run]], top_k)) for run in _runs(where)],
+                )
+                for ids, where, own in zip(rows, positions, logits)
             ]
-        return results[0] if single else results
+        return results if many else results[0]
 
     def fill(self, text: str, *, truncate: bool = False) -> str:
         """The text with the best candidate in each masked span."""
@@ -133,6 +129,13 @@ class FillMaskPipeline(Pipeline):
     def _span(self, positions: Sequence[int], found: Sequence[tuple[list[int], float]]) -> MaskedSpan:
         candidates = tuple(Candidate(self.processor.decode(numbers), probability) for numbers, probability in found)
         return MaskedSpan(positions[0] - 1, positions[-1], candidates)
+
+    def _spans(self, ids: Sequence[int], positions: Sequence[int], spans: list[MaskedSpan]) -> MaskedSpans:
+        """The spans of a text with the pieces of text around them."""
+        runs = _runs(positions)
+        starts = [1, *(run[-1] + 1 for run in runs)]
+        ends = [*(run[0] for run in runs), len(ids) - 1]
+        return MaskedSpans(spans, [self.processor.decode(ids[start:end]) for start, end in zip(starts, ends)])
 
     def _item(self, number: int, text: str, batch: Sized, spans: Sequence[tuple[int, int]], *, truncate: bool) -> list[int]:
         """`_masked`, whose error says which text of several is wrong."""

@@ -2,23 +2,16 @@
 
 from typing import Any
 
-import numpy as np
-
 from perceiver_runtime.tasks.flow import command
 from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
 from perceiver_runtime.tasks.kinds.frames import FRAMES
+from perceiver_runtime.tasks.metrics.flow import FLOW
 from perceiver_runtime.tasks.task import Row, RunCommand, Task, always
 
 
-def _rows(pipeline: Any, items: list[Any]) -> list[Row]:
-    rows = []
-    for first, second in items:
-        field = pipeline(first, second)
-        length = np.hypot(field[..., 0], field[..., 1])
-        numbers = {"mean_dx": field[..., 0].mean(), "mean_dy": field[..., 1].mean()}
-        numbers |= {"mean_length": length.mean(), "max_length": length.max()}
-        rows.append({**{name: float(number) for name, number in numbers.items()}, "field": field})
-    return rows
+def _rows(pipeline: Any, items: list[Any], **options: Any) -> list[Row]:
+    fields = [pipeline(first, second, **options) for first, second in items]
+    return [{**field.motion(), "field": field} for field in fields]
 
 
 TASK = Task(
@@ -38,4 +31,5 @@ TASK = Task(
     batched=False,
     fixed_size=True,
     gives_field=True,
+    metric=FLOW,
 )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.common.arrays import Array, Tensor
 from perceiver_runtime.common.errors import InputError
+from perceiver_runtime.files.images import Picture, read_unscaled
+from perceiver_runtime.files.pictures.depth import scaled, value_range
 from perceiver_runtime.processing.flow import model_input, pixel_grid
 from perceiver_runtime.processing.points import Doubles, flat_points, inside_frame, neighbours
 from perceiver_runtime.processing.resize import resize
 from perceiver_runtime.processing.tiling import blend_weights
+from perceiver_runtime.tasks.flow.field import FlowField, as_field
 from perceiver_runtime.tasks.pipeline import Floats, Progress, silent
 
 if TYPE_CHECKING:
@@ -25,6 +28,16 @@ _BILINEAR = 2  # Pillow's number
 _Encoded = tuple[Tensor, Tensor, tuple[int, int]]
 
 
+class Deep(NamedTuple):
+    """A picture of more than 8 bits as it was read, to be scaled by the range of two."""
+
+    image: Array  # (H, W)
+    ends: Array  # its least and greatest value
+    name: str
+    tile: tuple[int, int]
+    scale: Scale
+
+
 @dataclass(frozen=True)
 class PreparedFrame:
     """A frame as the graphs take it: float32 (H, W, 3) in [-1, 1], at least as large as a tile."""
@@ -32,18 +45,38 @@ class PreparedFrame:
     pixels: Floats
     size: tuple[int, int]  # height and width of what is in it, which may be less
     full_size: tuple[int, int]  # before it was made smaller
+    deep: Deep | None  # where it is a picture of more than 8 bits
 
     @classmethod
-    def of(cls, frame: Any, name: str, tile: tuple[int, int], scale: Scale) -> PreparedFrame:
-        """Of a frame (H, W, 3) or (H, W). Raises `InputError`."""
-        pixels = model_input(frame, name)
+    def of(cls, picture: Picture, name: str, tile: tuple[int, int], scale: Scale) -> PreparedFrame:
+        """Of what `read_image` takes. Raises `InputError`."""
+        image, is_deep = read_unscaled(picture, name)
+        if not is_deep:
+            return cls._of(image, name, tile, scale, None)
+        deep = Deep(image, np.stack([image.min(), image.max()]), name, tile, scale)
+        return cls._scaled(deep, value_range([deep.ends]))
+
+    def within_range_of(self, other: PreparedFrame) -> PreparedFrame:
+        """The same, with one scale for it and the other where both are of more than 8 bits, so that equal values stay equal."""
+        if self.deep is None or other.deep is None:
+            return self
+        limits = value_range([self.deep.ends, other.deep.ends])
+        return self if limits == value_range([self.deep.ends]) else self._scaled(self.deep, limits)
+
+    @classmethod
+    def _scaled(cls, deep: Deep, limits: tuple[float, float]) -> PreparedFrame:
+        return cls._of(scaled(deep.image, *limits), deep.name, deep.tile, deep.scale, deep)
+
+    @classmethod
+    def _of(cls, image: Array, name: str, tile: tuple[int, int], scale: Scale, deep: Deep | None) -> PreparedFrame:
+        pixels = model_input(image, name)
         full_size = size = (pixels.shape[0], pixels.shape[1])
         if scale is not None:
             share = min(1.0, tile[0] / size[0], tile[1] / size[1]) if scale == "tile" else _share(scale)
             size = (max(1, round(share * size[0])), max(1, round(share * size[1])))
             pixels = pixels if size == full_size else resize(pixels, size, _BILINEAR)
         padding = ((0, max(0, tile[0] - size[0])), (0, max(0, tile[1] - size[1])), (0, 0))
-        return cls(np.pad(pixels, padding, mode="edge"), size, full_size)
+        return cls(np.pad(pixels, padding, mode="edge"), size, full_size, deep)
 
 
 class EncodedPair:
@@ -63,20 +96,21 @@ class EncodedPair:
             raise InputError(
                 f"the frames differ in size: {width1}x{height1} and {width2}x{height2}; resize one, or crop both alike"
             )
-        self._flow, self._first, self._second = flow, first.pixels, second.pixels
+        self._flow = flow
+        self._first, self._second = first.within_range_of(second).pixels, second.within_range_of(first).pixels
         self._size, self._full_size = first.size, first.full_size
         self._room, self._keeps_field = room, room > 0
         self._encoded: dict[tuple[int, int], _Encoded] = {}
-        self._field: Floats | None = None
+        self._field: FlowField | None = None
 
-    def field(self, *, query_chunk: int | None = None, progress: Progress | None = None) -> Floats:
+    def field(self, *, query_chunk: int | None = None, progress: Progress | None = None) -> FlowField:
         """The motion of every pixel, as a call of the pipeline gives it: float32 (H, W, 2)."""
         if self._field is None:
-            field = self._full_field(self._dense(query_chunk, progress or silent))
+            field = as_field(self._full_field(self._dense(query_chunk, progress or silent)))
             if not self._keeps_field:
                 return field
             self._field = field
-        return self._field.copy()
+        return as_field(self._field.copy())
 
     @overload
     def at(
@@ -112,8 +146,10 @@ class EncodedPair:
         """At pixels (K, 2) as (row, column): from the field where there is one, else decoding only these."""
         if self._field is None and self._size == self._full_size:
             return self._decoded_at(pixels, query_chunk)
-        field = self.field(query_chunk=query_chunk) if len(pixels) else np.zeros((1, 1, 2), np.float32)
-        return field[pixels[:, 0], pixels[:, 1]]
+        if len(pixels) == 0:
+            return np.zeros((0, 2), np.float32)
+        found: Floats = self.field(query_chunk=query_chunk)[pixels[:, 0], pixels[:, 1]]
+        return found
 
     def _decoded_at(self, places: NDArray[np.int64], query_chunk: int | None) -> Floats:
         tile_height, tile_width = self._flow.processor.tile

@@ -13,15 +13,17 @@ from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.amounts import memory_bytes, whole_number
 from perceiver_runtime.common.arrays import Array, Tensor, gather_rows
 from perceiver_runtime.common.errors import InputError
+from perceiver_runtime.files.containers.reading import TimedFrame
+from perceiver_runtime.files.images import Picture
 from perceiver_runtime.processing.chunks import equal_chunks
 from perceiver_runtime.processing.flow import (
     FlowProcessor,
-    Image,
     nearest_pixels,
     padded_pair,
     query_positions,
 )
 from perceiver_runtime.processing.tiling import tile_grid
+from perceiver_runtime.tasks.flow.field import FlowField
 from perceiver_runtime.tasks.flow.pair import EncodedPair, PreparedFrame, Scale
 from perceiver_runtime.tasks.flow.stream import FlowStream
 from perceiver_runtime.tasks.flow.track import Tracked, track
@@ -48,17 +50,19 @@ class FlowPipeline(Pipeline):
 
     def __call__(
         self,
-        frame1: Image,
-        frame2: Image,
+        frame1: Picture,
+        frame2: Picture,
         *,
         scale: Scale = None,
         query_chunk: int | None = None,
         progress: Progress | None = None,
-    ) -> Floats:
+    ) -> FlowField:
         """The motion from `frame1` to `frame2`.
 
-        Frames are (H, W, 3) or grey (H, W), uint8 or float in [0, 1], of one size. Returns float32 (H, W, 2): pixel
-        (x, y) of `frame1` is at (x + dx, y + dy) in `frame2`. With `scale`, a share of their size or "tile" for what fits
+        Frames are what `perceiver_runtime.read_image` takes (paths, the bytes of files, file objects, PIL images, arrays), of
+        one size: arrays (H, W, 3) in RGB (`from_bgr` for OpenCV's) or grey (H, W), uint8 or float in [0, 1]; and what `prepare`
+        gives. Returns float32 (H, W, 2), an array that notebooks show: pixel (x, y) of `frame1` is at (x + dx, y + dy) in
+        `frame2`. With `scale`, a share of their size or "tile" for what fits
         into one tile, frames are made smaller first; the field is of full size and in its pixels all the same.
         `query_chunk` pixels are decoded at once (the manifest's number by default; fewer need less memory).
         `progress(done, total)` counts tiles and is called before the first and after each. Raises `InputError`, `BackendError`.
@@ -69,8 +73,8 @@ class FlowPipeline(Pipeline):
     @overload
     def at(
         self,
-        frame1: Image,
-        frame2: Image,
+        frame1: Picture,
+        frame2: Picture,
         points: Array,
         *,
         interpolate: bool = False,
@@ -81,8 +85,8 @@ class FlowPipeline(Pipeline):
     @overload
     def at(
         self,
-        frame1: Image,
-        frame2: Image,
+        frame1: Picture,
+        frame2: Picture,
         points: Array,
         *,
         interpolate: bool = False,
@@ -92,8 +96,8 @@ class FlowPipeline(Pipeline):
 
     def at(
         self,
-        frame1: Image,
-        frame2: Image,
+        frame1: Picture,
+        frame2: Picture,
         points: Array,
         *,
         interpolate: bool = False,
@@ -112,7 +116,7 @@ class FlowPipeline(Pipeline):
         )
         return (found, inside) if mask else found
 
-    def encode(self, frame1: Image, frame2: Image, *, scale: Scale = None, keep: int | str | None = "1GB") -> EncodedPair:
+    def encode(self, frame1: Picture, frame2: Picture, *, scale: Scale = None, keep: int | str | None = "1GB") -> EncodedPair:
         """Two frames, to be asked for their field and for points, encoded once: see `EncodedPair`.
 
         Takes what a call takes. What encoding gives is kept for tiles that fit into `keep`, bytes or a text such as "1GB"; the
@@ -151,12 +155,15 @@ class FlowPipeline(Pipeline):
         """
         return track(self, frames, points, max_error=max_error, scale=scale, query_chunk=query_chunk)
 
-    def prepare(self, frame: Any, name: str = "the frame", scale: Scale = None) -> PreparedFrame:
-        """A frame, or a `TimedFrame`, as the graphs take it, to be used in several pairs. Raises `InputError`."""
+    def prepare(self, frame: Picture, name: str = "the frame", scale: Scale = None) -> PreparedFrame:
+        """A picture, as a call takes it, or a `TimedFrame`, as the graphs take it, to be used in several pairs. Raises
+        `InputError`.
+        """
         if isinstance(frame, PreparedFrame):
             return frame
         with self.timing.stage("preprocess"):
-            return PreparedFrame.of(getattr(frame, "pixels", frame), name, self.processor.tile, scale)
+            picture = frame.pixels if isinstance(frame, TimedFrame) else frame
+            return PreparedFrame.of(picture, name, self.processor.tile, scale)
 
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Inputs `frame1`, `frame2`, `points`; output `flow` (K, 2) in pixels, from the frames' own size, however small."""

@@ -7,15 +7,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from perceiver_runtime.common.newest import Newest
+from perceiver_runtime.tasks.flow.field import FlowField
 from perceiver_runtime.tasks.flow.pair import EncodedPair, PreparedFrame, Scale
-from perceiver_runtime.tasks.pipeline import Floats
 
 if TYPE_CHECKING:
     from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
 
 
-class FlowStream(Iterator[Floats]):
-    """An iterator of fields, float32 (H, W, 2), of `flow.stream(frames)`: one fewer than the frames it took.
+class FlowStream(Iterator[FlowField]):
+    """An iterator of fields, `FlowField`, float32 (H, W, 2), of `flow.stream(frames)`: one fewer than the frames it took.
 
     After each, `between` are the two frames it is between, as they were given. `read` counts frames that were read, `dropped`
     those that were passed over (with `latest`), `fields` what was given. A frame that cannot be used raises `InputError`;
@@ -47,7 +47,7 @@ class FlowStream(Iterator[Floats]):
         """Frames that went into fields, or could not be used."""
         return self._taken
 
-    def __next__(self) -> Floats:
+    def __next__(self) -> FlowField:
         if self._before is None:
             self._before = self._take()
         after = self._take()

@@ -1,11 +1,10 @@
-"""Clips: a tuple of frames (T, H, W, 3) and sound, or None for silence."""
+"""Clips: a tuple of frames and sound, what `read_clip` and `sound_of` take."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,10 @@ import numpy as np
 
 from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError, UsageError
-from perceiver_runtime.files.frames import is_video_file, open_video
-from perceiver_runtime.files.videos import read_sound, read_video
+from perceiver_runtime.files.clips import read_clip, sound_of
+from perceiver_runtime.files.containers.library import CONTAINERS
+from perceiver_runtime.files.frames import Video, is_video_file
+from perceiver_runtime.files.videos import read_video
 from perceiver_runtime.files.wav import Sound, write_wav
 from perceiver_runtime.processing.clip_windows import Window, frame_rate, windows_of
 from perceiver_runtime.processing.multimodal import MultimodalProcessor
@@ -35,7 +36,9 @@ def _add_arguments(parser: argparse.ArgumentParser, constants: Constants) -> Non
     parser.add_argument("--no-audio", action="store_true", help="silence, also where a video file has sound")
 
 
-def clip_windows(arguments: argparse.Namespace, constants: Constants, seconds: float | None = None) -> Iterator[Window]:
+def clip_windows(
+    arguments: argparse.Namespace, constants: Constants, seconds: float | None = None
+) -> Generator[Window, None, None]:
     """The windows of the clip that the arguments name, `seconds` of a video file. Raises `InputError`, `UsageError`.
 
     Of pictures with --start, one window; else all, where there are at least as many as the model takes.
@@ -45,37 +48,36 @@ def clip_windows(arguments: argparse.Namespace, constants: Constants, seconds: f
         raise UsageError("--audio names a sound, --no-audio wants none: leave one of them out")
     sound = {"sound": arguments.audio, "sound_start": arguments.audio_start, "silent": arguments.no_audio}
     if is_video_file(arguments.clip):
-        return windows_of(open_video(arguments.clip), clip, start=arguments.start or 0.0, seconds=seconds, **sound)
+        return windows_of(read_clip(arguments.clip), clip, start=arguments.start or 0.0, seconds=seconds, **sound)
     if seconds is not None:
         raise UsageError("--seconds is of video files: choose pictures with --start")
     if arguments.start is not None:
         if arguments.start != int(arguments.start):
             raise UsageError(f"--start is {arguments.start:g}: of pictures it is a number, counted from 0")
-        return iter([_window(read_video(arguments.clip, start=int(arguments.start), frames=clip.frames), clip, arguments)])
-    pictures = replace(open_video(arguments.clip, rate=None), timed=False)
-    if pictures.count is not None and pictures.count <= clip.frames:
-        return iter([_window(read_video(arguments.clip), clip, arguments)])
-    return windows_of(pictures, clip, **sound)
-
-
-def _window(frames: Array, clip: MultimodalProcessor, arguments: argparse.Namespace) -> Window:
-    seconds = clip.audio_samples / clip.sampling_rate
-    sound = None if not arguments.audio else read_sound(arguments.audio, start=arguments.audio_start, seconds=seconds)
-    return Window(frames, len(frames), sound, 0.0)
+        frames = read_video(arguments.clip, start=int(arguments.start), frames=clip.frames)
+        return windows_of(frames, clip, **sound)
+    return windows_of(read_clip(arguments.clip), clip, **sound)
 
 
 def _from_arguments(arguments: argparse.Namespace, constants: Constants) -> list[Any]:
     """The one clip, or the beginning of a long one that is a video file. Raises `InputError`."""
-    with contextlib.closing(_as_generator(clip_windows(arguments, constants))) as windows:
-        first = next(windows)
-        if not is_video_file(arguments.clip) and next(windows, None) is not None:
-            taken = len(first.frames)
-            raise InputError(f"{arguments.clip} has more than {taken} pictures, the model takes {taken}: choose with --start")
+    first = _first(clip_windows(arguments, constants), arguments.clip, "choose with --start")
     return [(first.frames, first.sound)]
 
 
-def _as_generator(windows: Iterator[Window]) -> Generator[Window, None, None]:
-    yield from windows
+def _beginning(clip: Any, sound: Any, processor: MultimodalProcessor) -> Window:
+    """The same of an item."""
+    name = clip.path if isinstance(clip, Video) else ""
+    return _first(windows_of(clip, processor, sound=sound), name, "choose some with read_video")
+
+
+def _first(windows: Generator[Window, None, None], name: str | Path, way_out: str) -> Window:
+    with contextlib.closing(windows):
+        first = next(windows)
+        if not is_video_file(name) and next(windows, None) is not None:
+            taken = len(first.frames)
+            raise InputError(f"{name} has more than {taken} pictures, the model takes {taken}: {way_out}")
+    return first
 
 
 def _sample_files(inputs: Mapping[str, Array], folder: Path, constants: Constants) -> list[str]:
@@ -88,25 +90,24 @@ def _reader(constants: Constants) -> Reader:
     processor = MultimodalProcessor.from_json(dict(constants))
 
     def read(items: list[Any], _: TextOptions) -> Inputs:
-        pairs = [pair_of(item, "video, audio (or None)") for item in items]
+        windows = [_beginning(*_read(item), processor) for item in items]
         return {
-            "video": np.concatenate([processor.video(video) for video, _ in pairs]),
-            "audio": np.concatenate([processor.audio(audio) for _, audio in pairs]),
+            "video": np.concatenate([processor.video(window.frames) for window in windows]),
+            "audio": np.concatenate([processor.audio(window.sound) for window in windows]),
         }
 
     return read
 
 
+def _read(item: Any) -> tuple[Any, Any]:
+    video, audio = pair_of(item, "video, audio (or None)")
+    return read_clip(video), sound_of(audio)
+
+
 def _from_row(row: Row) -> tuple[Any, Any]:
     """Frames and sound; a file's sampling rate goes with its samples, an array's is in `sampling_rate`, or the bundle's."""
-    video, audio = row["video"], row.get("audio")
-    frames = video if isinstance(video, np.ndarray) else read_video(str(video))
-    if audio is None:
-        return frames, None
-    if not isinstance(audio, np.ndarray):
-        return frames, read_sound(str(audio))
-    rate = row.get("sampling_rate")
-    return frames, audio if rate is None else Sound(audio, rate)
+    video, sound, rate = read_clip(row["video"]), sound_of(row.get("audio")), row.get("sampling_rate")
+    return video, sound if rate is None or sound is None or isinstance(sound, Sound) else Sound(sound, rate)
 
 
 CLIP = InputKind(
@@ -117,5 +118,9 @@ CLIP = InputKind(
     sample_files=_sample_files,
     reader=_reader,
     columns=("video",),
+    optional=("audio",),
+    suffixes=(*CONTAINERS, ".gif", ".npy"),
     from_row=_from_row,
+    read=_read,
+    tuples=False,
 )

@@ -1,4 +1,4 @@
-"""Two frames of one size: a tuple of images."""
+"""Two frames of one size: a tuple of two of what `read_image` takes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import numpy as np
 
 from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError
-from perceiver_runtime.files.images import read_images
-from perceiver_runtime.processing.flow import FlowProcessor, tile_input
-from perceiver_runtime.tasks.kinds.image import image_of
-from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Reader, Row, array_files
+from perceiver_runtime.files.picture_series import PICTURES
+from perceiver_runtime.processing.flow import FlowProcessor, read_frames, tile_input
+from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Reader, array_files
 
 
 def _add_arguments(parser: argparse.ArgumentParser, constants: Constants) -> None:
@@ -20,8 +19,7 @@ def _add_arguments(parser: argparse.ArgumentParser, constants: Constants) -> Non
 
 
 def _from_arguments(arguments: argparse.Namespace, constants: Constants) -> list[Any]:
-    first, second = read_images(arguments.inputs)
-    return [(first, second)]
+    return [read_frames(*arguments.inputs)]
 
 
 def _reader(constants: Constants) -> Reader:
@@ -29,12 +27,8 @@ def _reader(constants: Constants) -> Reader:
     return lambda items, _: {"frames": np.stack([tile_input(*pair_of(item, "two frames"), tile) for item in items])}
 
 
-def _from_row(row: Row) -> tuple[Array, Array]:
-    first, second = row["frame1"], row["frame2"]
-    if isinstance(first, np.ndarray) or isinstance(second, np.ndarray):
-        return image_of(first), image_of(second)
-    found = read_images([str(first), str(second)])
-    return found[0], found[1]
+def _read(item: Any) -> tuple[Array, Array]:
+    return read_frames(*pair_of(item, "two frames"))
 
 
 def pair_of(item: Any, what: str) -> tuple[Any, Any]:
@@ -52,5 +46,9 @@ FRAMES = InputKind(
     sample_files=array_files("frame1", "frame2"),
     reader=_reader,
     columns=("frame1", "frame2"),
-    from_row=_from_row,
+    suffixes=PICTURES,
+    consecutive=True,
+    from_row=lambda row: read_frames(row["frame1"], row["frame2"]),
+    read=_read,
+    tuples=False,
 )

@@ -1,14 +1,13 @@
-"""Images: an array, uint8 (H, W, 3) or another that the processor takes."""
+"""Images: what `read_image` takes."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 import numpy as np
 
-from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.files.images import read_image
+from perceiver_runtime.files.picture_series import PICTURES
 from perceiver_runtime.processing.image import ImageProcessor
 from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Reader, array_files
 
@@ -22,11 +21,6 @@ def _reader(constants: Constants) -> Reader:
     return lambda items, _: {"pixel_values": np.stack([processor(item) for item in items])}
 
 
-def image_of(value: Any) -> Array:
-    """An array as it is, or the picture of a file's name."""
-    return value if isinstance(value, np.ndarray) else read_image(str(value))
-
-
 IMAGE = InputKind(
     name="image",
     add_arguments=_add_arguments,
@@ -35,5 +29,8 @@ IMAGE = InputKind(
     sample_files=array_files("image"),
     reader=_reader,
     columns=("image",),
-    from_row=lambda row: image_of(row["image"]),
+    suffixes=PICTURES,
+    from_row=lambda row: read_image(row["image"]),
+    read=read_image,
+    axes=3,
 )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from perceiver_runtime.common.arrays import Array
+from perceiver_runtime.files.sources import several
 
 Constants = Mapping[str, Any]  # `Manifest.processor`
 Inputs = dict[str, Array]  # of a graph
@@ -25,8 +26,13 @@ class InputKind:
 
     `add_arguments` puts what names items on the parser of `perceiver run`, `from_arguments` reads them. `from_sample` makes the
     item of a bundle's known answer, `sample_files` writes it into a folder and returns the arguments that name it. A table
-    must have `columns`, of which `from_row` makes an item (None: tables cannot hold this kind). `reader` makes of the
-    manifest's constants what turns a batch of items, and options for texts, into the inputs of `encode`.
+    must have `columns`, and may have `optional` ones, of which `from_row` makes an item (None: tables cannot hold this kind);
+    where an item is of files, `suffixes` are what their names end in, and of a folder's files `consecutive` ones make an
+    item. `reader` makes of the manifest's constants what turns a batch of items, and options for texts, into the inputs of
+    `encode`.
+
+    `read` makes an item of texts and arrays alone of one as people have it: it opens files. An item that is an array has `axes`
+    axes (0: any); with one more it is several. Where an item may be a tuple, `tuples` is off and a tuple is never several.
     """
 
     name: str
@@ -36,7 +42,21 @@ class InputKind:
     sample_files: Callable[[Mapping[str, Array], Path, Constants], list[str]]
     reader: Callable[[Constants], Reader]
     columns: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    consecutive: bool = False
     from_row: Callable[[Row], Any] | None = None
+    read: Callable[[Any], Any] = lambda item: item
+    axes: int = 0
+    tuples: bool = True
+
+    def items(self, value: Any) -> tuple[list[Any], bool]:
+        """The items in what a pipeline is called with, and whether it is several: a list, a generator, a stack of arrays.
+
+        Raises `InputError` for a tensor that numpy cannot convert.
+        """
+        found = several(value, axes=self.axes, tuples=self.tuples)
+        return ([value], False) if found is None else (found, True)
 
 
 def array_files(*names: str) -> Callable[[Mapping[str, Array], Path, Constants], list[str]]:

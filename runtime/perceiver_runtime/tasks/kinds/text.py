@@ -35,4 +35,5 @@ TEXT = InputKind(
     reader=_reader,
     columns=("text",),
     from_row=lambda row: str(row["text"]),
+    tuples=False,
 )

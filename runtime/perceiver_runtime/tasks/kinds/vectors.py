@@ -1,4 +1,4 @@
-"""Vectors: an array of floats (M, channels)."""
+"""Vectors: an array of floats (M, channels), or a `.npy` file of one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError, IntegrityError
 from perceiver_runtime.files.images import read_image
 from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Inputs, Reader, TextOptions, array_files
@@ -21,7 +22,8 @@ def _reader(constants: Constants) -> Reader:
     if type(channels) is not int or channels < 1:
         raise IntegrityError(f"the manifest's features have {channels!r} channels: export the bundle again")
 
-    def read(items: list[Any], _: TextOptions) -> Inputs:
+    def read(given: list[Any], _: TextOptions) -> Inputs:
+        items = [_read(item) for item in given]
         for item in items:
             valid = isinstance(item, np.ndarray) and item.ndim == 2 and item.shape[1] == channels and len(item) > 0
             if not valid or not np.issubdtype(item.dtype, np.floating) or not np.isfinite(item).all():
@@ -36,11 +38,20 @@ def _reader(constants: Constants) -> Reader:
     return read
 
 
+def _read(item: Any) -> Array:
+    return read_image(item, "the array of vectors")
+
+
 VECTORS = InputKind(
     name="vectors",
     add_arguments=_add_arguments,
-    from_arguments=lambda arguments, constants: [read_image(name) for name in arguments.inputs],
+    from_arguments=lambda arguments, constants: [_read(name) for name in arguments.inputs],
     from_sample=lambda inputs: inputs["vectors"],
     sample_files=array_files("vectors"),
     reader=_reader,
+    columns=("vectors",),
+    suffixes=(".npy",),
+    from_row=lambda row: _read(row["vectors"]),
+    read=_read,
+    axes=2,
 )

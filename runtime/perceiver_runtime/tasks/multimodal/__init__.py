@@ -3,17 +3,19 @@
 from typing import Any
 
 from perceiver_runtime.tasks.kinds.clip import CLIP
+from perceiver_runtime.tasks.metrics.labels import class_folders, label_metric
 from perceiver_runtime.tasks.multimodal import command
 from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline
 from perceiver_runtime.tasks.task import LABEL_COLUMNS, Row, RunCommand, Task, always
 
 
-def _rows(pipeline: Any, items: list[Any]) -> list[Row]:
-    found = []
-    for video, audio in items:
-        (best,) = pipeline.labels(video, audio, top_k=1)
-        found.append({"label": best.label, "probability": best.probability})
-    return found
+def _rows(pipeline: Any, items: list[Any], **options: Any) -> list[Row]:
+    return [best.to_dict() for (best,) in _labels(pipeline, items, top_k=1)]
+
+
+def _labels(pipeline: Any, items: list[Any], *, top_k: int = 5) -> list[Any]:
+    """Without the reconstructions, which a table has no room for."""
+    return [pipeline.labels(video, audio, top_k=top_k) for video, audio in items]
 
 
 TASK = Task(
@@ -27,9 +29,13 @@ TASK = Task(
         command.add_arguments,
         command.run,
         command.render,
+        command.add_options,
+        command.options,
     ),
     columns=LABEL_COLUMNS,
     rows=_rows,
+    answers=_labels,
     batched=False,
     fixed_size=True,
+    metric=label_metric(class_folders("video", CLIP.suffixes)),
 )

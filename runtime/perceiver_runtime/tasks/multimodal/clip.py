@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from perceiver_runtime.common.arrays import Tensor
 from perceiver_runtime.common.errors import InputError
-from perceiver_runtime.tasks.labels import LabelScore
+from perceiver_runtime.tasks.labels import LabelScore, LabelScores
 from perceiver_runtime.tasks.pipeline import Floats, Progress, silent
 
 if TYPE_CHECKING:
@@ -66,9 +67,20 @@ class EncodedClip:
         )
         return found.reshape(-1)
 
-    def labels(self, *, top_k: int = 5) -> list[LabelScore]:
+    def labels(self, *, top_k: int = 5) -> LabelScores:
         """The `top_k` labels, the most probable first."""
         return self._pipeline.label_names.scores(self._pipeline.logits(self._latents), top_k)
+
+
+def mean_labels(found: Sequence[tuple[LabelScores, int]], top_k: int) -> LabelScores:
+    """The labels of all windows of a clip: their mean, each window counting as much as it has frames."""
+    if len(found) == 1:
+        return LabelScores(found[0][0][:top_k])
+    total, sums = sum(count for _, count in found), Counter[str]()
+    for labels, count in found:
+        for each in labels:
+            sums[each.label] += each.probability * count / total  # type: ignore[assignment]  # a Counter of floats
+    return LabelScores(LabelScore(label, float(value)) for label, value in sums.most_common(top_k))
 
 
 def checked_numbers(numbers: Iterable[int], total: int) -> list[int]:

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import dataclasses
 import time
-from collections import Counter
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from perceiver_runtime.files.wav import SOUNDS, wav_writer
 from perceiver_runtime.processing.clip_windows import Window, frame_rate
 from perceiver_runtime.tasks.arguments import memory, old_memory, positive
 from perceiver_runtime.tasks.kinds.clip import CLIP, clip_windows
-from perceiver_runtime.tasks.multimodal.clip import EncodedClip
+from perceiver_runtime.tasks.labels import LabelScores
+from perceiver_runtime.tasks.multimodal.clip import EncodedClip, mean_labels
 from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline
 from perceiver_runtime.tasks.outputs import add_force, check_outputs, progress
 from perceiver_runtime.tasks.task import Load
@@ -38,13 +38,23 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     parser.add_argument("--seconds", type=float, metavar="S", help=help_text)
     parser.add_argument("--audio-output", metavar="WAV", help="write the sound reconstructed")
     parser.add_argument("--frames", type=_numbers, metavar="N,N", help="only these frames, of the first window (with -o)")
-    parser.add_argument("--top-k", type=positive, default=5, metavar="N", help="how many labels to print (default: 5)")
+    add_options(parser)
     parser.add_argument("--query-chunk", type=positive, help="pixels decoded at once; fewer need less memory")
     parser.add_argument("--query-memory", type=memory, metavar="MEMORY", help="decode as many at once as fit into this: 200MB")
     parser.add_argument(
         "--memory-mb", type=old_memory("--memory-mb", "--query-memory"), dest="query_memory", help=argparse.SUPPRESS
     )
     add_force(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """--top-k."""
+    parser.add_argument("--top-k", type=positive, default=5, metavar="N", help="how many labels to print (default: 5)")
+
+
+def options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same, for labels."""
+    return {"top_k": arguments.top_k}
 
 
 def _numbers(text: str) -> list[int]:
@@ -69,9 +79,11 @@ def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
         result: dict[str, object] = {"provider": autoencode.provider}
         if outputs.pixels:
             result["psnr_db"] = float(-10 * np.log10(max(1e-12, outputs.squares / outputs.pixels)))
-        result["labels"] = _together(found, arguments.top_k)
+        result |= mean_labels([(each.labels, each.count) for each in found], arguments.top_k).to_dict()
         if len(found) > 1:
-            result["windows"] = [{"start": each.start, "labels": each.labels[: arguments.top_k]} for each in found]
+            result["windows"] = [
+                {"start": each.start, **LabelScores(each.labels[: arguments.top_k]).to_dict()} for each in found
+            ]
         return {**result, "written": paths, "seconds": {"load": loaded, **autoencode.timing.seconds()}}
 
 
@@ -79,7 +91,7 @@ def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
 class _Found:
     start: float
     count: int  # of frames that are the clip's
-    labels: list[dict[str, Any]]  # all, the most probable first
+    labels: LabelScores  # all, the most probable first
 
 
 class _Outputs:
@@ -101,13 +113,12 @@ class _Outputs:
         self._hears = bool(with_sound or arguments.audio_output)
 
     def window(self, autoencode: MultimodalPipeline, window: Window) -> _Found:
-        clip = autoencode.encode(window.frames, window.sound)
+        clip = autoencode.encode_window(window)
         if self._arguments.frames:
             self._write(clip.frames(self._arguments.frames, **self._chunks))
         elif self._video is not None or self._sound is not None:
             self._whole(autoencode, window, clip)
-        labels = [dataclasses.asdict(label) for label in clip.labels(top_k=len(autoencode.label_names.names))]
-        return _Found(window.start, window.count, labels)
+        return _Found(window.start, window.count, clip.labels(top_k=len(autoencode.label_names.names)))
 
     def _whole(self, autoencode: MultimodalPipeline, window: Window, clip: EncodedClip) -> None:
         if self._video is not None:
@@ -128,17 +139,6 @@ class _Outputs:
         for frame in np.rint(np.clip(video, 0, 1) * 255).astype(np.uint8):
             self._video.write(frame, self._frames / self._rate)
             self._frames += 1
-
-
-def _together(found: list[_Found], top_k: int) -> list[dict[str, Any]]:
-    """The labels of all windows: their mean, each window counting as much as it has frames."""
-    if len(found) == 1:
-        return found[0].labels[:top_k]
-    total, sums = sum(each.count for each in found), Counter[str]()
-    for each in found:
-        for label in each.labels:
-            sums[label["label"]] += label["probability"] * each.count / total
-    return [{"label": label, "probability": value} for label, value in sums.most_common(top_k)]
 
 
 def render(result: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,22 +20,34 @@ from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.amounts import old_megabytes
 from perceiver_runtime.common.arrays import Array, Tensor
 from perceiver_runtime.common.errors import InputError
+from perceiver_runtime.files.clips import read_clip, sound_of
+from perceiver_runtime.files.wav import Sound
 from perceiver_runtime.processing.chunks import equal_chunks
-from perceiver_runtime.processing.multimodal import Audio, MultimodalProcessor, output_positions
-from perceiver_runtime.tasks.labels import Labels, LabelScore
-from perceiver_runtime.tasks.multimodal.clip import EncodedClip, checked_numbers
+from perceiver_runtime.processing.clip_windows import Window, one_window, windows_of
+from perceiver_runtime.processing.multimodal import Audio, Clip, MultimodalProcessor, output_positions, sound_at
+from perceiver_runtime.tasks.labels import Labels, LabelScores
+from perceiver_runtime.tasks.multimodal.clip import EncodedClip, checked_numbers, mean_labels
 from perceiver_runtime.tasks.pipeline import Floats, Pipeline, Progress, RuntimeOptions, silent
 
-Frames = NDArray[Any] | Sequence[NDArray[Any]]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reconstruction:
     """video float32 (T, height, width, 3), about [0, 1]; audio float32 (samples,); labels, the most probable first."""
 
     video: Floats
     audio: Floats
-    labels: list[LabelScore]
+    labels: LabelScores
+
+    def to_dict(self) -> dict[str, Any]:
+        """`labels`, and sizes. Video and audio are for files: `write_video`, `write_wav`."""
+        return {**self.labels.to_dict(), "video_shape": list(self.video.shape), "audio_samples": len(self.audio)}
+
+    def __repr__(self) -> str:
+        sizes = "x".join(map(str, self.video.shape[:3]))
+        return f"Reconstruction(video {sizes}, {len(self.audio)} samples, {self.labels[0].label!r})"
+
+    def _repr_html_(self) -> str:
+        return self.labels._repr_html_()
 
 
 class MultimodalPipeline(Pipeline):
@@ -58,7 +70,7 @@ class MultimodalPipeline(Pipeline):
 
     def __call__(
         self,
-        video: Frames,
+        video: Clip,
         audio: Audio | None = None,
         *,
         sampling_rate: float | None = None,
@@ -70,9 +82,13 @@ class MultimodalPipeline(Pipeline):
     ) -> Reconstruction:
         """The whole clip, reconstructed, and its `top_k` labels.
 
-        `video` is as many frames (H, W, 3) as the model takes, uint8 or float in [0, 1]; `audio` (S,) or (S, channels) at
-        `sampling_rate` Hz (default: the bundle's, `processor.sampling_rate`), or a `Sound` of `read_wav`, which has its own
-        rate; no longer than the frames; None is silence. `query_chunk` queries are decoded at once, or as many as fit into
+        `video` is as many frames (H, W, 3) as the model takes, uint8 or float in [0, 1], or a list or generator of what
+        `read_image` takes, or a path or `open_video` of one: of a video file, which is taken at the model's rate, no more than
+        fits, and a shorter one is filled up with its last frame and silence. `audio` is (S,) or (S, channels) at
+        `sampling_rate` Hz (default: the bundle's, `processor.sampling_rate`), or a `Sound` of `read_wav` or what `read_sound`
+        takes, which has its own rate; no longer than the frames; None is a video file's own sound, else silence.
+
+        `query_chunk` queries are decoded at once, or as many as fit into
         `query_memory`, bytes or a text such as "200MB" (`memory_mb` is its old name, in megabytes). `progress(done, total)`
         counts queries. Raises `InputError`, `UsageError`, `BackendError`.
         """
@@ -86,17 +102,22 @@ class MultimodalPipeline(Pipeline):
         samples = clip.audio(query_chunk=chunk, progress=lambda done, _: report(pixels + done, total))
         return Reconstruction(rgb, samples, clip.labels(top_k=top_k))
 
-    def encode(self, video: Frames, audio: Audio | None = None, *, sampling_rate: float | None = None) -> EncodedClip:
+    def encode(self, video: Clip, audio: Audio | None = None, *, sampling_rate: float | None = None) -> EncodedClip:
         """The clip, encoded once: `frames([3])`, `video()`, `audio()` and `labels()` of it decode what you ask for.
 
         Takes the clip as a call does. Raises `InputError`, `BackendError`.
         """
-        return EncodedClip(self, self._latents(video, audio, sampling_rate))
+        clip = read_clip(video)
+        return self.encode_window(one_window(self._windows(clip, audio, sampling_rate), clip))
+
+    def encode_window(self, window: Window) -> EncodedClip:
+        """A window of a clip, encoded."""
+        return EncodedClip(self, self._latents(window.frames, window.sound))
 
     def frames(
         self,
         numbers: Iterable[int],
-        video: Frames | None = None,
+        video: Clip | None = None,
         audio: Audio | None = None,
         *,
         sampling_rate: float | None = None,
@@ -114,17 +135,23 @@ class MultimodalPipeline(Pipeline):
         return self._clip(video, audio, sampling_rate).frames(wanted, query_chunk=chunk)
 
     def labels(
-        self, video: Frames | None = None, audio: Audio | None = None, *, sampling_rate: float | None = None, top_k: int = 5
-    ) -> list[LabelScore]:
-        """The `top_k` labels of a clip, the most probable first.
+        self, video: Clip | None = None, audio: Audio | None = None, *, sampling_rate: float | None = None, top_k: int = 5
+    ) -> LabelScores:
+        """The `top_k` labels of a clip, the most probable first; of one longer than the model takes the mean of its windows.
 
         Without `video`, of the clip that this thread gave last, which is deprecated: keep what `encode` gives.
         """
-        return self._clip(video, audio, sampling_rate).labels(top_k=top_k)
+        if video is None:
+            return self._clip(None, audio, sampling_rate).labels(top_k=top_k)
+        found = []
+        for window in self._windows(read_clip(video), audio, sampling_rate):
+            self._last.clip = self.encode_window(window)
+            found.append((self._last.clip.labels(top_k=len(self.label_names.names)), window.count))
+        return mean_labels(found, top_k)
 
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Inputs `video`, `audio`, `pixels`, `patches`; outputs `rgb`, `samples`, `logits`."""
-        latents = self._latents(inputs["video"], inputs["audio"], self.processor.sampling_rate)
+        latents = self._latents(inputs["video"], Sound(inputs["audio"], self.processor.sampling_rate))
         chunk, clip = self.processor.query_chunk, self.processor
         pixels = places(inputs, "pixels", clip.frames * clip.frame_size[0] * clip.frame_size[1])
         return {
@@ -133,7 +160,7 @@ class MultimodalPipeline(Pipeline):
             "logits": self.logits(latents),
         }
 
-    def _clip(self, video: Frames | None, audio: Audio | None, rate: float | None) -> EncodedClip:
+    def _clip(self, video: Clip | None, audio: Audio | None, rate: float | None) -> EncodedClip:
         if video is not None:
             return self._remembered(video, audio, rate)
         if not hasattr(self._last, "clip"):
@@ -147,14 +174,21 @@ class MultimodalPipeline(Pipeline):
         clip: EncodedClip = self._last.clip
         return clip
 
-    def _remembered(self, video: Frames, audio: Audio | None, rate: float | None) -> EncodedClip:
+    def _remembered(self, video: Clip, audio: Audio | None, rate: float | None) -> EncodedClip:
         self._last.clip = self.encode(video, audio, sampling_rate=rate)
         clip: EncodedClip = self._last.clip
         return clip
 
-    def _latents(self, video: Frames, audio: Audio | None, rate: float | None) -> Tensor:
+    def _windows(self, clip: Any, audio: Audio | None, rate: Any) -> Iterator[Window]:
+        """Of what `read_clip` gives. Raises `InputError`, also for a `Sound` of another rate than the one given."""
+        sound = sound_of(audio)
+        if sound is not None and rate is not None:
+            sound = Sound(*sound_at(sound, rate)) if isinstance(sound, tuple) else Sound(sound, rate)
+        return windows_of(clip, self.processor, sound=sound)
+
+    def _latents(self, frames: Any, sound: Audio | None) -> Tensor:
         with self.timing.stage("preprocess"):
-            inputs = {"video": self.processor.video(video), "audio": self.processor.audio(audio, rate)}
+            inputs = {"video": self.processor.video(frames), "audio": self.processor.audio(sound)}
         return self.encode_inputs(inputs, (1, None, None))[0]
 
     def decode(

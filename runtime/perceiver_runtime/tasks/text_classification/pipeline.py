@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, overload
+from collections.abc import Iterator, Mapping, Sequence
+from typing import overload
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.processing import tokenizer
 from perceiver_runtime.processing.text import Text, TextProcessor, from_bytes
-from perceiver_runtime.tasks.labels import Labels, LabelScore
+from perceiver_runtime.tasks.kinds.text import TEXT
+from perceiver_runtime.tasks.labels import Labels, LabelScores
 from perceiver_runtime.tasks.pipeline import Floats, Pipeline, RuntimeOptions
 
 
@@ -32,31 +33,43 @@ class TextClassificationPipeline(Pipeline):
     @overload
     def __call__(
         self, texts: str, *, pair: str | None = None, top_k: int = 5, truncate: bool = False, plain: bool = False
-    ) -> list[LabelScore]: ...
+    ) -> LabelScores: ...
 
     @overload
     def __call__(
-        self, texts: list[Text], *, pair: None = None, top_k: int = 5, truncate: bool = False, plain: bool = False
-    ) -> list[list[LabelScore]]: ...
+        self,
+        texts: list[Text] | Iterator[Text],
+        *,
+        pair: None = None,
+        top_k: int = 5,
+        truncate: bool = False,
+        plain: bool = False,
+    ) -> list[LabelScores]: ...
 
     def __call__(
-        self, texts: str | list[Text], *, pair: str | None = None, top_k: int = 5, truncate: bool = False, plain: bool = False
-    ) -> list[LabelScore] | list[list[LabelScore]]:
-        """The `top_k` best labels of a text (with a second one, `pair`), or of each of a list of texts and pairs, best first.
+        self,
+        texts: str | list[Text] | Iterator[Text],
+        *,
+        pair: str | None = None,
+        top_k: int = 5,
+        truncate: bool = False,
+        plain: bool = False,
+    ) -> LabelScores | list[LabelScores]:
+        """The `top_k` best labels of a text (with a second one, `pair`), or of each of a list or generator of texts and pairs.
 
         A text longer than the model's positions raises `InputError`, or with `truncate` loses its end. `[MASK]` and the other
         special tokens are read as such, as transformers does, but not in `plain` texts: take that for texts of strangers.
         """
         if isinstance(texts, tuple):
             raise InputError("a tuple may be a pair or two texts: give a list of texts, or a text and pair=")
-        single = not isinstance(texts, list)
-        if pair is not None and not single:
+        items, many = TEXT.items(texts)
+        if pair is not None and many:
             raise InputError("pair= goes with one text: in a list, give tuples of two texts")
-        items: list[Any] = [texts if pair is None else (texts, pair)] if single else list(texts)
+        items = items if pair is None else [(items[0], pair)]
         logits = self._logits(items, truncate=truncate, plain=plain)
         with self.timing.stage("postprocess"):
             results = [self.labels.scores(row, top_k) for row in logits]
-        return results[0] if single else results
+        return results if many else results[0]
 
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Inputs `text`; output `logits` (labels,)."""

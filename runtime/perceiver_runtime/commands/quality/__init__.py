@@ -1,0 +1,1 @@
+"""How good a bundle is on somebody's data, and how far two are apart."""
