@@ -21,7 +21,7 @@ from perceiver_runtime.files.containers.sound import SoundTrack
 from perceiver_runtime.files.frames import Video, is_video_file
 from perceiver_runtime.files.videos import read_sound
 from perceiver_runtime.files.wav import Sound
-from perceiver_runtime.processing.multimodal import MultimodalProcessor
+from perceiver_runtime.processing.multimodal import MultimodalProcessor, sound_at
 
 Heard = Any  # a `Sound`, samples at the model's rate, or None for silence
 _EARLY = 1e-6  # seconds by which a time may be rounded
@@ -67,7 +67,9 @@ def windows_of(
     if silent:
         heard: Iterator[Heard] = iter(())
     elif isinstance(sound, (np.ndarray, tuple)):
-        heard = _pieces(sound if isinstance(sound, tuple) else Sound(sound, processor.sampling_rate), length)
+        heard = _pieces(
+            Sound(*sound_at(sound, None)) if isinstance(sound, tuple) else Sound(sound, processor.sampling_rate), length
+        )
     else:
         heard = _sounds(video, length, start, sound, sound_start)
     number = 0

@@ -156,9 +156,7 @@ class FlowPipeline(Pipeline):
         return track(self, frames, points, max_error=max_error, scale=scale, query_chunk=query_chunk)
 
     def prepare(self, frame: Picture, name: str = "the frame", scale: Scale = None) -> PreparedFrame:
-        """A picture, as a call takes it, or a `TimedFrame`, as the graphs take it, to be used in several pairs. Raises
-        `InputError`.
-        """
+        """A picture, or a `TimedFrame`, as the graphs take it, to be used in several pairs. Raises `InputError`."""
         if isinstance(frame, PreparedFrame):
             return frame
         with self.timing.stage("preprocess"):

@@ -88,9 +88,9 @@ class MultimodalPipeline(Pipeline):
         `sampling_rate` Hz (default: the bundle's, `processor.sampling_rate`), or a `Sound` of `read_wav` or what `read_sound`
         takes, which has its own rate; no longer than the frames; None is a video file's own sound, else silence.
 
-        `query_chunk` queries are decoded at once, or as many as fit into
-        `query_memory`, bytes or a text such as "200MB" (`memory_mb` is its old name, in megabytes). `progress(done, total)`
-        counts queries. Raises `InputError`, `UsageError`, `BackendError`.
+        `query_chunk` queries are decoded at once, or as many as fit into `query_memory`, bytes or a text such as "200MB"
+        (`memory_mb` is its old name, in megabytes). `progress(done, total)` counts queries. Raises
+        `InputError`, `UsageError`, `BackendError`.
         """
         memory = old_megabytes("query_memory", query_memory, "memory_mb", memory_mb)
         chunk, report = self.processor.chunk(query_chunk, memory), progress or silent
