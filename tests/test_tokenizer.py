@@ -63,7 +63,7 @@ def test_mask_spans() -> None:
         ("a\ud800b", r"the text has half a character \('\\ud800'\), which UTF-8 cannot hold"),
         ("[MASK*0]", r"\[MASK\*0\] asks for 0 masks: give 1 to 65536"),
         ("[MASK*99999999999999]", "asks for 999999999 masks: give 1 to 65536"),
-        (b"bytes", "a text should be a str, found bytes: decode bytes first"),
+        (b"bytes", "a text should be a str, found bytes: decode bytes, and read files, first"),
     ],
 )
 def test_refusals(text: str, message: str) -> None:
