@@ -47,6 +47,8 @@ TESTS = frozenset(
         "known_answer::test_rows_that_are_not_there",
         "serving::test_versions",
         "shipped_checkpoint::test_synthetic_pairs_of_unseen_photographs",
+        "video_commands::test_a_clip_and_its_sound_reconstructed",
+        "video_commands::test_pictures_of_every_kind_are_clips",
     }
 )
 
