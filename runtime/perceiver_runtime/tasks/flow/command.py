@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
 def _mode(arguments: argparse.Namespace) -> Any:
     """The module that does what is asked for. Raises `UsageError` for options of another."""
     count = len(arguments.inputs or ())
+    if "" in (arguments.inputs or ()):
+        raise UsageError("the name of a frame is empty: give a name, or leave the option out")
     if count not in ((1, 2) if arguments.camera is None else (0,)):
         raise UsageError("give two frames, or one clip, or --camera")
     if count == 2:
