@@ -57,6 +57,7 @@ TESTS = frozenset(
         "image_config::test_without_a_file_the_export_says_what_it_assumed",
         "inputs::test_every_task_takes_them",
         "inputs::test_texts_from_generators",
+        "inputs_video::test_a_video_file_is_a_clip_everywhere",
         "jobs::test_a_table_of_pictures",
         "jobs::test_csv",
         "jobs::test_map",

@@ -1,4 +1,4 @@
-"""Video files and pictures in every form, through streams, pairs, tables, map and the jobs command: one answer, however given."""
+"""Video files and pictures in every form, through streams, pairs, tables and map: one answer, however given."""
 
 import json
 from pathlib import Path

@@ -108,6 +108,30 @@ def test_in_tables(occupancy: Path) -> None:
     assert "points should have the shape (M, 3), found (4, 2)" in table["error"][1]
 
 
+def test_inputs_as_people_have_them(occupancy: Path, tmp_path: Path) -> None:
+    """Files, their bytes and tensors by name; generators; map; a table of lines with tabs, in which one is wrong."""
+    points, positions = drawn(20, 3), drawn(30, 3)
+    np.save(tmp_path / "points.npy", points)
+    np.save(tmp_path / "positions.npy", positions)
+    given = {"points": tmp_path / "points.npy", "positions": torch.from_numpy(positions)}
+    content = {"points": (tmp_path / "points.npy").read_bytes(), "positions": str(tmp_path / "positions.npy")}
+    with pr.load(occupancy) as shape:
+        expected = shape({"points": points, "positions": positions})["occupancy"]
+        for found in (shape(given), *shape(each for each in [content]), *shape.map([given])):
+            assert np.array_equal(found["occupancy"], expected)
+        bad = list(shape.map([{"points": points}, content], on_error="return"))
+        assert isinstance(bad[0], pr.InputError)
+        assert np.array_equal(bad[1]["occupancy"], expected)
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/points.npy\t{tmp_path}/positions.npy\n{tmp_path}/points.npy\n")
+    for option in ("--jsonl", "--csv"):
+        command = ["run", str(occupancy), "--from-file", str(tmp_path / "list.txt"), option, str(tmp_path / f"o{option}")]
+        assert main([*command, "--query-chunk", "7"]) == 1
+    lines = [json.loads(line) for line in (tmp_path / "o--jsonl").read_text().splitlines()]
+    np.testing.assert_allclose(lines[0]["occupancy"], expected, atol=1e-5)
+    assert "has 1 columns, expected points, positions" in lines[1]["error"]
+    assert (tmp_path / "o--csv").read_text().startswith("number,input,run,occupancy,error")
+
+
 @pytest.mark.parametrize(
     ("item", "message"),
     [
