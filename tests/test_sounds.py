@@ -77,7 +77,7 @@ def test_silence_after_the_sound() -> None:
         (np.zeros(10), "8000", "the sampling rate is 8000: give whole Hz"),
         (Sound(np.zeros(10, np.float32), 8000), 48000, "the audio has 8000 Hz, sampling_rate says 48000: leave out"),
         ((np.zeros(10), 8000, 1), None, "the audio is a tuple: give samples, or a pair of samples and their rate"),
-        ([0.0], 48000, "the audio is a list: give None for silence, a path"),
+        ([0.0], 48000, "the audio is a list: give a path"),
     ],
 )
 def test_sound_that_is_refused(audio: Any, rate: float, message: str) -> None:
