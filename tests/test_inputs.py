@@ -204,7 +204,7 @@ def test_clips_and_sounds(tmp_path: Path, path: Path) -> None:
         assert found.rate == 8000
         assert np.array_equal(found.samples, expected.samples)
     assert sound_of(None) is None
-    with pytest.raises(pr.InputError, match="the clip is a int: give a path, an array"):
+    with pytest.raises(pr.InputError, match="the clip is a int: give a path, a Video of open_video, an array"):
         read_clip(7)
     with pytest.raises(pr.InputError, match="frame 1 is a int: give a path"):
         read_clip([path, 7])
