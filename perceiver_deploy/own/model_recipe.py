@@ -20,7 +20,7 @@ from perceiver_export.tasks.own import Probe
 from perceiver_runtime import InputError
 from perceiver_runtime.bundle.manifest import Range
 from perceiver_runtime.files.images import read_image
-from perceiver_runtime.files.videos import PICTURES
+from perceiver_runtime.files.picture_series import PICTURES
 from perceiver_runtime.processing.text import to_bytes
 from perceiver_runtime.tasks.arrays.items import sample_of
 from perceiver_runtime.tasks.arrays.signature import BATCH, QUERIES

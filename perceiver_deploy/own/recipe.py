@@ -84,7 +84,7 @@ class ProtocolRecipe(Recipe):
         return {name: _rows(array) for name, array in zip(self.names.outputs.values(), graph.run(inputs))}
 
     @property
-    def checkpoint_inputs(self) -> list[Inputs]:  # type: ignore[override]
+    def checkpoint_inputs(self) -> list[Inputs]:
         """A module comes without."""
         return []
 
