@@ -33,8 +33,8 @@ class Target:
     score matrix may have; where it decides what a kernel will be, it returns that, an entry an attention. `quantize` puts
     some of its `eight_bit_layers` into one of `EIGHT_BITS`, by the magnitudes of what they are applied to, and the rest is in
     the precision `around`; with `clips` a range below the largest magnitude may be better. `fusions` are the precisions in
-    which ONNX Runtime's own operators are used. With `profiles` an engine takes memory for the largest of all sizes, so these are
-    kept small; without, memory is planned for a batch of one.
+    which ONNX Runtime's own operators are used. With `profiles` an engine takes memory for the largest of all sizes, so these
+    are kept small; without, memory is planned for a batch of one.
     """
 
     runs_on: str
