@@ -58,6 +58,8 @@ TESTS = frozenset(
         "report::test_differences_are_measured",
         "serving::test_versions",
         "shipped_checkpoint::test_synthetic_pairs_of_unseen_photographs",
+        "video_commands::test_a_clip_and_its_sound_reconstructed",
+        "video_commands::test_pictures_of_every_kind_are_clips",
     }
 )
 

@@ -43,12 +43,13 @@ def encode(
     sound: np.ndarray | None = None,
     sound_rate: int = 8000,
     sound_codec: str = "aac",
+    rate: int = 25,
 ) -> None:
-    """A video file as other programs write it: with PyAV alone, none of our code. 25 frames a second, or at `times`."""
-    times = [number / 25 for number in range(len(frames))] if times is None else times
-    clock = Fraction(1, 25 if path.suffix == ".avi" else 1000)  # AVI has frames of one length
+    """A video file as other programs write it: with PyAV alone, none of our code. `rate` frames a second, or at `times`."""
+    times = [number / rate for number in range(len(frames))] if times is None else times
+    clock = Fraction(1, rate if path.suffix == ".avi" else 1000)  # AVI has frames of one length
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
+        stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], pix_fmt
         stream.codec_context.time_base = clock
         stream.codec_context.options = {"bf": "0", **(options or {})}

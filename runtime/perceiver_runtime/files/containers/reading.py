@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from perceiver_runtime.common.errors import DamagedFileWarning, InputError
 from perceiver_runtime.files.containers.library import FAULTS, opened_container, pyav, reason, video_stream
 
+_BT709 = 1  # the number of this colour space in video files
 _TOLERANCE = 1e-6  # seconds: times are fractions, rounded
 
 
@@ -129,5 +130,6 @@ def upright(path: Path, frame: Any) -> NDArray[np.uint8]:
     quarters, rest = divmod(round(frame.rotation), 90)
     if rest:
         raise InputError(f"{path} is to be shown turned by {frame.rotation} degrees: save it upright")
-    pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+    told = {"src_colorspace": _BT709} if frame.colorspace == _BT709 else {}  # PyAV before 17 does not look
+    pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24", **told)
     return np.ascontiguousarray(np.rot90(pixels, quarters)) if quarters % 4 else pixels

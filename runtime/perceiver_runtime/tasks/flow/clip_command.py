@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
         raise UsageError(f"--flo {arguments.flo} is for many fields: give the name of a folder")
     frames, rate, total = frames_of(arguments)
     start = time.perf_counter()
-    with contextlib.closing(frames), load() as flow, contextlib.ExitStack() as opened:
+    with load() as flow, contextlib.ExitStack() as opened:
         loaded = time.perf_counter() - start
         options = {"latest": arguments.camera is not None, "scale": arguments.scale, "query_chunk": arguments.query_chunk}
         stream = opened.enter_context(flow.stream(frames, **options))
