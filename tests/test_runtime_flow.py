@@ -187,7 +187,8 @@ def test_tasks_and_devices(tiny_bundle: Path) -> None:
 def test_cuda_missing_is_said(tiny_bundle: Path) -> None:
     if "CUDAExecutionProvider" in onnx_backend.onnxruntime().get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
-    with pytest.raises(pr.BackendError, match=r"device 'cuda' needs ONNX Runtime's CUDAExecutionProvider, .* 'onnxruntime-gpu\[cuda,cudnn\]'"):
+    needed = r"device 'cuda' needs ONNX Runtime's CUDAExecutionProvider, .* 'onnxruntime-gpu\[cuda,cudnn\]'"
+    with pytest.raises(pr.BackendError, match=needed):
         pr.load(tiny_bundle, device="cuda")
 
 
