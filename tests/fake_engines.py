@@ -11,6 +11,7 @@ import fake_gpu
 
 from perceiver_runtime.backends.tensorrt.backend import TensorRTGraph
 from perceiver_runtime.backends.tensorrt.builder import ProfileRange, shapes, spans
+from perceiver_runtime.backends.tensorrt.kernels import Kernels
 from perceiver_runtime.backends.tensorrt.memory import Pool
 from perceiver_runtime.backends.tensorrt.runner import Engine
 from perceiver_runtime.bundle.reader import Bundle, open_bundle
@@ -19,6 +20,16 @@ from perceiver_runtime.tasks.pipeline import RuntimeOptions
 
 FLOW = Path(__file__).parent / "data/golden-1.0/flow"  # tile 40x56, 2240 queries
 NOTHING = {"blocks": 0, "pinned": 0, "streams": 0, "graphs": 0, "contexts": 0}
+
+
+class NoFile:
+    """Kernels that nobody keeps."""
+
+    def read(self) -> bytes:
+        return b""
+
+    def write(self, data: bytes) -> None:
+        pass
 
 
 class GPU:
@@ -44,7 +55,7 @@ class GPU:
         sizes = spans(bundle.manifest.ranges, *(chosen or ({},)))
         profiles: list[Any] = [{spec.name: shapes(spec.shape, each) for spec in entry.inputs} for each in sizes]
         plan = fake_gpu.MAGIC + json.dumps({"path": str(bundle.folder / entry.file), "profiles": profiles}).encode()
-        return Engine(self.trt, self.cuda, pool, plan, entry, name)
+        return Engine(self.trt, self.cuda, pool, plan, entry, name, Kernels(self.trt, NoFile()))
 
     def flow(self, *chosen: Mapping[str, ProfileRange]) -> FlowPipeline:
         """The bundle of the first schema version."""

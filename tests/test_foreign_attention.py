@@ -78,6 +78,13 @@ class Written(nn.Module):
         weights = (torch.bmm(q, k.transpose(1, 2)) * SIZE**-0.5).masked_fill(hidden, -1e9).softmax(-1)
         return self.join(torch.bmm(weights, v).unflatten(0, (-1, HEADS)))
 
+    def repeated(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
+        """The same, the mask repeated as einops does."""
+        q, k, v = (self.split(y).flatten(0, 1) for y in (q, k, v))
+        hidden = ~seen[:, None].expand(-1, HEADS, -1).reshape(-1, 1, seen.shape[1])
+        weights = (torch.bmm(q, k.transpose(1, 2)) * SIZE**-0.5).masked_fill(hidden, -1e9).softmax(-1)
+        return self.join(torch.bmm(weights, v).unflatten(0, (-1, HEADS)))
+
     def one_head(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
         return ((q @ k.transpose(1, 2) * 0.2).masked_fill(~seen[:, None], -1e9)).softmax(-1) @ v
 
@@ -109,7 +116,7 @@ def answer(graph: ir.Model, path: Path, x: Tensor, mask: Tensor) -> Any:
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, inputs)[0]
 
 
-WAYS = ["sdpa", "unmasked", "einsum", "products", "added", "normed", "folded", "one_head"]
+WAYS = ["sdpa", "unmasked", "einsum", "products", "added", "normed", "folded", "repeated", "one_head"]
 
 
 @torch.no_grad()

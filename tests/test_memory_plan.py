@@ -74,9 +74,9 @@ def test_too_little_memory(flow_bundle: Path, capsys: pytest.CaptureFixture[str]
     assert "may have 10: allow more" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("device", ["openvino", "openvino-bf16", "cuda", "tensorrt"])
+@pytest.mark.parametrize("device", ["openvino", "openvino-bf16", "ort-tensorrt", "tensorrt"])
 def test_a_limit_where_nothing_is_planned(device: str, flow_bundle: Path) -> None:
-    with pytest.raises(UsageError, match=rf"planned for ONNX Runtime on a CPU, not for {device}: leave out the limit"):
+    with pytest.raises(UsageError, match=rf"planned for ONNX Runtime on a CPU or CUDA, not for {device}: leave out the limit"):
         perceiver_runtime.load(flow_bundle, device=device, max_memory=10**9)
 
 

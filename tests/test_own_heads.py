@@ -247,6 +247,7 @@ def test_a_composition_from_its_folder(tmp_path: Path, capsys: pytest.CaptureFix
         assert classify(picture, top_k=1)[0].probability == pytest.approx(float(logits.softmax(0).max()), abs=1e-5)
 
 
+@pytest.mark.long
 def test_text_to_labels_for_tensorrt_in_half_precision(tmp_path: Path) -> None:
     text = pio.TextPreprocessor(pio.TextInputConfig(max_positions=64, channels=16))
     decoder = pio.ClassificationDecoder(pio.DecoderConfig(), ENCODER, num_labels=3)
@@ -306,6 +307,7 @@ def test_somebody_else_s_perceiver(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "fold_kv_projections: found nothing to apply to: it is for one head" in told
 
 
+@pytest.mark.long
 def test_the_page_s_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """docs/own-heads.md, as it is written."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/own-heads.md").read_text(), re.DOTALL)

@@ -93,7 +93,7 @@ def test_closed_twice_then_dropped(gpu: GPU) -> None:
 
 def test_latents_outlive_their_pipeline(gpu: GPU) -> None:
     flow = used(gpu.flow())
-    latents, features = flow._run_encode(*flow._frames(*FRAMES))
+    latents, features = flow._run_encode(*(flow.prepare(frame).pixels for frame in FRAMES))
     del flow
     assert gpu.device.held == NOTHING | {"blocks": 2}
     assert np.isfinite(np.asarray(latents.numpy())).all()  # type: ignore[union-attr]
@@ -124,7 +124,7 @@ class Crowd:
 
 def decode_at_once(gpu: GPU, flow: FlowPipeline, threads: ThreadPoolExecutor, wanted: int) -> int:
     """Twelve decodes; how many ran at once, `wanted` at least."""
-    latents, features = flow._run_encode(*flow._frames(*FRAMES))
+    latents, features = flow._run_encode(*(flow.prepare(frame).pixels for frame in FRAMES))
     pixels, size = np.array([[3, 4], [8, 9]]), (40, 56)
     expected = flow._decode_pixels(latents, features, size, pixels, None)
     crowd = Crowd(gpu, wanted)
@@ -161,7 +161,7 @@ def test_a_thread_waits_where_the_gpu_has_no_room_for_another_context(gpu: GPU) 
 
 def test_waiting_threads_hear_of_a_close(gpu: GPU) -> None:
     flow = gpu.flow()
-    latents, features = flow._run_encode(*flow._frames(*FRAMES))
+    latents, features = flow._run_encode(*(flow.prepare(frame).pixels for frame in FRAMES))
     inside, go_on = threading.Semaphore(0), threading.Event()
 
     def on_call(name: str) -> None:

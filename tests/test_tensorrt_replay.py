@@ -138,7 +138,7 @@ def test_what_was_used_least_recently_is_recorded_anew(gpu: GPU) -> None:
             together.wait()
 
     with gpu.flow() as flow, ThreadPoolExecutor(2) as threads:
-        kept = [*flow._run_encode(*flow._frames(*FRAMES))]
+        kept = [*flow._run_encode(*(flow.prepare(frame).pixels for frame in FRAMES))]
 
         def decode(count: int) -> None:
             pixels = np.stack([np.zeros(count, np.int64), np.arange(count)], axis=1)

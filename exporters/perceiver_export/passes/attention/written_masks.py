@@ -45,19 +45,25 @@ def added_mask(node: ir.Node) -> tuple[ir.Value | None, ir.Value, bool]:
 
 
 def key_source(mask: ir.Value, key: ir.Value) -> tuple[ir.Value, bool]:
-    """The (B, M) that a condition of scores was spread from, and whether it was negated. Raises `NotAttention`."""
-    length, negated, value = dims_of(key)[-2], False, mask
+    """The (B, M) that a condition of scores was spread from, and whether it was negated. Raises `NotAttention`.
+
+    It is the same for all queries: its last axis but one is 1, or was made of heads (B, heads, M) and folded into the batch.
+    """
+    length, negated, value, batch = dims_of(key)[-2], False, mask, None
     while rank_of(value) != 2:
-        node = value.producer()
-        if node is None or node.inputs[0] is None or node.op_type not in ("Not", "Unsqueeze", "Expand", "Reshape", "Cast"):
+        node, shape = value.producer(), dims_of(value)
+        known = node is not None and node.op_type in ("Not", "Unsqueeze", "Expand", "Reshape", "Cast")
+        if not known or node is None or node.inputs[0] is None or shape[-1] != length or (batch is None and shape[-2] != 1):
             raise NotAttention("its mask is not one of keys, the same for all queries")
-        between = dims_of(value)[1:-1]
-        if dims_of(value)[-1] != length or (between and between[-1] != 1):
-            raise NotAttention("its mask is not one of keys, the same for all queries")
-        if node.op_type == "Reshape" and (rank_of(node.inputs[0]) < 3 or dims_of(node.inputs[0])[-1] != length):
-            raise NotAttention("its mask is put together in a way that is not known")
+        if node.op_type == "Reshape":
+            apart = dims_of(node.inputs[0])
+            if batch is not None or len(apart) < 3 or apart[-1] != length or not all(isinstance(n, int) for n in apart[1:-1]):
+                raise NotAttention("its mask is put together in a way that is not known")
+            batch = apart[0]
         negated ^= node.op_type == "Not"
         value = node.inputs[0]
+    if batch is not None and dims_of(value)[0] != batch:
+        raise NotAttention("its mask is put together in a way that is not known")
     return value, negated
 
 

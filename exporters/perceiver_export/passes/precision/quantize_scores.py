@@ -29,7 +29,7 @@ class Scores(Layer):
 
 
 def score_products(model: ir.Model) -> list[Scores]:
-    """A graph's, where the number of queries is fixed."""
+    """A graph's, where the number of queries is fixed and no smaller than linear layers are."""
     found: list[Scores] = []
     for node in model.graph:
         keys = node.inputs[0] if node.op_type == "Transpose" else None
@@ -38,12 +38,13 @@ def score_products(model: ir.Model) -> list[Scores]:
             continue
         products = tuple(use.node for use in node.outputs[0].uses())
         queries = [length(product.inputs[0]) for product in products]
-        if not products or None in queries or any(not _is_score(product, node) for product in products):
+        count = sum(filter(None, queries))
+        if None in queries or count < MIN_CHANNELS or any(not _is_score(product, node) for product in products):
             continue
         name = f"{module_of(node)}/scores"
         taken = sum(each.name.partition("_")[0] == name for each in found)
         unique = name if not taken else f"{name}_{taken + 1}"
-        found.append(Scores(unique, keys, 2 * channels * sum(filter(None, queries)), node, products))
+        found.append(Scores(unique, keys, 2 * channels * count, node, products))
     return found
 
 

@@ -54,6 +54,8 @@ class Signature:
     @classmethod
     def of(cls, manifest: Manifest) -> Signature:
         """Read the manifest's `processor`. Raises `IntegrityError` where that is not what its graphs take."""
+        if not {"encode", "decode"} <= set(manifest.graphs):
+            raise IntegrityError("an arrays bundle has the graphs encode and decode, this one has not: export the bundle again")
         found = record(cls, manifest.processor, "manifest.processor")
         encode = {spec.name: spec for spec in manifest.graphs["encode"].inputs}
         taken = [name for each in found.inputs for name in _graph_names(each)]
