@@ -253,7 +253,7 @@ def test_a_crash_of_the_child_is_a_failed_verification(
         ),
         ({"task": "flow", "passes": "fold_kv_projections"}, "unknown passes in 'fold_kv_projections'; a tuple of some of"),
         ({"task": "flow", "precision": "fp61"}, "unknown precision 'fp61'; available: fp32, fp16, bf16, int8, fp8"),
-        ({"task": "flow", "target": "onnx"}, "unknown target 'onnx'; available: ort, tensorrt"),
+        ({"task": "flow", "target": "onnx"}, "unknown target 'onnx'; available: ort, cuda, tensorrt"),
     ],
 )
 def test_options_of_the_python_api_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:

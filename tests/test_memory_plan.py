@@ -89,7 +89,8 @@ def test_what_takes_little_keeps_its_memory(flow_bundle: Path, shipped: Callable
     assert encode is not None
     fixed, each = MemoryPlan.of(flow).decoders["decode"]
     for number, keeps in ((8192, True), (1 + (KEPT - fixed) // each, False)):
-        assert decode({"latents": np.zeros((1, 2, 3)), "query_positions": np.zeros((1, number, 2))}) is keeps
+        queries = {"query_features": np.zeros((1, number, 1)), "query_positions": np.zeros((1, number, 2))}
+        assert decode({"latents": np.zeros((1, 2, 3)), **queries}) is keeps
     pixels = np.zeros(
         (1, *[digits.choices["cost"]["sizes"].get(size, size) for size in digits.graphs["encode"].inputs[0].shape[1:]])
     )
