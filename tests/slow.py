@@ -28,6 +28,7 @@ FILES = frozenset(
         "telemetry",
         "tensorrt_graphs",
         "tensorrt_run",
+        "token_classification",
         "triton",
     }
 )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from perceiver_deploy.own.kinds import LARGEST_CHUNK, Arrays, Image, Kind, Labels, OutputKind, Sizes, Text
+from perceiver_deploy.own.output_kinds import TokenLabels
 from perceiver_export.protocol import ProtocolError, TensorInput, check_protocol
 from perceiver_export.tasks.own import Probe, probe
 from perceiver_runtime import InputError, UsageError
@@ -25,19 +26,27 @@ ARRAYS = "arrays"
 
 @dataclass(frozen=True)
 class TaskRow:
-    """A task for models of these kinds of inputs and outputs without queries, and its names for their tensors, in order."""
+    """A task for models of these kinds of inputs and outputs without queries, and its names for their tensors, in order.
+
+    `sample` is what the known answer calls the input, `usage` what follows `perceiver run BUNDLE`. Where a task does not take
+    `any_latents`, those are (B, N, D) alone.
+    """
 
     task: str
     inputs: tuple[type, ...]
     outputs: tuple[type, ...]
     tensors: tuple[str, ...]
     output_names: tuple[str, ...]
-    sample: str  # what the known answer calls the input
+    sample: str
+    usage: str
+    any_latents: bool = True
 
 
+TOKENS, PIXELS, A_TEXT = ("input_ids", "attention_mask"), ("pixel_values",), '"a text"'
 ROWS = (
-    TaskRow("text-classification", (Text,), (Labels,), ("input_ids", "attention_mask"), ("logits",), "text"),
-    TaskRow("image-classification", (Image,), (Labels,), ("pixel_values",), ("logits",), "image"),
+    TaskRow("text-classification", (Text,), (Labels,), TOKENS, ("logits",), "text", A_TEXT, any_latents=False),
+    TaskRow("image-classification", (Image,), (Labels,), PIXELS, ("logits",), "image", "image.png", any_latents=False),
+    TaskRow("token-classification", (Text,), (TokenLabels,), TOKENS, ("logits",), "text", A_TEXT),
 )
 
 
@@ -163,7 +172,7 @@ class Head:
             raise InputError(f"{type(model).__name__} cannot be run on inputs as they are declared: {reason}") from error
         for name, kind in self.outputs.items():
             shape = found.outputs[self.output_names[name]]
-            reason = kind.fits(shape)
+            reason = kind.fits(shape, self.inputs)
             if reason:
                 shown = ", ".join(map(str, shape))
                 raise InputError(f"{name} is no {type(kind).__name__}: the model gives ({shown}), {reason}")

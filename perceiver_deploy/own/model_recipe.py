@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from perceiver_deploy.own.head import Head
-from perceiver_deploy.own.kinds import Arrays, Image, Labels, Text
+from perceiver_deploy.own.kinds import Arrays, Image, Text
 from perceiver_deploy.own.recipe import Names, ProtocolRecipe, known_outputs
 from perceiver_deploy.tasks import samples
 from perceiver_deploy.tasks.recipe import Case, ExportOptions, Inputs, shape_text
@@ -44,7 +44,7 @@ class ModelRecipe(ProtocolRecipe):
     def usage(self) -> str:  # type: ignore[override]
         """What follows `perceiver run BUNDLE`."""
         if self.head.row:
-            return {"text": '"a text"', "image": "image.png"}[self.head.row.sample]
+            return self.head.row.usage
         words = {Text: "TEXT", Image: "image.png"}
         given = [
             f"{name}={words.get(type(kind), f'{name}.npy')}"
@@ -54,16 +54,16 @@ class ModelRecipe(ProtocolRecipe):
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """Of a classifier's one output."""
-        (output, *_) = self.head.outputs.values()
-        return tuple(output.names) if self.head.row and isinstance(output, Labels) else None
+        """Of the one output that has some."""
+        named = [kind.names for kind in self.head.outputs.values() if hasattr(kind, "names")]
+        return tuple(named[0]) if self.head.row and named else None
 
     def processor(self) -> dict[str, Any]:
         """What the task's pipeline reads."""
         signature = self.head.signature
         if self.head.row:
-            (named,) = signature.labels.values()
-            return {**signature.inputs[0].constants, "problem": named.problem}
+            of_outputs = [each for kind in self.head.outputs.values() for each in kind.constants().items()]
+            return {**signature.inputs[0].constants, **dict(of_outputs)}
         return {
             "inputs": [
                 {

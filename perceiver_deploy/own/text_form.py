@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from perceiver_deploy.own.kinds import LARGEST_CHUNK, Arrays, Image, Labels, Positions, Text
+from perceiver_deploy.own.output_kinds import TokenLabels
 from perceiver_runtime import InputError, UsageError
 
 FORMS = {
@@ -20,7 +21,9 @@ FORMS = {
     "text": "text:2048[,mask=NAME]",
     "image": "image:224x224[,mean=0.5/0.5/0.5,std=0.5/0.5/0.5]",
     "labels": "labels:stop,go,left[,problem=multi_label], or labels:@FILE with a name a line",
+    "token-labels": "token-labels:O,B-PER,I-PER[,scheme=plain,outside=O], or token-labels:@FILE",
 }
+OUTPUTS = ("labels", "token-labels")  # those that are of outputs alone
 
 
 def kinds(texts: Sequence[str], what: str) -> dict[str, Any]:
@@ -83,13 +86,24 @@ def _image(parts: Sequence[str]) -> Image:
 
 def _labels(parts: Sequence[str]) -> Labels:
     names, options = _options(parts, ("problem",))
+    return Labels(_names(names), **options)  # type: ignore[arg-type]  # checked where it is used
+
+
+def _token_labels(parts: Sequence[str]) -> TokenLabels:
+    names, options = _options(parts, ("scheme", "outside"))
+    chosen: dict[str, Any] = {name: value or None for name, value in options.items()}
+    return TokenLabels(_names(names), **chosen)
+
+
+def _names(names: Sequence[str]) -> tuple[str, ...]:
+    """As they are, or of a file."""
     if len(names) == 1 and names[0].startswith("@"):
         try:
             lines = Path(names[0][1:]).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{names[0][1:]} cannot be read as labels, a name a line: {error}") from error
         names = [line.strip() for line in lines if line.strip()]
-    return Labels(tuple(names), **options)  # type: ignore[arg-type]  # checked where it is used
+    return tuple(names)
 
 
 _READERS: dict[str, Callable[[Sequence[str]], Any]] = {
@@ -98,6 +112,7 @@ _READERS: dict[str, Callable[[Sequence[str]], Any]] = {
     "text": _text,
     "image": _image,
     "labels": _labels,
+    "token-labels": _token_labels,
 }
 
 

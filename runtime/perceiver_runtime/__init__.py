@@ -32,6 +32,7 @@ from perceiver_runtime.tasks.labels import LabelScore
 from perceiver_runtime.tasks.loading import load
 from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline, Reconstruction
 from perceiver_runtime.tasks.text_classification.pipeline import TextClassificationPipeline
+from perceiver_runtime.tasks.token_classification.pipeline import TextSpan, TokenClassificationPipeline
 
 __all__ = [
     "ArraysPipeline",
@@ -50,6 +51,8 @@ __all__ = [
     "ProviderFallbackWarning",
     "Reconstruction",
     "TextClassificationPipeline",
+    "TextSpan",
+    "TokenClassificationPipeline",
     "UsageError",
     "VerificationError",
     "__version__",

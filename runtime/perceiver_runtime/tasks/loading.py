@@ -19,6 +19,7 @@ from perceiver_runtime.tasks.pipeline import Pipeline, RuntimeOptions
 from perceiver_runtime.tasks.registry import find_task, unknown_task
 from perceiver_runtime.tasks.task import Task
 from perceiver_runtime.tasks.text_classification.pipeline import TextClassificationPipeline
+from perceiver_runtime.tasks.token_classification.pipeline import TokenClassificationPipeline
 
 
 @overload
@@ -85,6 +86,17 @@ def load(
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> FeaturesPipeline: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: Literal["token-classification"],
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> TokenClassificationPipeline: ...
 
 
 @overload
