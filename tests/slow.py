@@ -25,6 +25,7 @@ FILES = frozenset(
         "shipped_clips",
         "shipped_digits",
         "shipped_text",
+        "sound_and_video",
         "telemetry",
         "tensorrt_graphs",
         "tensorrt_run",

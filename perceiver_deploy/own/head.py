@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from perceiver_deploy.own.kinds import LARGEST_CHUNK, Arrays, Image, Kind, Labels, OutputKind, Sizes, Text
+from perceiver_deploy.own.media_kinds import Audio, Video
 from perceiver_deploy.own.output_kinds import TokenLabels
 from perceiver_export.protocol import ProtocolError, TensorInput, check_protocol
 from perceiver_export.tasks.own import Probe, probe
@@ -46,6 +47,8 @@ TOKENS, PIXELS, A_TEXT = ("input_ids", "attention_mask"), ("pixel_values",), '"a
 ROWS = (
     TaskRow("text-classification", (Text,), (Labels,), TOKENS, ("logits",), "text", A_TEXT, any_latents=False),
     TaskRow("image-classification", (Image,), (Labels,), PIXELS, ("logits",), "image", "image.png", any_latents=False),
+    TaskRow("audio-classification", (Audio,), (Labels,), ("audio",), ("logits",), "audio", "sound.wav"),
+    TaskRow("video-classification", (Video,), (Labels,), PIXELS, ("logits",), "video", "clip.gif"),
     TaskRow("token-classification", (Text,), (TokenLabels,), TOKENS, ("logits",), "text", A_TEXT),
 )
 

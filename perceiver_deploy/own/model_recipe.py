@@ -11,16 +11,15 @@ import numpy as np
 from torch import nn
 
 from perceiver_deploy.own.head import Head
-from perceiver_deploy.own.kinds import Arrays, Image, Text
+from perceiver_deploy.own.kinds import Arrays, Text
 from perceiver_deploy.own.recipe import Names, ProtocolRecipe, known_outputs
+from perceiver_deploy.own.sample_files import FILES
 from perceiver_deploy.tasks import samples
 from perceiver_deploy.tasks.recipe import Case, ExportOptions, Inputs, shape_text
 from perceiver_deploy.verification.comparison import TOLERANCES, Comparison
 from perceiver_export.tasks.own import Probe
 from perceiver_runtime import InputError
 from perceiver_runtime.bundle.manifest import Range
-from perceiver_runtime.files.images import read_image
-from perceiver_runtime.files.videos import PICTURES
 from perceiver_runtime.processing.text import to_bytes
 from perceiver_runtime.tasks.arrays.items import sample_of
 from perceiver_runtime.tasks.arrays.signature import BATCH, QUERIES
@@ -33,7 +32,7 @@ ODD, BATCHED = 0.4, 3  # of the way from the smallest size to the largest; how m
 class ModelRecipe(ProtocolRecipe):
     """A head's part of an export."""
 
-    sample_files = "arrays by name (.npz), or pictures or texts (.txt) where the model takes one of them alone"
+    sample_files = "arrays by name (.npz), or pictures, texts (.txt), sounds (.wav), clips where the model takes one alone"
 
     def __init__(self, head: Head, found: Probe, options: ExportOptions) -> None:
         names = Names(head.input_tensors, head.query_tensors, tuple(found.latents), head.output_names)
@@ -45,9 +44,8 @@ class ModelRecipe(ProtocolRecipe):
         """What follows `perceiver run BUNDLE`."""
         if self.head.row:
             return self.head.row.usage
-        words = {Text: "TEXT", Image: "image.png"}
         given = [
-            f"{name}={words.get(type(kind), f'{name}.npy')}"
+            f"{name}={FILES[type(kind)].word if type(kind) in FILES else f'{name}.npy'}"
             for name, kind in (*self.head.inputs.items(), *self.head.queries.items())
         ]
         return f"{' '.join(given)} -o answer.npz"
@@ -123,13 +121,11 @@ class ModelRecipe(ProtocolRecipe):
         return {**reader.encode_inputs(checked), **reader.query_inputs(checked)}
 
     def read_samples(self, folder: Path) -> list[Inputs]:
-        """`.npz` files with every array by name; of a model that takes one picture or text alone, those files."""
+        """`.npz` files with every array by name; of a model that takes one picture, text, sound or clip alone, those."""
         (kind, *others), (name, *_) = self.head.inputs.values(), self.head.inputs
-        if not others and not self.head.queries and isinstance(kind, Text):
-            limit = kind.max_length - 2
-            return [self.run_of([{name: text[:limit]}]) for text in self.first(samples.texts(folder), folder)]
-        if not others and not self.head.queries and isinstance(kind, Image):
-            return [self.run_of([{name: read_image(file)}]) for file in self.first(samples.files(folder, PICTURES), folder)]
+        if not others and not self.head.queries and type(kind) in FILES:
+            files = FILES[type(kind)]
+            return [self.run_of([{name: files.read(kind, each)}]) for each in self.first(files.find(folder), folder)]
         return [self._read(file) for file in self.first(samples.files(folder, (".npz",)), folder)]
 
     def _read(self, file: Path) -> Inputs:

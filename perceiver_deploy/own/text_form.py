@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from perceiver_deploy.own.kinds import LARGEST_CHUNK, Arrays, Image, Labels, Positions, Text
+from perceiver_deploy.own.media_kinds import Audio, Video
 from perceiver_deploy.own.output_kinds import TokenLabels
 from perceiver_runtime import InputError, UsageError
 
@@ -20,6 +21,8 @@ FORMS = {
     "positions": "positions:3[,most=4096]",
     "text": "text:2048[,mask=NAME]",
     "image": "image:224x224[,mean=0.5/0.5/0.5,std=0.5/0.5/0.5]",
+    "audio": "audio:16000[,rate=16000,channel=1], the samples of a window",
+    "video": "video:16,224x224[,mean=0.5/0.5/0.5,std=0.5/0.5/0.5]",
     "labels": "labels:stop,go,left[,problem=multi_label], or labels:@FILE with a name a line",
     "token-labels": "token-labels:O,B-PER,I-PER[,scheme=plain,outside=O], or token-labels:@FILE",
 }
@@ -79,9 +82,26 @@ def _text(parts: Sequence[str]) -> Text:
 
 def _image(parts: Sequence[str]) -> Image:
     (size,), options = _options(parts, ("mean", "std"))
-    height, _, width = size.partition("x")
-    constants: dict[str, Any] = {name: tuple(float(each) for each in value.split("/")) for name, value in options.items()}
-    return Image((int(height), int(width or height)), **constants)
+    return Image(_size(size), **_constants(options))
+
+
+def _video(parts: Sequence[str]) -> Video:
+    (frames, size), options = _options(parts, ("mean", "std"))
+    return Video(int(frames), _size(size), **_constants(options))
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    return int(height), int(width or height)
+
+
+def _constants(options: dict[str, str]) -> dict[str, Any]:
+    return {name: tuple(float(each) for each in value.split("/")) for name, value in options.items()}
+
+
+def _audio(parts: Sequence[str]) -> Audio:
+    (samples,), options = _options(parts, ("rate", "channel"))
+    return Audio(int(samples), int(options.get("rate", 16_000)), bool(int(options.get("channel", 0))))
 
 
 def _labels(parts: Sequence[str]) -> Labels:
@@ -111,6 +131,8 @@ _READERS: dict[str, Callable[[Sequence[str]], Any]] = {
     "positions": _positions,
     "text": _text,
     "image": _image,
+    "audio": _audio,
+    "video": _video,
     "labels": _labels,
     "token-labels": _token_labels,
 }

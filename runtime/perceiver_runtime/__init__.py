@@ -24,6 +24,7 @@ from perceiver_runtime.files.wav import read_wav, write_wav
 from perceiver_runtime.processing.flow_image import flow_to_image, warp
 from perceiver_runtime.serving.connecting import connect
 from perceiver_runtime.tasks.arrays.pipeline import ArraysPipeline
+from perceiver_runtime.tasks.audio_classification.pipeline import AudioClassificationPipeline, SoundLabels
 from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline
 from perceiver_runtime.tasks.fill_mask.pipeline import Candidate, FillMaskPipeline, MaskedSpan
 from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
@@ -33,9 +34,11 @@ from perceiver_runtime.tasks.loading import load
 from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline, Reconstruction
 from perceiver_runtime.tasks.text_classification.pipeline import TextClassificationPipeline
 from perceiver_runtime.tasks.token_classification.pipeline import TextSpan, TokenClassificationPipeline
+from perceiver_runtime.tasks.video_classification.pipeline import VideoClassificationPipeline
 
 __all__ = [
     "ArraysPipeline",
+    "AudioClassificationPipeline",
     "BackendError",
     "Candidate",
     "FeaturesPipeline",
@@ -50,11 +53,13 @@ __all__ = [
     "PerceiverError",
     "ProviderFallbackWarning",
     "Reconstruction",
+    "SoundLabels",
     "TextClassificationPipeline",
     "TextSpan",
     "TokenClassificationPipeline",
     "UsageError",
     "VerificationError",
+    "VideoClassificationPipeline",
     "__version__",
     "connect",
     "flow_to_image",

@@ -40,7 +40,7 @@ class BundleRows:
     and audio are names of files, or arrays; a sound file has its own sampling rate, arrays have that of a column sampling_rate,
     or the bundle's. Columns added: `flow` mean_dx, mean_dy, mean_length, max_length in pixels, and with a folder `flo` the name
     of a .flo file, after the row's `id`; `fill-mask` filled; classifiers label and probability; `features` latents (N, D);
-    `arrays` its outputs by name; all `error`, empty where there is none.
+    `token-classification` spans, in JSON; `arrays` its outputs by name; all `error`, empty where there is none.
 
     Texts to classify, and those for features, are `plain`: a `[MASK]` that a stranger wrote is ordinary text. With
     `plain=False` names of tokens stand for tokens, as transformers reads them.

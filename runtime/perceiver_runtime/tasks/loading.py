@@ -10,6 +10,7 @@ from perceiver_runtime.bundle.reader import Bundle, open_bundle
 from perceiver_runtime.common.amounts import memory_bytes, thread_count
 from perceiver_runtime.common.errors import UsageError
 from perceiver_runtime.tasks.arrays.pipeline import ArraysPipeline
+from perceiver_runtime.tasks.audio_classification.pipeline import AudioClassificationPipeline
 from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline
 from perceiver_runtime.tasks.fill_mask.pipeline import FillMaskPipeline
 from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
@@ -20,6 +21,7 @@ from perceiver_runtime.tasks.registry import find_task, unknown_task
 from perceiver_runtime.tasks.task import Task
 from perceiver_runtime.tasks.text_classification.pipeline import TextClassificationPipeline
 from perceiver_runtime.tasks.token_classification.pipeline import TokenClassificationPipeline
+from perceiver_runtime.tasks.video_classification.pipeline import VideoClassificationPipeline
 
 
 @overload
@@ -97,6 +99,28 @@ def load(
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> TokenClassificationPipeline: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: Literal["audio-classification"],
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> AudioClassificationPipeline: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: Literal["video-classification"],
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> VideoClassificationPipeline: ...
 
 
 @overload

@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from perceiver_runtime.common.errors import UsageError
 from perceiver_runtime.tasks import (
     arrays,
+    audio_classification,
     features,
     fill_mask,
     flow,
@@ -15,6 +16,7 @@ from perceiver_runtime.tasks import (
     multimodal,
     text_classification,
     token_classification,
+    video_classification,
 )
 from perceiver_runtime.tasks.task import Task
 
@@ -29,6 +31,8 @@ BUILT_IN: dict[str, Task] = {
         multimodal,
         features,
         token_classification,
+        audio_classification,
+        video_classification,
         arrays,
     )
 }
