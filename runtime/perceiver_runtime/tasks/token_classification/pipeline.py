@@ -99,9 +99,9 @@ class TokenClassificationPipeline(OnePassPipeline):
         return self._probabilities([text], overlap)[0]
 
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Inputs `text`; output `logits` (tokens, labels), `[CLS]` and `[SEP]` among them."""
+        """Inputs `text`; output `logits` (positions, labels), `[CLS]` and `[SEP]` among them."""
         ids = self.processor.encode(from_bytes(inputs["text"]), truncate=False, plain=True)
-        return {"logits": self._logits([ids])[0]}
+        return {"logits": self._batch([ids])[0]}
 
     def _spans(self, text: str, probabilities: Floats, aggregation: str, threshold: float) -> TextSpans:
         places = byte_offsets(text)
@@ -132,11 +132,14 @@ class TokenClassificationPipeline(OnePassPipeline):
 
     def _logits(self, rows: Sequence[Sequence[int]]) -> list[Floats]:
         """Of each row, (tokens, labels)."""
+        return [own[: len(row)] for own, row in zip(self._batch(rows), rows)]
+
+    def _batch(self, rows: Sequence[Sequence[int]]) -> Floats:
+        """Of all rows, (B, positions, labels): as many as the longest row has tokens, or as the model has."""
         with self.timing.stage("preprocess"):
             input_ids, attention_mask = tokenizer.pad(rows)
         shape = (len(rows), None, len(self.scheme.names))
-        logits = self.answer({"input_ids": input_ids, "attention_mask": attention_mask}, logits=shape)["logits"]
-        return [own[: len(row)] for own, row in zip(logits, rows)]
+        return self.answer({"input_ids": input_ids, "attention_mask": attention_mask}, logits=shape)["logits"]
 
 
 def _row(content: bytes, part: Window) -> list[int]:
