@@ -31,7 +31,7 @@ def transformers_model() -> Any:
         num_cross_attention_heads=1, max_position_embeddings=LENGTH, qk_channels=32, v_channels=32,
     )  # fmt: skip
     decoder = theirs.PerceiverBasicDecoder(
-        config, output_num_channels=len(NAMES), output_index_dims=LENGTH, num_channels=16, use_query_residual=False,
+        config, output_num_channels=len(NAMES), output_index_dims=LENGTH, num_channels=16, use_query_residual=True,
         position_encoding_type="trainable", trainable_position_encoding_kwargs={"num_channels": 16, "index_dims": LENGTH},
     )  # fmt: skip
     return varied(Theirs(config, input_preprocessor=theirs.PerceiverTextPreprocessor(config), decoder=decoder))
