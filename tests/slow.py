@@ -6,6 +6,7 @@
 FILES = frozenset(
     {
         "clean_room",
+        "detection_and_questions",
         "device",
         "export_graphs",
         "faults",

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from perceiver_deploy.own.kinds import LARGEST_CHUNK, Arrays, Image, Kind, Labels, OutputKind, Sizes, Text
-from perceiver_deploy.own.media_kinds import Audio, Video
-from perceiver_deploy.own.output_kinds import TokenLabels
+from perceiver_deploy.own.kinds import LARGEST_CHUNK, Arrays, Kind, Labels, OutputKind, Sizes
+from perceiver_deploy.own.task_rows import ROWS, TaskRow
 from perceiver_export.protocol import ProtocolError, TensorInput, check_protocol
 from perceiver_export.tasks.own import Probe, probe
 from perceiver_runtime import InputError, UsageError
@@ -23,34 +22,6 @@ from perceiver_runtime.tasks.arrays.signature import BATCH, QUERIES, Named, Sign
 
 MOST_BATCHED = 64
 ARRAYS = "arrays"
-
-
-@dataclass(frozen=True)
-class TaskRow:
-    """A task for models of these kinds of inputs and outputs without queries, and its names for their tensors, in order.
-
-    `sample` is what the known answer calls the input, `usage` what follows `perceiver run BUNDLE`. Where a task does not take
-    `any_latents`, those are (B, N, D) alone.
-    """
-
-    task: str
-    inputs: tuple[type, ...]
-    outputs: tuple[type, ...]
-    tensors: tuple[str, ...]
-    output_names: tuple[str, ...]
-    sample: str
-    usage: str
-    any_latents: bool = True
-
-
-TOKENS, PIXELS, A_TEXT = ("input_ids", "attention_mask"), ("pixel_values",), '"a text"'
-ROWS = (
-    TaskRow("text-classification", (Text,), (Labels,), TOKENS, ("logits",), "text", A_TEXT, any_latents=False),
-    TaskRow("image-classification", (Image,), (Labels,), PIXELS, ("logits",), "image", "image.png", any_latents=False),
-    TaskRow("audio-classification", (Audio,), (Labels,), ("audio",), ("logits",), "audio", "sound.wav"),
-    TaskRow("video-classification", (Video,), (Labels,), PIXELS, ("logits",), "video", "clip.gif"),
-    TaskRow("token-classification", (Text,), (TokenLabels,), TOKENS, ("logits",), "text", A_TEXT),
-)
 
 
 @dataclass(frozen=True)
@@ -82,7 +53,7 @@ class Head:
                 if what != "outputs" or not isinstance(kind, Arrays):
                     kind.check(name)  # type: ignore[union-attr]
         types = tuple(type(kind) for kind in inputs.values()), tuple(type(kind) for kind in outputs.values())
-        row = next((row for row in ROWS if (row.inputs, row.outputs) == types and not queries), None)
+        row = next((row for row in ROWS if row.takes(*types) and not queries), None)
         head = cls(dict(inputs), dict(queries), dict(outputs), row)
         head._check_names()
         return head
@@ -117,7 +88,9 @@ class Head:
     @property
     def output_names(self) -> dict[str, str]:
         """By the model's name, the graph's."""
-        return dict(zip(self.outputs, self.row.output_names if self.row else self.outputs))
+        if self.row is None:
+            return {name: name for name in self.outputs}
+        return {name: self.row.output_names[self.row.outputs.index(type(kind))] for name, kind in self.outputs.items()}
 
     @property
     def sizes(self) -> Sizes:
@@ -155,7 +128,8 @@ class Head:
 
     def item(self, number: int, sizes: Mapping[str, int]) -> dict[str, Any]:
         """An item to verify on."""
-        return {name: kind.value(number, sizes) for name, kind in (*self.inputs.items(), *self.queries.items())}
+        values = {name: kind.value(number, sizes) for name, kind in (*self.inputs.items(), *self.queries.items())}
+        return values if self.row is None else {name: self.row.item(value) for name, value in values.items()}
 
     def values(self, tensor: TensorInput, shape: tuple[int, ...]) -> Tensor:
         """What a graph's input may hold, for tracing."""
@@ -179,4 +153,7 @@ class Head:
             if reason:
                 shown = ", ".join(map(str, shape))
                 raise InputError(f"{name} is no {type(kind).__name__}: the model gives ({shown}), {reason}")
+        counts = [shape[1] for shape in found.outputs.values()]
+        if self.row and len(set(counts)) > 1:
+            raise InputError(f"{' and '.join(self.outputs)} are of {' and '.join(map(str, counts))} queries: give one number")
         return found

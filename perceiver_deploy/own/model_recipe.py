@@ -124,8 +124,9 @@ class ModelRecipe(ProtocolRecipe):
         """`.npz` files with every array by name; of a model that takes one picture, text, sound or clip alone, those."""
         (kind, *others), (name, *_) = self.head.inputs.values(), self.head.inputs
         if not others and not self.head.queries and type(kind) in FILES:
-            files = FILES[type(kind)]
-            return [self.run_of([{name: files.read(kind, each)}]) for each in self.first(files.find(folder), folder)]
+            files, row = FILES[type(kind)], self.head.row
+            as_item = row.item if row else lambda value: value
+            return [self.run_of([{name: as_item(files.read(kind, each))}]) for each in self.first(files.find(folder), folder)]
         return [self._read(file) for file in self.first(samples.files(folder, (".npz",)), folder)]
 
     def _read(self, file: Path) -> Inputs:
@@ -148,8 +149,12 @@ class ModelRecipe(ProtocolRecipe):
 
     def sample(self, model: Any) -> Sample:
         """One item and the model's answer to it."""
-        kept = {name: to_bytes(value) if isinstance(value, str) else value for name, value in self.sample_item.items()}
-        inputs = {self.head.row.sample: next(iter(kept.values()))} if self.head.row else sample_of(kept)
+        item = self.sample_item
+        if self.head.row:
+            (value,) = item.values()
+            inputs = _kept(dict(zip(self.head.row.sample, value if isinstance(value, tuple) else (value,))))
+        else:
+            inputs = sample_of(_kept(item))
         return Sample(inputs, known_outputs(self.whole(model, self.run_of([self.sample_item]))))
 
     def check(self, model: nn.Module) -> None:
@@ -173,6 +178,11 @@ class ModelRecipe(ProtocolRecipe):
         for name, (batch, own) in _pairs(self.encoded(model, together), self.encoded(model, alone)).items():
             if batch.shape[1:] == own.shape[1:] and not _same(batch[1:], own):
                 raise InputError(f"{name} of an item depends on its padding: encode must ignore what the mask says is 0")
+
+
+def _kept(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Texts as a known answer keeps them."""
+    return {name: to_bytes(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def _between(low: int, high: int) -> int:

@@ -13,7 +13,7 @@ from torch import nn
 
 from perceiver_deploy.own.kinds import LARGEST_CHUNK, Arrays, Image, Labels, Positions, Text
 from perceiver_deploy.own.media_kinds import Audio, Video
-from perceiver_deploy.own.output_kinds import TokenLabels
+from perceiver_deploy.own.output_kinds import Boxes, BoxLabels, Spans, TokenLabels
 from perceiver_runtime import InputError, UsageError
 
 FORMS = {
@@ -25,8 +25,11 @@ FORMS = {
     "video": "video:16,224x224[,mean=0.5/0.5/0.5,std=0.5/0.5/0.5]",
     "labels": "labels:stop,go,left[,problem=multi_label], or labels:@FILE with a name a line",
     "token-labels": "token-labels:O,B-PER,I-PER[,scheme=plain,outside=O], or token-labels:@FILE",
+    "spans": "spans[:max_answer=256]",
+    "box-labels": "box-labels:cat,dog[,problem=multi_label], or box-labels:@FILE",
+    "boxes": "boxes",
 }
-OUTPUTS = ("labels", "token-labels")  # those that are of outputs alone
+OUTPUTS = ("labels", "token-labels", "spans", "box-labels", "boxes")  # those that are of outputs alone
 
 
 def kinds(texts: Sequence[str], what: str) -> dict[str, Any]:
@@ -115,6 +118,24 @@ def _token_labels(parts: Sequence[str]) -> TokenLabels:
     return TokenLabels(_names(names), **chosen)
 
 
+def _spans(parts: Sequence[str]) -> Spans:
+    rest, options = _options(parts, ("max_answer",))
+    if rest:
+        raise ValueError
+    return Spans(**{name: int(value) for name, value in options.items()})
+
+
+def _box_labels(parts: Sequence[str]) -> BoxLabels:
+    names, options = _options(parts, ("problem",))
+    return BoxLabels(_names(names), **options)  # type: ignore[arg-type]  # checked where it is used
+
+
+def _boxes(parts: Sequence[str]) -> Boxes:
+    if parts:
+        raise ValueError
+    return Boxes()
+
+
 def _names(names: Sequence[str]) -> tuple[str, ...]:
     """As they are, or of a file."""
     if len(names) == 1 and names[0].startswith("@"):
@@ -135,6 +156,9 @@ _READERS: dict[str, Callable[[Sequence[str]], Any]] = {
     "video": _video,
     "labels": _labels,
     "token-labels": _token_labels,
+    "spans": _spans,
+    "box-labels": _box_labels,
+    "boxes": _boxes,
 }
 
 

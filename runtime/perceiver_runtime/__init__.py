@@ -32,6 +32,9 @@ from perceiver_runtime.tasks.image_classification.pipeline import ImageClassific
 from perceiver_runtime.tasks.labels import LabelScore
 from perceiver_runtime.tasks.loading import load
 from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline, Reconstruction
+from perceiver_runtime.tasks.object_detection.picture import draw_boxes
+from perceiver_runtime.tasks.object_detection.pipeline import DetectedObject, ObjectDetectionPipeline
+from perceiver_runtime.tasks.question_answering.pipeline import QuestionAnsweringPipeline, TextAnswer
 from perceiver_runtime.tasks.text_classification.pipeline import TextClassificationPipeline
 from perceiver_runtime.tasks.token_classification.pipeline import TextSpan, TokenClassificationPipeline
 from perceiver_runtime.tasks.video_classification.pipeline import VideoClassificationPipeline
@@ -41,6 +44,7 @@ __all__ = [
     "AudioClassificationPipeline",
     "BackendError",
     "Candidate",
+    "DetectedObject",
     "FeaturesPipeline",
     "FillMaskPipeline",
     "FlowPipeline",
@@ -50,10 +54,13 @@ __all__ = [
     "LabelScore",
     "MaskedSpan",
     "MultimodalPipeline",
+    "ObjectDetectionPipeline",
     "PerceiverError",
     "ProviderFallbackWarning",
+    "QuestionAnsweringPipeline",
     "Reconstruction",
     "SoundLabels",
+    "TextAnswer",
     "TextClassificationPipeline",
     "TextSpan",
     "TokenClassificationPipeline",
@@ -62,6 +69,7 @@ __all__ = [
     "VideoClassificationPipeline",
     "__version__",
     "connect",
+    "draw_boxes",
     "flow_to_image",
     "load",
     "read_flo",

@@ -16,7 +16,9 @@ from perceiver_runtime.tasks.fill_mask.pipeline import FillMaskPipeline
 from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
 from perceiver_runtime.tasks.image_classification.pipeline import ImageClassificationPipeline
 from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline
+from perceiver_runtime.tasks.object_detection.pipeline import ObjectDetectionPipeline
 from perceiver_runtime.tasks.pipeline import Pipeline, RuntimeOptions
+from perceiver_runtime.tasks.question_answering.pipeline import QuestionAnsweringPipeline
 from perceiver_runtime.tasks.registry import find_task, unknown_task
 from perceiver_runtime.tasks.task import Task
 from perceiver_runtime.tasks.text_classification.pipeline import TextClassificationPipeline
@@ -121,6 +123,28 @@ def load(
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> VideoClassificationPipeline: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: Literal["object-detection"],
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> ObjectDetectionPipeline: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: Literal["question-answering"],
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> QuestionAnsweringPipeline: ...
 
 
 @overload

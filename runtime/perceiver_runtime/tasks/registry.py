@@ -14,6 +14,8 @@ from perceiver_runtime.tasks import (
     flow,
     image_classification,
     multimodal,
+    object_detection,
+    question_answering,
     text_classification,
     token_classification,
     video_classification,
@@ -33,6 +35,8 @@ BUILT_IN: dict[str, Task] = {
         token_classification,
         audio_classification,
         video_classification,
+        object_detection,
+        question_answering,
         arrays,
     )
 }
