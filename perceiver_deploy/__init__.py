@@ -7,7 +7,24 @@
 from perceiver_deploy.export import export_bundle
 from perceiver_deploy.own.export_model import export_model
 from perceiver_deploy.own.kinds import Arrays, Image, Labels, Positions, Text
+from perceiver_deploy.own.media_kinds import Audio, Video
+from perceiver_deploy.own.output_kinds import Boxes, BoxLabels, Spans, TokenLabels
 
 __version__ = "0.1.0"
 
-__all__ = ["Arrays", "Image", "Labels", "Positions", "Text", "__version__", "export_bundle", "export_model"]
+__all__ = [
+    "Arrays",
+    "Audio",
+    "BoxLabels",
+    "Boxes",
+    "Image",
+    "Labels",
+    "Positions",
+    "Spans",
+    "Text",
+    "TokenLabels",
+    "Video",
+    "__version__",
+    "export_bundle",
+    "export_model",
+]

@@ -6,6 +6,7 @@
 FILES = frozenset(
     {
         "clean_room",
+        "detection_and_questions",
         "device",
         "eight_bits_tensorrt",
         "export_graphs",
@@ -28,10 +29,12 @@ FILES = frozenset(
         "shipped_clips",
         "shipped_digits",
         "shipped_text",
+        "sound_and_video",
         "telemetry",
         "tensorrt_graphs",
         "tensorrt_rtx",
         "tensorrt_run",
+        "token_classification",
         "triton",
         "which_gpu",
     }

@@ -134,7 +134,12 @@ def test_kinds_as_text(tmp_path: Path) -> None:
         (
             ["--task", "ner"],
             2,
-            "unknown task 'ner'; a model with other outputs is exported with --model, see docs/own-heads.md",
+            "token-classification is for a model of your own: give --model MODULE:FUNCTION",
+        ),
+        (
+            ["--task", "weather"],
+            2,
+            "unknown task 'weather'; a model with other outputs is exported with --model, see docs/own-heads.md",
         ),
         (["--model", "m:f"], 2, "--model needs --inputs and --outputs"),
         (["--model", "m:f", "--task", "flow"], 2, "leave out --task and --checkpoint"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from perceiver_deploy.own.composition import kinds_of
 from perceiver_deploy.own.export_model import export_model
-from perceiver_deploy.own.text_form import FORMS, kinds, load_model
+from perceiver_deploy.own.text_form import FORMS, OUTPUTS, kinds, load_model
 from perceiver_io import CheckpointError
 from perceiver_io.loading.checkpoint import CheckpointFiles, load_files
 from perceiver_runtime import InputError, UsageError
@@ -22,12 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     help_text = "a function that makes it, looked for in the current folder too"
     group.add_argument("--model", metavar="MODULE:FUNCTION", help=help_text)
-    forms = "; ".join(form for name, form in FORMS.items() if name != "labels")
+    forms = "; ".join(form for name, form in FORMS.items() if name not in OUTPUTS)
     group.add_argument("--inputs", nargs="+", default=[], metavar="NAME=KIND", help=f"what encode takes: {forms}")
     group.add_argument(
         "--queries", nargs="+", default=[], metavar="NAME=KIND", help="what decode takes beside latents, likewise"
     )
-    help_text = f"what decode gives: array, or {FORMS['labels']}"
+    help_text = f"what decode gives: array; {'; '.join(FORMS[name] for name in OUTPUTS)}"
     group.add_argument("--outputs", nargs="+", default=[], metavar="NAME=KIND", help=help_text)
 
 

@@ -100,7 +100,7 @@ def export_model(
     options = ExportOptions(fused, None, precision, target, budget, passes, folder, allow_rounding, ranges, int8_limit)
     model = _ready(model)
     found = head.probe(model)
-    if head.row and [len(shape) for shape in found.latents.values()] != [3]:
+    if head.row and not head.row.any_latents and [len(shape) for shape in found.latents.values()] != [3]:
         head = dataclasses.replace(head, row=None)  # its pipeline expects latents (B, N, D) alone
         found = head.probe(model)
     recipe = ModelRecipe(head, found, options)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from perceiver_deploy.own.kinds import LARGEST_CHUNK, Arrays, Image, Kind, Labels, OutputKind, Sizes, Text
+from perceiver_deploy.own.kinds import LARGEST_CHUNK, Arrays, Kind, Labels, OutputKind, Sizes
+from perceiver_deploy.own.task_rows import ROWS, TaskRow
 from perceiver_export.protocol import ProtocolError, TensorInput, check_protocol
 from perceiver_export.tasks.own import Probe, probe
 from perceiver_runtime import InputError, UsageError
@@ -21,24 +22,6 @@ from perceiver_runtime.tasks.arrays.signature import BATCH, QUERIES, Named, Sign
 
 MOST_BATCHED = 64
 ARRAYS = "arrays"
-
-
-@dataclass(frozen=True)
-class TaskRow:
-    """A task for models of these kinds of inputs and outputs without queries, and its names for their tensors, in order."""
-
-    task: str
-    inputs: tuple[type, ...]
-    outputs: tuple[type, ...]
-    tensors: tuple[str, ...]
-    output_names: tuple[str, ...]
-    sample: str  # what the known answer calls the input
-
-
-ROWS = (
-    TaskRow("text-classification", (Text,), (Labels,), ("input_ids", "attention_mask"), ("logits",), "text"),
-    TaskRow("image-classification", (Image,), (Labels,), ("pixel_values",), ("logits",), "image"),
-)
 
 
 @dataclass(frozen=True)
@@ -70,7 +53,7 @@ class Head:
                 if what != "outputs" or not isinstance(kind, Arrays):
                     kind.check(name)  # type: ignore[union-attr]
         types = tuple(type(kind) for kind in inputs.values()), tuple(type(kind) for kind in outputs.values())
-        row = next((row for row in ROWS if (row.inputs, row.outputs) == types and not queries), None)
+        row = next((row for row in ROWS if row.takes(*types) and not queries), None)
         head = cls(dict(inputs), dict(queries), dict(outputs), row)
         head._check_names()
         return head
@@ -105,7 +88,9 @@ class Head:
     @property
     def output_names(self) -> dict[str, str]:
         """By the model's name, the graph's."""
-        return dict(zip(self.outputs, self.row.output_names if self.row else self.outputs))
+        if self.row is None:
+            return {name: name for name in self.outputs}
+        return {name: self.row.output_names[self.row.outputs.index(type(kind))] for name, kind in self.outputs.items()}
 
     @property
     def sizes(self) -> Sizes:
@@ -143,7 +128,8 @@ class Head:
 
     def item(self, number: int, sizes: Mapping[str, int]) -> dict[str, Any]:
         """An item to verify on."""
-        return {name: kind.value(number, sizes) for name, kind in (*self.inputs.items(), *self.queries.items())}
+        values = {name: kind.value(number, sizes) for name, kind in (*self.inputs.items(), *self.queries.items())}
+        return values if self.row is None else {name: self.row.item(value) for name, value in values.items()}
 
     def values(self, tensor: TensorInput, shape: tuple[int, ...]) -> Tensor:
         """What a graph's input may hold, for tracing."""
@@ -163,8 +149,11 @@ class Head:
             raise InputError(f"{type(model).__name__} cannot be run on inputs as they are declared: {reason}") from error
         for name, kind in self.outputs.items():
             shape = found.outputs[self.output_names[name]]
-            reason = kind.fits(shape)
+            reason = kind.fits(shape, self.inputs)
             if reason:
                 shown = ", ".join(map(str, shape))
                 raise InputError(f"{name} is no {type(kind).__name__}: the model gives ({shown}), {reason}")
+        counts = [shape[1] for shape in found.outputs.values()]
+        if self.row and len(set(counts)) > 1:
+            raise InputError(f"{' and '.join(self.outputs)} are of {' and '.join(map(str, counts))} queries: give one number")
         return found

@@ -107,10 +107,14 @@ class Arrays:
             return random.standard_normal(shape, np.float32)
         return random.uniform(*self.values, shape).astype(np.float32)
 
-    def fits(self, shape: tuple[int | str, ...]) -> str:
+    def fits(self, shape: tuple[int | str, ...], inputs: Mapping[str, Kind]) -> str:
         """Why an output of this shape, the batch first, cannot be it; empty if it can. Without axes any is."""
         wanted = (BATCH, *self.axes)
         return "" if not self.axes or shape == wanted else f"declared are the axes ({', '.join(map(str, wanted))})"
+
+    def constants(self) -> dict[str, Any]:
+        """Nothing: arrays are as they are."""
+        return {}
 
     def axes_seed(self) -> list[int]:
         """Numbers of the axes, so that inputs differ."""
@@ -120,8 +124,11 @@ class Arrays:
 class OutputKind(Protocol):
     """A kind of output."""
 
-    def fits(self, shape: tuple[int | str, ...]) -> str:
-        """Why an output of this shape, the batch first, cannot be it; empty if it can."""
+    def fits(self, shape: tuple[int | str, ...], inputs: Mapping[str, Kind]) -> str:
+        """Why an output of this shape, the batch first, cannot be it beside `inputs`; empty if it can."""
+
+    def constants(self) -> dict[str, Any]:
+        """What the pipeline of a task reads of it in the manifest's `processor`."""
 
 
 def Positions(dims: int, *, most: int = LARGEST_CHUNK) -> Arrays:  # it is used as a kind
@@ -213,12 +220,21 @@ class Labels:
 
     def check(self, name: str) -> None:
         """Raise `UsageError` for what makes no sense."""
-        if isinstance(self.names, str) or not self.names or not all(isinstance(each, str) for each in self.names):
-            raise UsageError(f"{name}: give the names of the labels, such as Labels(('stop', 'go'))")
+        check_names(name, self.names)
         if self.problem not in PROBLEM_TYPES:
             raise UsageError(f"{name}: the problem is {self.problem!r}, one of {', '.join(PROBLEM_TYPES)}")
 
-    def fits(self, shape: tuple[int | str, ...]) -> str:
+    def constants(self) -> dict[str, Any]:
+        """How logits become probabilities."""
+        return {"problem": self.problem}
+
+    def fits(self, shape: tuple[int | str, ...], inputs: Mapping[str, Kind]) -> str:
         """Why an output of this shape cannot be it; empty if it can."""
         wanted = (BATCH, len(self.names))
         return "" if shape == wanted else f"{len(self.names)} labels are of the shape ({BATCH}, {len(self.names)})"
+
+
+def check_names(name: str, names: tuple[str, ...]) -> None:
+    """Raise `UsageError` for names of labels that are none."""
+    if isinstance(names, str) or not names or not all(isinstance(each, str) for each in names):
+        raise UsageError(f"{name}: give the names of the labels, such as ('stop', 'go')")

@@ -11,16 +11,15 @@ import numpy as np
 from torch import nn
 
 from perceiver_deploy.own.head import Head
-from perceiver_deploy.own.kinds import Arrays, Image, Labels, Text
+from perceiver_deploy.own.kinds import Arrays, Text
 from perceiver_deploy.own.recipe import Names, ProtocolRecipe, known_outputs
+from perceiver_deploy.own.sample_files import FILES
 from perceiver_deploy.tasks import samples
 from perceiver_deploy.tasks.recipe import Case, ExportOptions, Inputs, shape_text
 from perceiver_deploy.verification.comparison import TOLERANCES, Comparison
 from perceiver_export.tasks.own import Probe
 from perceiver_runtime import InputError
 from perceiver_runtime.bundle.manifest import Range
-from perceiver_runtime.files.images import read_image
-from perceiver_runtime.files.picture_series import PICTURES
 from perceiver_runtime.processing.text import to_bytes
 from perceiver_runtime.tasks.arrays.items import sample_of
 from perceiver_runtime.tasks.arrays.signature import BATCH, QUERIES
@@ -33,7 +32,7 @@ ODD, BATCHED = 0.4, 3  # of the way from the smallest size to the largest; how m
 class ModelRecipe(ProtocolRecipe):
     """A head's part of an export."""
 
-    sample_files = "arrays by name (.npz), or pictures or texts (.txt) where the model takes one of them alone"
+    sample_files = "arrays by name (.npz), or pictures, texts (.txt), sounds (.wav), clips where the model takes one alone"
 
     def __init__(self, head: Head, found: Probe, options: ExportOptions) -> None:
         names = Names(head.input_tensors, head.query_tensors, tuple(found.latents), head.output_names)
@@ -44,26 +43,25 @@ class ModelRecipe(ProtocolRecipe):
     def usage(self) -> str:  # type: ignore[override]
         """What follows `perceiver run BUNDLE`."""
         if self.head.row:
-            return {"text": '"a text"', "image": "image.png"}[self.head.row.sample]
-        words = {Text: "TEXT", Image: "image.png"}
+            return self.head.row.usage
         given = [
-            f"{name}={words.get(type(kind), f'{name}.npy')}"
+            f"{name}={FILES[type(kind)].word if type(kind) in FILES else f'{name}.npy'}"
             for name, kind in (*self.head.inputs.items(), *self.head.queries.items())
         ]
         return f"{' '.join(given)} -o answer.npz"
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """Of a classifier's one output."""
-        (output, *_) = self.head.outputs.values()
-        return tuple(output.names) if self.head.row and isinstance(output, Labels) else None
+        """Of the one output that has some."""
+        named = [kind.names for kind in self.head.outputs.values() if hasattr(kind, "names")]
+        return tuple(named[0]) if self.head.row and named else None
 
     def processor(self) -> dict[str, Any]:
         """What the task's pipeline reads."""
         signature = self.head.signature
         if self.head.row:
-            (named,) = signature.labels.values()
-            return {**signature.inputs[0].constants, "problem": named.problem}
+            of_outputs = [each for kind in self.head.outputs.values() for each in kind.constants().items()]
+            return {**signature.inputs[0].constants, **dict(of_outputs)}
         return {
             "inputs": [
                 {
@@ -123,13 +121,12 @@ class ModelRecipe(ProtocolRecipe):
         return {**reader.encode_inputs(checked), **reader.query_inputs(checked)}
 
     def read_samples(self, folder: Path) -> list[Inputs]:
-        """`.npz` files with every array by name; of a model that takes one picture or text alone, those files."""
+        """`.npz` files with every array by name; of a model that takes one picture, text, sound or clip alone, those."""
         (kind, *others), (name, *_) = self.head.inputs.values(), self.head.inputs
-        if not others and not self.head.queries and isinstance(kind, Text):
-            limit = kind.max_length - 2
-            return [self.run_of([{name: text[:limit]}]) for text in self.first(samples.texts(folder), folder)]
-        if not others and not self.head.queries and isinstance(kind, Image):
-            return [self.run_of([{name: read_image(file)}]) for file in self.first(samples.files(folder, PICTURES), folder)]
+        if not others and not self.head.queries and type(kind) in FILES:
+            files, row = FILES[type(kind)], self.head.row
+            as_item = row.item if row else lambda value: value
+            return [self.run_of([{name: as_item(files.read(kind, each))}]) for each in self.first(files.find(folder), folder)]
         return [self._read(file) for file in self.first(samples.files(folder, (".npz",)), folder)]
 
     def _read(self, file: Path) -> Inputs:
@@ -152,8 +149,12 @@ class ModelRecipe(ProtocolRecipe):
 
     def sample(self, model: Any) -> Sample:
         """One item and the model's answer to it."""
-        kept = {name: to_bytes(value) if isinstance(value, str) else value for name, value in self.sample_item.items()}
-        inputs = {self.head.row.sample: next(iter(kept.values()))} if self.head.row else sample_of(kept)
+        item = self.sample_item
+        if self.head.row:
+            (value,) = item.values()
+            inputs = _kept(dict(zip(self.head.row.sample, value if isinstance(value, tuple) else (value,))))
+        else:
+            inputs = sample_of(_kept(item))
         return Sample(inputs, known_outputs(self.whole(model, self.run_of([self.sample_item]))))
 
     def check(self, model: nn.Module) -> None:
@@ -177,6 +178,11 @@ class ModelRecipe(ProtocolRecipe):
         for name, (batch, own) in _pairs(self.encoded(model, together), self.encoded(model, alone)).items():
             if batch.shape[1:] == own.shape[1:] and not _same(batch[1:], own):
                 raise InputError(f"{name} of an item depends on its padding: encode must ignore what the mask says is 0")
+
+
+def _kept(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Texts as a known answer keeps them."""
+    return {name: to_bytes(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def _between(low: int, high: int) -> int:

@@ -12,6 +12,8 @@ from typing import Any
 from torch import nn
 
 from perceiver_deploy.own.kinds import LARGEST_CHUNK, Arrays, Image, Labels, Positions, Text
+from perceiver_deploy.own.media_kinds import Audio, Video
+from perceiver_deploy.own.output_kinds import Boxes, BoxLabels, Spans, TokenLabels
 from perceiver_runtime import InputError, UsageError
 
 FORMS = {
@@ -19,8 +21,15 @@ FORMS = {
     "positions": "positions:3[,most=4096]",
     "text": "text:2048[,mask=NAME]",
     "image": "image:224x224[,mean=0.5/0.5/0.5,std=0.5/0.5/0.5]",
+    "audio": "audio:16000[,rate=16000,channel=1], the samples of a window",
+    "video": "video:16,224x224[,mean=0.5/0.5/0.5,std=0.5/0.5/0.5]",
     "labels": "labels:stop,go,left[,problem=multi_label], or labels:@FILE with a name a line",
+    "token-labels": "token-labels:O,B-PER,I-PER[,scheme=plain,outside=O], or token-labels:@FILE",
+    "spans": "spans[:max_answer=256]",
+    "box-labels": "box-labels:cat,dog[,problem=multi_label], or box-labels:@FILE",
+    "boxes": "boxes",
 }
+OUTPUTS = ("labels", "token-labels", "spans", "box-labels", "boxes")  # those that are of outputs alone
 
 
 def kinds(texts: Sequence[str], what: str) -> dict[str, Any]:
@@ -76,20 +85,66 @@ def _text(parts: Sequence[str]) -> Text:
 
 def _image(parts: Sequence[str]) -> Image:
     (size,), options = _options(parts, ("mean", "std"))
-    height, _, width = size.partition("x")
-    constants: dict[str, Any] = {name: tuple(float(each) for each in value.split("/")) for name, value in options.items()}
-    return Image((int(height), int(width or height)), **constants)
+    return Image(_size(size), **_constants(options))
+
+
+def _video(parts: Sequence[str]) -> Video:
+    (frames, size), options = _options(parts, ("mean", "std"))
+    return Video(int(frames), _size(size), **_constants(options))
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    return int(height), int(width or height)
+
+
+def _constants(options: dict[str, str]) -> dict[str, Any]:
+    return {name: tuple(float(each) for each in value.split("/")) for name, value in options.items()}
+
+
+def _audio(parts: Sequence[str]) -> Audio:
+    (samples,), options = _options(parts, ("rate", "channel"))
+    return Audio(int(samples), int(options.get("rate", 16_000)), bool(int(options.get("channel", 0))))
 
 
 def _labels(parts: Sequence[str]) -> Labels:
     names, options = _options(parts, ("problem",))
+    return Labels(_names(names), **options)  # type: ignore[arg-type]  # checked where it is used
+
+
+def _token_labels(parts: Sequence[str]) -> TokenLabels:
+    names, options = _options(parts, ("scheme", "outside"))
+    chosen: dict[str, Any] = {name: value or None for name, value in options.items()}
+    return TokenLabels(_names(names), **chosen)
+
+
+def _spans(parts: Sequence[str]) -> Spans:
+    rest, options = _options(parts, ("max_answer",))
+    if rest:
+        raise ValueError
+    return Spans(**{name: int(value) for name, value in options.items()})
+
+
+def _box_labels(parts: Sequence[str]) -> BoxLabels:
+    names, options = _options(parts, ("problem",))
+    return BoxLabels(_names(names), **options)  # type: ignore[arg-type]  # checked where it is used
+
+
+def _boxes(parts: Sequence[str]) -> Boxes:
+    if parts:
+        raise ValueError
+    return Boxes()
+
+
+def _names(names: Sequence[str]) -> tuple[str, ...]:
+    """As they are, or of a file."""
     if len(names) == 1 and names[0].startswith("@"):
         try:
             lines = Path(names[0][1:]).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{names[0][1:]} cannot be read as labels, a name a line: {error}") from error
         names = [line.strip() for line in lines if line.strip()]
-    return Labels(tuple(names), **options)  # type: ignore[arg-type]  # checked where it is used
+    return tuple(names)
 
 
 _READERS: dict[str, Callable[[Sequence[str]], Any]] = {
@@ -97,7 +152,13 @@ _READERS: dict[str, Callable[[Sequence[str]], Any]] = {
     "positions": _positions,
     "text": _text,
     "image": _image,
+    "audio": _audio,
+    "video": _video,
     "labels": _labels,
+    "token-labels": _token_labels,
+    "spans": _spans,
+    "box-labels": _box_labels,
+    "boxes": _boxes,
 }
 
 

@@ -14,7 +14,7 @@ from perceiver_deploy.tasks.text import FillMaskRecipe, TextClassificationRecipe
 from perceiver_io import PUBLISHED, TASKS
 from perceiver_io.tasks.installed import Installed
 from perceiver_runtime import UsageError
-from perceiver_runtime.tasks.registry import find_task
+from perceiver_runtime.tasks.registry import BUILT_IN, find_task
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,12 @@ def task_name(given: str) -> str:
     name = given.lower().replace("_", "-")
     if name in EXPORT_TASKS:
         return name
-    if name not in EXPORT_TASKS and name in TASKS:
-        raise UsageError(f"{name} are of a model of one's own: --model MODULE:FUNCTION, or --checkpoint FOLDER without --task")
+    own = next((task.name for task in BUILT_IN.values() if name in (task.name, *task.aliases)), name)
+    if own not in EXPORT_TASKS and (own in BUILT_IN or name in TASKS):
+        raise UsageError(
+            f"{own} is for a model of your own: give --model MODULE:FUNCTION, or --checkpoint FOLDER without --task, and "
+            "--inputs and --outputs; see docs/new-tasks.md"
+        )
     aliases = {alias: task for task in EXPORT_TASKS for alias in other_names(task)}
     if name in aliases:
         return aliases[name]

@@ -30,6 +30,7 @@ from perceiver_runtime.processing.flow_image import flow_to_image, warp
 from perceiver_runtime.processing.image import from_bgr
 from perceiver_runtime.serving.connecting import connect
 from perceiver_runtime.tasks.arrays.pipeline import ArraysPipeline
+from perceiver_runtime.tasks.audio_classification.pipeline import AudioClassificationPipeline, SoundLabels
 from perceiver_runtime.tasks.features.latents import Latents
 from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline
 from perceiver_runtime.tasks.fill_mask.pipeline import FillMaskPipeline
@@ -44,13 +45,20 @@ from perceiver_runtime.tasks.labels import LabelScore, LabelScores
 from perceiver_runtime.tasks.loading import load
 from perceiver_runtime.tasks.multimodal.clip import EncodedClip
 from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline, Reconstruction
+from perceiver_runtime.tasks.object_detection.picture import draw_boxes
+from perceiver_runtime.tasks.object_detection.pipeline import DetectedObject, ObjectDetectionPipeline
+from perceiver_runtime.tasks.question_answering.pipeline import QuestionAnsweringPipeline, TextAnswer
 from perceiver_runtime.tasks.text_classification.pipeline import TextClassificationPipeline
+from perceiver_runtime.tasks.token_classification.pipeline import TextSpan, TokenClassificationPipeline
+from perceiver_runtime.tasks.video_classification.pipeline import VideoClassificationPipeline
 
 __all__ = [
     "ArraysPipeline",
+    "AudioClassificationPipeline",
     "BackendError",
     "Candidate",
     "DamagedFileWarning",
+    "DetectedObject",
     "EncodedClip",
     "EncodedPair",
     "FeaturesPipeline",
@@ -67,19 +75,27 @@ __all__ = [
     "MaskedSpan",
     "MaskedSpans",
     "MultimodalPipeline",
+    "ObjectDetectionPipeline",
     "PerceiverError",
     "ProviderFallbackWarning",
+    "QuestionAnsweringPipeline",
     "Reconstruction",
     "Sound",
+    "SoundLabels",
+    "TextAnswer",
     "TextClassificationPipeline",
+    "TextSpan",
     "TimedFrame",
+    "TokenClassificationPipeline",
     "Tracked",
     "UsageError",
     "VerificationError",
     "Video",
+    "VideoClassificationPipeline",
     "__version__",
     "clip_writer",
     "connect",
+    "draw_boxes",
     "flow_to_image",
     "from_bgr",
     "load",

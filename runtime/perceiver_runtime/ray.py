@@ -36,12 +36,14 @@ class BundleRows:
 
     Columns read, by task: `flow` frame1, frame2; `fill-mask` and `text-classification` text; `image-classification` image;
     `multimodal` video, and audio if it is there; `features` whichever of these its checkpoint takes; `arrays` its
-    inputs and queries by name. Frames and images are what `read_image` takes (names of files, their bytes, arrays), videos and
-    audio likewise, see `files/clips.py`; a sound file has its own sampling rate, arrays have that of a column sampling_rate, or
-    the bundle's.
+    inputs and queries by name; `token-classification` text; `question-answering` question, text; `object-detection` image;
+    `audio-classification` audio; `video-classification` video. Frames and images are what `read_image` takes (names of files,
+    their bytes, arrays), videos and audio likewise, see `files/clips.py`; a sound file has its own sampling rate, arrays have
+    that of a column sampling_rate, or the bundle's.
 
     Columns added: `flow` mean_dx, mean_dy, mean_length, max_length in pixels, and with a folder `flo` the name
     of a .flo file, after the row's `id`; `fill-mask` filled; classifiers label and probability; `features` latents (N, D);
+    `token-classification` spans and `object-detection` objects, in JSON; `question-answering` answer, score, start, end;
     `arrays` its outputs by name; all `error`, empty where there is none.
 
     Texts to classify, and those for features, are `plain`: a `[MASK]` that a stranger wrote is ordinary text. With

@@ -7,7 +7,7 @@ the export planned for: one input of the usual size. Python, numpy and ONNX Runt
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,16 +61,16 @@ class MemoryPlan:
         self._check(limit)
         return min(usual, (limit - self.weights) // max(1, self.peak(1) - self.weights))
 
-    def run_bytes(self, graph: str, inputs: Mapping[str, Tensor], usual: int, queries: str | None = None) -> int:
+    def run_bytes(self, graph: str, inputs: Mapping[str, Tensor], usual: int, queries: Collection[str] = ()) -> int:
         """Bytes of a run's values; `usual` elements are in the inputs of `encode` that was planned for.
 
-        `queries` is the input that has an axis of queries, if one has.
+        `queries` are the inputs that have an axis of queries.
         """
         shapes = [tuple(value.shape) for value in inputs.values()]
         if graph == "encode":
             return int(self.encode * sum(math.prod(shape) for shape in shapes) // usual)
         fixed, each = self.decoders[graph]
-        count = inputs[queries].shape[1] if queries is not None else 0
+        count = next((inputs[name].shape[1] for name in queries if name in inputs), 0)
         return int(shapes[0][0] * (fixed + each * count))
 
     def _check(self, limit: int) -> None:
@@ -88,7 +88,7 @@ class ArenaPolicy:
     Memory that goes back to the system comes back page by page: images take 15 to 30 % longer without.
     """
 
-    def __init__(self, plan: MemoryPlan, graph: str, usual: int, queries: str | None) -> None:
+    def __init__(self, plan: MemoryPlan, graph: str, usual: int, queries: Collection[str]) -> None:
         self._plan, self._graph, self._usual, self._queries = plan, graph, usual, queries
 
     @classmethod
@@ -104,7 +104,7 @@ class ArenaPolicy:
         if usual < 1 or (plan.encode > KEPT if graph == "encode" else graph not in plan.decoders):
             return None
         queried = [spec.name for spec in manifest.graphs[graph].inputs if spec.shape[1:2] and spec.shape[1] in ("O", "P")]
-        return cls(plan, graph, usual, queried[0] if queried else None)
+        return cls(plan, graph, usual, queried)
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> bool:
         """Whether a run with these inputs may."""

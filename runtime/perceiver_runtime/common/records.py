@@ -20,7 +20,7 @@ from perceiver_runtime.common.errors import IntegrityError
 MAX_DEPTH = 16
 MAX_INTEGER = (1 << 63) - 1
 PROCESSOR = "manifest.processor"
-KINDS = ("input", "problem")  # keys of `processor` that say what it is for, beside its constants
+KINDS = ("input", "problem", "answer")  # keys of `processor` that say what it is for, beside its constants
 
 T = TypeVar("T")
 

@@ -11,15 +11,20 @@ from perceiver_runtime.bundle.reader import Bundle, open_bundle
 from perceiver_runtime.common.amounts import memory_bytes, thread_count
 from perceiver_runtime.common.errors import IntegrityError, UsageError
 from perceiver_runtime.tasks.arrays.pipeline import ArraysPipeline
+from perceiver_runtime.tasks.audio_classification.pipeline import AudioClassificationPipeline
 from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline
 from perceiver_runtime.tasks.fill_mask.pipeline import FillMaskPipeline
 from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
 from perceiver_runtime.tasks.image_classification.pipeline import ImageClassificationPipeline
 from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline
+from perceiver_runtime.tasks.object_detection.pipeline import ObjectDetectionPipeline
 from perceiver_runtime.tasks.pipeline import Pipeline, RuntimeOptions
+from perceiver_runtime.tasks.question_answering.pipeline import QuestionAnsweringPipeline
 from perceiver_runtime.tasks.registry import find_task, unknown_task
 from perceiver_runtime.tasks.task import Task
 from perceiver_runtime.tasks.text_classification.pipeline import TextClassificationPipeline
+from perceiver_runtime.tasks.token_classification.pipeline import TokenClassificationPipeline
+from perceiver_runtime.tasks.video_classification.pipeline import VideoClassificationPipeline
 
 
 @overload
@@ -86,6 +91,61 @@ def load(
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> FeaturesPipeline: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: Literal["token-classification"],
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> TokenClassificationPipeline: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: Literal["audio-classification"],
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> AudioClassificationPipeline: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: Literal["video-classification"],
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> VideoClassificationPipeline: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: Literal["object-detection"],
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> ObjectDetectionPipeline: ...
+
+
+@overload
+def load(
+    folder: str | Path,
+    *,
+    task: Literal["question-answering"],
+    device: str = "auto",
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+) -> QuestionAnsweringPipeline: ...
 
 
 @overload

@@ -6,13 +6,39 @@ import difflib
 from importlib.metadata import EntryPoint, entry_points
 
 from perceiver_runtime.common.errors import UsageError
-from perceiver_runtime.tasks import arrays, features, fill_mask, flow, image_classification, multimodal, text_classification
+from perceiver_runtime.tasks import (
+    arrays,
+    audio_classification,
+    features,
+    fill_mask,
+    flow,
+    image_classification,
+    multimodal,
+    object_detection,
+    question_answering,
+    text_classification,
+    token_classification,
+    video_classification,
+)
 from perceiver_runtime.tasks.task import Task
 
 GROUP = "perceiver.runtime_tasks"  # of entry points: the task's name = "module:record"
 BUILT_IN: dict[str, Task] = {
     module.TASK.name: module.TASK
-    for module in (flow, fill_mask, text_classification, image_classification, multimodal, features, arrays)
+    for module in (
+        flow,
+        fill_mask,
+        text_classification,
+        image_classification,
+        multimodal,
+        features,
+        token_classification,
+        audio_classification,
+        video_classification,
+        object_detection,
+        question_answering,
+        arrays,
+    )
 }
 _loaded: dict[str, Task] = {}
 

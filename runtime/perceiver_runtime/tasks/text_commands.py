@@ -72,7 +72,7 @@ def add_pair_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> N
 
 def fill_mask(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     """Candidates for each masked span of each text."""
-    texts = _texts(arguments)
+    texts = texts_of(arguments)
     start = time.perf_counter()
     with load() as mlm:
         loaded = time.perf_counter() - start
@@ -85,7 +85,7 @@ def fill_mask(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
 
 def classify(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     """Labels of each text."""
-    texts = _texts(arguments)
+    texts = texts_of(arguments)
     if arguments.pair is not None:
         if len(texts) != 1:
             raise UsageError(f"--pair goes with one text, found {len(texts)}")
@@ -109,7 +109,8 @@ def _from_stdin(arguments: argparse.Namespace) -> bool:
     return arguments.texts == ["-"] and not arguments.sample
 
 
-def _texts(arguments: argparse.Namespace) -> list[Item]:
+def texts_of(arguments: argparse.Namespace) -> list[Item]:
+    """The texts of a command line, or the lines of standard input."""
     if _from_stdin(arguments):
         return read_lines(sys.stdin)
     count = len(arguments.texts)

@@ -1,0 +1,1 @@
+"""Numbers for heads of one's own: labels of tokens, windows over long texts and sounds, boxes, answers in texts."""

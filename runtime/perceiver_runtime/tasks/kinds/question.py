@@ -1,0 +1,26 @@
+"""Questions: a tuple of a question and the text that has the answer."""
+
+from __future__ import annotations
+
+import argparse
+
+from perceiver_runtime.processing.text import from_bytes
+from perceiver_runtime.tasks.kinds.kind import Constants, InputKind
+from perceiver_runtime.tasks.kinds.text import TEXT
+
+
+def _add_arguments(parser: argparse.ArgumentParser, constants: Constants) -> None:
+    parser.add_argument("question", metavar="QUESTION", help="a question")
+    parser.add_argument("text", metavar="TEXT", help="the text that has the answer; - reads it from standard input")
+
+
+QUESTION = InputKind(
+    name="question",
+    add_arguments=_add_arguments,
+    from_arguments=lambda arguments, constants: [(arguments.question, arguments.text)],
+    from_sample=lambda inputs: (from_bytes(inputs["question"]), from_bytes(inputs["text"])),
+    sample_files=lambda inputs, folder, constants: ["--", from_bytes(inputs["question"]), from_bytes(inputs["text"])],
+    reader=TEXT.reader,
+    columns=("question", "text"),
+    from_row=lambda row: (str(row["question"]), str(row["text"])),
+)
