@@ -16,6 +16,7 @@ from perceiver_deploy.export import export_bundle, locate
 from perceiver_deploy.options import PRECISIONS, combinations
 from perceiver_deploy.own import command
 from perceiver_deploy.own.head import ARRAYS
+from perceiver_deploy.own.task_rows import ROWS
 from perceiver_deploy.staging import check_destination
 from perceiver_deploy.tasks.registry import EXPORT_TASKS, about, other_names, published_for, task_name
 from perceiver_export import MissingPlanWarning
@@ -95,7 +96,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def list_tasks() -> list[dict[str, object]]:
-    """Each task: what it does, its aliases, its checkpoints."""
+    """Each task: what it does, its aliases, its checkpoints; those for models of one's own have none."""
+    own = [row.task for row in ROWS if row.task not in EXPORT_TASKS]
     return [
         {
             "task": task,
@@ -104,7 +106,7 @@ def list_tasks() -> list[dict[str, object]]:
             "shipped": EXPORT_TASKS[task].shipped if task in EXPORT_TASKS else None,
             "published": published_for(task) if task in EXPORT_TASKS else [],
         }
-        for task in [*EXPORT_TASKS, ARRAYS]
+        for task in [*EXPORT_TASKS, *own, ARRAYS]
     ]
 
 
@@ -116,6 +118,8 @@ def _tasks_text(tasks: list[dict[str, object]]) -> str:
             value = task[key]
             if value:
                 lines.append(f"    {key}: {', '.join(value) if isinstance(value, list) else value}")
+        if task["task"] not in EXPORT_TASKS:
+            lines.append("    of a model of your own: --model, docs/new-tasks.md")
     return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ from transformers import PerceiverConfig, PerceiverForMaskedLM
 
 from perceiver_deploy.cli import main
 from perceiver_deploy.export import export_bundle
+from perceiver_deploy.own.task_rows import ROWS
 from perceiver_deploy.staging import clean_up, staged_folder
 from perceiver_deploy.tasks.flow import FlowRecipe
 from perceiver_deploy.tasks.recipe import ExportOptions
@@ -308,7 +309,9 @@ def test_list_tasks(capsys: pytest.CaptureFixture[str]) -> None:
     assert "fill-mask: a text with masked bytes to what they may be\n    aliases: mlm" in out
     assert "published: deepmind/language-perceiver" in out
     assert main(["--list-tasks", "--json"]) == 0
-    assert {task["task"] for task in json.loads(capsys.readouterr().out)} == set(TASKS)
+    assert {task["task"] for task in json.loads(capsys.readouterr().out)} == set(TASKS) | {row.task for row in ROWS}
+    assert "token-classification: a text to labelled spans of it: names, dates, whatever was trained\n    aliases: ner" in out
+    assert out.count("of a model of your own: --model") == 6
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,10 +14,12 @@ import perceiver_io as pio
 from perceiver_deploy.cli import main
 from perceiver_deploy.own.composition import can_be_rebuilt, kinds_of
 from perceiver_deploy.own.head import Head
+from perceiver_deploy.own.task_rows import ROWS
 from perceiver_deploy.own.text_form import kinds, load_model
 from perceiver_export.protocol import ProtocolError, Structure, named_outputs
 from perceiver_runtime import InputError, UsageError
 
+ROOT = Path(__file__).parent.parent
 ENCODER = pio.EncoderConfig(num_latents=4, latent_channels=16, layers_per_block=1, self_attention_heads=4)
 POINTS = pd.Arrays(("M", 3), {"M": (1, 50)})
 HEAD: dict[str, Any] = {"inputs": {"points": POINTS}, "outputs": {"answer": pd.Arrays()}}
@@ -107,6 +109,18 @@ def test_which_task() -> None:
     labels, text, image = pd.Labels(("a", "b")), pd.Text(20), pd.Image((16, 16))
     assert Head.of({"x": text}, None, {"y": labels}).task == "text-classification"
     assert Head.of({"x": image}, None, {"y": labels}).task == "image-classification"
+    two = {"boxes": pd.Boxes(), "logits": pd.BoxLabels(("a",))}
+    assert Head.of({"x": image}, None, two).output_names == {"boxes": "boxes", "logits": "logits"}
+    for inputs, outputs, task in (
+        (text, pd.TokenLabels(("O", "a")), "token-classification"),
+        (text, pd.Spans(), "question-answering"),
+        (pd.Audio(80), labels, "audio-classification"),
+        (pd.Video(4, (16, 16)), labels, "video-classification"),
+    ):
+        assert Head.of({"x": inputs}, None, {"y": outputs}).task == task
+    page = (ROOT / "docs/new-tasks.md").read_text()
+    others = ("text-classification", "image-classification")
+    assert all(f"| [{row.task}](#{row.task}) |" in page for row in ROWS if row.task not in others)
     assert Head.of({"x": image, "state": pd.Arrays((7,))}, None, {"y": labels}).task == "arrays"
     assert Head.of({"x": image}, {"q": pd.Positions(2)}, {"y": pd.Arrays()}).task == "arrays"
 
@@ -123,9 +137,45 @@ def test_kinds_as_text(tmp_path: Path) -> None:
     assert (found["t"], found["i"]) == (pd.Text(64), pd.Image((16, 24), (0.5,), (0.25,)))
     assert (found["a"], found["b"]) == (pd.Labels(("x", "y"), "multi_label"), pd.Labels(("stop", "go")))
     assert found["c"] == pd.Arrays()
-    for text in ("points", "points=cloud:3", "points=array:M=1-3", "q=positions:a", "i=image:wide"):
+    found = kinds(["a=audio:800,rate=8000,channel=1", "v=video:4,16x24,mean=0.5,std=0.25", "s=spans", "b=boxes"], "inputs")
+    assert (found["a"], found["v"]) == (pd.Audio(800, 8000, True), pd.Video(4, (16, 24), (0.5,), (0.25,)))
+    assert (found["s"], found["b"]) == (pd.Spans(), pd.Boxes())
+    found = kinds(
+        ["t=token-labels:X,B-A,scheme=bioes,outside=X", "l=box-labels:a,problem=multi_label", "s=spans:max_answer=9"], ""
+    )
+    assert (found["t"], found["l"]) == (pd.TokenLabels(("X", "B-A"), "bioes", "X"), pd.BoxLabels(("a",), "multi_label"))
+    assert found["s"] == pd.Spans(9)
+    for text in (
+        "points",
+        "points=cloud:3",
+        "points=array:M=1-3",
+        "q=positions:a",
+        "i=image:wide",
+        "s=spans:9",
+        "b=boxes:4",
+        "a=audio",
+    ):
         with pytest.raises(UsageError, match="write NAME="):
             kinds([text], "inputs")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "message"),
+    [
+        (POINTS, pd.Spans(), "y is Spans, which is for question-answering: Text in, Spans out, no queries; declare Arrays"),
+        (pd.Text(9), pd.Boxes(), "Boxes, which is for object-detection: Image in, BoxLabels and Boxes out"),
+        (pd.Audio(0), pd.Labels(("a",)), "a window of 0 samples"),
+        (pd.Audio(9, rate=3), pd.Labels(("a",)), "the rate is 3: give whole Hz from 1000"),
+        (pd.Video(0, (16, 16)), pd.Labels(("a",)), "a clip of 0 frames"),
+        (pd.Text(9), pd.Spans(0), "the longest answer is 0"),
+        (pd.Image((9, 9)), pd.BoxLabels(()), "give the names of the labels"),
+        (pd.Image((9, 9)), pd.BoxLabels(("a",), "regression"), "single_label or multi_label"),  # type: ignore[arg-type]
+        (pd.Text(9), pd.TokenLabels(("a", "b")), "no label is called 'O'"),
+    ],
+)
+def test_kinds_that_make_no_sense(inputs: Any, outputs: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Head.of({"x": inputs}, None, {"y": outputs})
 
 
 @pytest.mark.parametrize(

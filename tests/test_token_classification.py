@@ -1,12 +1,14 @@
 """Token classification as bundles: equal to torch and transformers, long texts in windows, every command."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from forgery import edit_manifest
 from own_models import ENCODER, varied
 from test_token_labels import NAMES, TEXT, grouped
 from transformers import PerceiverConfig
@@ -17,6 +19,7 @@ import perceiver_deploy as pd
 import perceiver_io as pio
 import perceiver_runtime as pr
 from perceiver_deploy.cli import main as export
+from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.main import main
 from perceiver_runtime.processing.heads.text_windows import windows
 from perceiver_runtime.ray import BundleRows
@@ -104,6 +107,22 @@ def test_in_tables(bundle: Path) -> None:
     with pr.load(bundle, task="token-classification") as label:
         assert json.loads(table["spans"][0]) == label(TEXT).to_dict()["spans"]
     assert "the text is empty" in table["error"][1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (None, "does not say what this token-classification bundle answers"),
+        ({"scheme": "xyz", "outside": "O"}, "the manifest's scheme of labels is 'xyz': upgrade perceiver-runtime"),
+        ({"scheme": 3, "outside": "O"}, "manifest.processor.answer"),
+        ({"scheme": "iob2", "outside": "O", "more": 1}, "manifest.processor.answer"),
+    ],
+)
+def test_a_manifest_that_says_something_else(bundle: Path, tmp_path: Path, answer: Any, message: str) -> None:
+    forged = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    edit_manifest(forged, processor={**open_bundle(bundle).manifest.processor, "answer": answer})
+    with pytest.raises(pr.IntegrityError, match=message):
+        pr.load(forged)
 
 
 class Tagger(torch.nn.Module):

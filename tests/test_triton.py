@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_detection_and_questions import NAMES, SIZE, make_detector
 from triton_server import Triton, make_environment, serve
 
+import perceiver_deploy as pd
 import perceiver_runtime as pr
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.common.children import python_code, python_module
@@ -30,11 +32,23 @@ def bundles(shipped: Callable[..., Path]) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def repository(bundles: dict[str, Path], toy_python: Path, toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of one's own, with two outputs."""
+    output = tmp_path_factory.mktemp("own") / "detector"
+    outputs: Any = {"logits": pd.BoxLabels(NAMES), "pred_boxes": pd.Boxes()}
+    pd.export_model(make_detector(), output, inputs={"pixel_values": pd.Image(SIZE)}, outputs=outputs)
+    return output
+
+
+@pytest.fixture(scope="module")
+def repository(
+    bundles: dict[str, Path], detector: Path, toy_python: Path, toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     folder = tmp_path_factory.mktemp("triton") / "models"
     for task, bundle in bundles.items():
         options = PYTHON if task != "image-classification" else RepositoryOptions(backend="python", threads=1, copy=True)
         write_repository(open_bundle(bundle), folder, task, options)
+    write_repository(open_bundle(detector), folder, "detector", PYTHON)
     serve_toy = ["triton", str(toy_bundle), "-o", str(folder), "--name", "series", "--backend", "python", "--threads", "1"]
     subprocess.run([*python_module("perceiver_runtime", toy_python), *serve_toy], check=True, capture_output=True)
     return folder
@@ -79,6 +93,16 @@ def test_every_task(task: str, server: Triton, bundles: dict[str, Path]) -> None
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array)
         assert not np.array_equal(array, np.roll(array, 1))  # a constant would be equal whatever was computed
+
+
+def test_boxes_of_a_model_of_one_s_own(server: Triton, detector: Path) -> None:
+    pictures = [np.random.default_rng(side).integers(0, 255, (side, 70, 3)).astype(np.uint8) for side in range(40, 50)]
+    with pr.load(detector, device="cpu", threads=1) as local:
+        expected = [local([picture], threshold=0.0)[0] for picture in pictures]
+    with pr.connect(server.address, bundle=detector, name="detector") as remote:
+        assert [remote([picture], threshold=0.0)[0] for picture in pictures] == expected
+        assert [len(found) for found in remote(pictures, threshold=0.0)] == [7] * 10
+    assert expected[0] != expected[1]
 
 
 def test_calls_are_those_of_load(server: Triton, bundles: dict[str, Path]) -> None:

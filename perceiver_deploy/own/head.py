@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from perceiver_deploy.own.kinds import LARGEST_CHUNK, Arrays, Kind, Labels, OutputKind, Sizes
-from perceiver_deploy.own.task_rows import ROWS, TaskRow
+from perceiver_deploy.own.task_rows import ROWS, TaskRow, refuse_alone
 from perceiver_export.protocol import ProtocolError, TensorInput, check_protocol
 from perceiver_export.tasks.own import Probe, probe
 from perceiver_runtime import InputError, UsageError
@@ -54,6 +54,8 @@ class Head:
                     kind.check(name)  # type: ignore[union-attr]
         types = tuple(type(kind) for kind in inputs.values()), tuple(type(kind) for kind in outputs.values())
         row = next((row for row in ROWS if row.takes(*types) and not queries), None)
+        if row is None:
+            refuse_alone(outputs)
         head = cls(dict(inputs), dict(queries), dict(outputs), row)
         head._check_names()
         return head

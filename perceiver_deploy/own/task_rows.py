@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from perceiver_deploy.own.kinds import Image, Labels, Text
 from perceiver_deploy.own.media_kinds import Audio, Video
 from perceiver_deploy.own.output_kinds import Boxes, BoxLabels, Spans, TokenLabels
+from perceiver_runtime import UsageError
 
 
 @dataclass(frozen=True)
@@ -55,3 +56,15 @@ ROWS = (
     TaskRow("question-answering", (Text,), (Spans,), TOKENS, ("logits",), PAIR, '"a question" "a text"', item=question_of),
     TaskRow("token-classification", (Text,), (TokenLabels,), TOKENS, ("logits",), ("text",), A_TEXT),
 )
+
+
+def refuse_alone(outputs: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for an output that only its own task can make something of."""
+    for name, kind in outputs.items():
+        row = next((row for row in ROWS if type(kind) in row.outputs and type(kind) is not Labels), None)
+        if row is not None:
+            given, gives = (" and ".join(each.__name__ for each in kinds) for kinds in (row.inputs, row.outputs))
+            raise UsageError(
+                f"{name} is {type(kind).__name__}, which is for {row.task}: {given} in, {gives} out, no queries; declare "
+                "Arrays() for other models"
+            )

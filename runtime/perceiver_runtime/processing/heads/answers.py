@@ -42,14 +42,15 @@ def best_answers(logits: Floats, none: Floats, content: bytes, most: int, longes
     begins = (values & 0xC0) != 0x80
     start[~begins] = 0
     end[~np.append(begins[1:], True)] = 0
-    found: list[Candidate] = []
-    for length in range(min(longest, len(values))):
-        scores = start[: len(start) - length] * end[length:]
-        for place in np.argpartition(-scores, min(most, len(scores)) - 1)[:most]:
-            if scores[place] > 0:
-                found.append(Candidate(int(place), int(place) + length + 1, float(scores[place])))
-        found = sorted(found, key=_order)[:most]
-    return Candidates(found, float(chances[0, 0] * chances[0, 1]))
+    found: list[tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]] = []  # scores, starts, ends
+    for length in range(1, min(longest, len(values)) + 1):
+        scores = start[: len(start) - length + 1] * end[length - 1 :]
+        places = np.argpartition(-scores, min(most, len(scores)) - 1)[:most]
+        found.append((scores[places], places, places + length))
+    scores, starts, ends = (np.concatenate(each) for each in zip(*found))
+    order = np.lexsort((ends, starts, -scores))[:most]
+    best = [Candidate(int(starts[place]), int(ends[place]), float(scores[place])) for place in order if scores[place] > 0]
+    return Candidates(best, float(chances[0, 0] * chances[0, 1]))
 
 
 def merged(windows: list[tuple[int, Candidates]], most: int) -> Candidates:

@@ -24,12 +24,23 @@ from perceiver_runtime.tasks.text_commands import seconds
 def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     """What follows the bundle."""
     window = SoundProcessor.from_json(dict(manifest.processor)).seconds
-    parser.add_argument("sounds", nargs="+", metavar="WAV", help="WAV files, or .npy samples at the bundle's rate")
-    parser.add_argument("--top-k", type=positive, default=5, metavar="N", help="how many labels to print (default: 5)")
-    help_text = f"a window of {window:.4g} s every S seconds of a longer sound (default: one after the other)"
-    parser.add_argument("--hop", type=float, metavar="S", help=help_text)
+    help_text = f"WAV files, or .npy samples at the bundle's rate; longer ones in windows of {window:.4g} s"
+    parser.add_argument("sounds", nargs="+", metavar="WAV", help=help_text)
+    add_options(parser)
     parser.add_argument("-o", "--output", metavar="PNG", help="of one sound: its waveform with the label of each window")
     add_force(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """--top-k and --hop."""
+    parser.add_argument("--top-k", type=positive, default=5, metavar="N", help="how many labels to print (default: 5)")
+    help_text = "a window every S seconds of a longer sound (default: one after the other)"
+    parser.add_argument("--hop", type=float, metavar="S", help=help_text)
+
+
+def options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same, for the pipeline."""
+    return {"top_k": arguments.top_k, "hop": arguments.hop}
 
 
 def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
@@ -44,8 +55,7 @@ def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     start = time.perf_counter()
     with load() as classify:
         loaded = time.perf_counter() - start
-        options = {"top_k": arguments.top_k, "hop": arguments.hop}
-        answers = answered(items, lambda sounds: [classify.details(each, **options) for each in sounds])
+        answers = answered(items, lambda sounds: [classify.details(each, **options(arguments)) for each in sounds])
         done = results(answers, _described)
         written = []
         if arguments.output:

@@ -21,9 +21,19 @@ from perceiver_runtime.tasks.text_commands import seconds
 def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     """What follows the bundle."""
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, with Pillow, or uint8 .npy arrays")
-    parser.add_argument("--threshold", type=float, default=0.5, metavar="P", help="the least score of an object (default: 0.5)")
+    add_options(parser)
     parser.add_argument("-o", "--output", metavar="PNG", help="of one image: the image with its boxes")
     add_force(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """--threshold."""
+    parser.add_argument("--threshold", type=float, default=0.5, metavar="P", help="the least score of an object (default: 0.5)")
+
+
+def options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same, for the pipeline."""
+    return {"threshold": arguments.threshold}
 
 
 def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
@@ -40,7 +50,7 @@ def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
         answers: list[Answer] = []
         for name in names:
             item = Item(name, attempt(partial(read_image, name)))
-            (found,) = answered([item], partial(detect, threshold=arguments.threshold))
+            (found,) = answered([item], partial(detect, **options(arguments)))
             if arguments.output and not isinstance(found.value, InputError):
                 write_image(arguments.output, draw_boxes(item.value, found.value))
             answers.append(Answer(item._replace(value=None), found.value))  # lets the picture go

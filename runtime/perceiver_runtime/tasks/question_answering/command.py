@@ -19,11 +19,21 @@ from perceiver_runtime.tasks.text_commands import seconds
 def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     """What follows the bundle."""
     QUESTION.add_arguments(parser, manifest.processor)
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """--top-k, --allow-none, --max-answer and --overlap."""
     parser.add_argument("--top-k", type=positive, default=1, metavar="N", help="how many answers to print (default: 1)")
     parser.add_argument("--allow-none", action="store_true", help="no answer is one too, for models trained on such questions")
     parser.add_argument("--max-answer", type=positive, metavar="N", help="the longest answer in bytes (default: the bundle's)")
     help_text = "bytes shared by windows over long texts (default: the longest answer)"
     parser.add_argument("--overlap", type=int, metavar="N", help=help_text)
+
+
+def options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same, for the pipeline."""
+    return {name: getattr(arguments, name) for name in ("top_k", "allow_none", "max_answer", "overlap")}
 
 
 def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
@@ -32,8 +42,7 @@ def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
     start = time.perf_counter()
     with load() as ask:
         loaded = time.perf_counter() - start
-        options = {name: getattr(arguments, name) for name in ("top_k", "allow_none", "max_answer", "overlap")}
-        answers: TextAnswers = ask(arguments.question, text, **options)
+        answers: TextAnswers = ask(arguments.question, text, **options(arguments))
         return {
             "provider": ask.provider,
             "question": arguments.question,
