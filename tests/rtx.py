@@ -19,7 +19,7 @@ EIGHT_BIT_MODELS = {"int8": ("SM86", "SM89", "SM120"), "fp8": ("SM89", "SM120")}
 _KERNEL = re.compile(rb'name=_gemm_mha_v2 .*?layers="([^"]*)"', re.DOTALL)
 _TENSOR = re.compile(rb'tensor=\{[^\n]* name="([^"\n]+)"[^\n]* type=([a-z0-9_]+) \}')  # also of a part, sub_tensor
 _PRODUCT = re.compile(rb'fully_connected=\{ name="[^"]*" output=\{[^}]*\} input=\{([^}]*)\}[^\n]* layers="([^"]*)"')
-_NODE = re.compile(r"\[ONNX Layer: ([^\]]*/MatMul[_0-9]*)\]")
+_NODE = re.compile(r"\[ONNX Layer: ((?:[^\]]*/)?MatMul[_0-9]*)\]")  # those of no module have no slash
 _LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)/Softmax")
 
 
