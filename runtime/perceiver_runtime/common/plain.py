@@ -1,11 +1,12 @@
-"""Results as JSON knows them: the one function behind `to_dict`, `--json` and tables of answers."""
+"""Results as JSON knows them: the one function behind `to_dict`, `--json` and tables of answers; and as notebooks show them."""
 
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,24 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def html_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table, its cells escaped; numbers with three digits."""
+    shown = [[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in shown)
+    return f"<table><tr>{''.join(f'<th>{html.escape(name)}</th>' for name in header)}</tr>{body}</table>"
+
+
+def html_mark(text: str, strength: float, hint: str) -> str:
+    """A part of a text, escaped, coloured the stronger the surer, with a hint for the mouse."""
+    shade = f"background: rgba(255, 170, 0, {0.15 + 0.85 * strength:.2f})"
+    return f'<mark style="{shade}" title="{html.escape(hint)}">{html.escape(text)}</mark>'
+
+
+def html_text(parts: Iterable[str]) -> str:
+    """Parts that are HTML already, as one text that keeps its white space."""
+    return f'<span style="white-space: pre-wrap">{"".join(parts)}</span>'
 
 
 class Record:

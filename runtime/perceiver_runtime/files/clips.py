@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from perceiver_runtime.common.errors import InputError
+from perceiver_runtime.files.arrays import read_array
 from perceiver_runtime.files.containers.reading import TimedFrame
 from perceiver_runtime.files.frames import Video, open_video
 from perceiver_runtime.files.images import read_images
-from perceiver_runtime.files.sources import array_of, file_source, is_file, several
+from perceiver_runtime.files.sources import array_of, check_file, file_source, is_file, several
 from perceiver_runtime.files.videos import read_sound
 from perceiver_runtime.files.wav import Sound
 
 CLIP = "a path, a Video of open_video, an array (T, H, W, 3), or a list or generator of pictures"
-SOUND = "a path, the bytes of a WAV file, a file object, a Sound of read_wav, an array (samples,), or None"
+SOUND = "a path of a WAV or a video file or of .npy samples, the bytes of a WAV file, a file object, a Sound of read_wav, an array (samples,), or None"
 
 
 def read_clip(clip: Any) -> NDArray[Any] | list[NDArray[Any]] | Video:
@@ -42,12 +44,15 @@ def read_clip(clip: Any) -> NDArray[Any] | list[NDArray[Any]] | Video:
 
 
 def sound_of(sound: Any) -> NDArray[Any] | Sound | None:
-    """Samples, or a `Sound` with its rate; None stays None. Raises `InputError` for what is none of `SOUND`."""
+    """Samples, or a `Sound` with its rate, which a `.npy` file has not; None stays None. Raises `InputError` for what is none of `SOUND`."""
     if sound is None or isinstance(sound, tuple):
         return sound  # type: ignore[return-value]  # samples and a rate, which its user checks
     array = array_of(sound, "the audio")
     if array is not None:
         return array
+    if isinstance(sound, (str, os.PathLike)) and os.fsdecode(sound).lower().endswith(".npy"):
+        check_file(Path(os.fsdecode(sound)))
+        return read_array(Path(os.fsdecode(sound)))
     if is_file(sound):
         return read_sound(sound)
     raise InputError(f"the audio is a {type(sound).__name__}: give {SOUND}")

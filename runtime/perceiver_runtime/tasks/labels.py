@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.amounts import whole_number
 from perceiver_runtime.common.errors import InputError, IntegrityError
-from perceiver_runtime.common.plain import Record
+from perceiver_runtime.common.plain import Record, html_table
 from perceiver_runtime.common.records import parse_json
 
 FILE = "labels.json"
@@ -36,8 +35,7 @@ class LabelScores(list[LabelScore]):
         return {"labels": [each.to_dict() for each in self]}
 
     def _repr_html_(self) -> str:
-        rows = [f"<tr><td>{html.escape(each.label)}</td><td>{each.probability:.3g}</td></tr>" for each in self]
-        return f"<table><tr><th>label</th><th>probability</th></tr>{''.join(rows)}</table>"
+        return html_table(("label", "probability"), ((each.label, each.probability) for each in self))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
-"""Frames of any number and size to a model's clip. numpy alone."""
+"""Frames of any number and size to a model's clip: of arrays, or of a file gone through frame by frame."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,8 @@ from numpy.typing import NDArray
 
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.common.records import PROCESSOR, check_fields
+from perceiver_runtime.files.clips import read_clip
+from perceiver_runtime.files.frames import Video
 from perceiver_runtime.processing.image import ImageProcessor
 
 Floats = NDArray[np.float32]
@@ -36,18 +37,38 @@ class ClipProcessor:
         """What `from_json` reads."""
         return {"frames": self.frames, **self.image.to_json()}
 
-    def __call__(self, clip: NDArray[Any] | Sequence[NDArray[Any]], name: str = "the clip") -> Floats:
+    def __call__(self, clip: Any, name: str = "the clip") -> Floats:
         """Frames (T, H, W, 3), or (T, H, W) for grey, uint8 or float in [0, 1] → float32 (frames, channels, height, width).
 
-        Of more frames than the model takes, evenly spaced ones from the first to the last are taken, as transformers' video
-        classification does. Fewer raise `InputError`.
+        Taken is what `read_clip` takes; of a file only the chosen frames are kept. Of more frames than the model takes, evenly
+        spaced ones from the first to the last are chosen, as transformers' video classification does. Fewer raise `InputError`.
         """
-        still = isinstance(clip, np.ndarray) and clip.ndim == 3 and clip.shape[2] in (1, 3, 4)
-        frames = isinstance(clip, (list, tuple)) or (isinstance(clip, np.ndarray) and clip.ndim in (3, 4))
-        if still or not frames:
-            found = clip.shape if isinstance(clip, np.ndarray) else type(clip).__name__
-            raise InputError(f"{name} is {found}, expected frames (T, H, W, 3), or (T, H, W) for grey")
-        if len(clip) < self.frames:
-            raise InputError(f"{name} has {len(clip)} frames, the model takes {self.frames}: give as many or more")
-        chosen = np.linspace(0, len(clip) - 1, self.frames).astype(np.int64)
-        return np.stack([self.image(clip[place], f"frame {place} of {name}") for place in chosen])
+        found = read_clip(clip)
+        if isinstance(found, Video):
+            chosen = self._of_video(found, name)
+        elif isinstance(found, np.ndarray) and (found.ndim not in (3, 4) or (found.ndim == 3 and found.shape[2] in (1, 3, 4))):
+            raise InputError(f"{name} is {found.shape}, expected frames (T, H, W, 3), or (T, H, W) for grey")
+        else:
+            chosen = [(place, found[place]) for place in self._places(len(found), name)]
+        return np.stack([self.image(frame, f"frame {place} of {name}") for place, frame in chosen])
+
+    def _places(self, total: int, name: str) -> list[int]:
+        """Which of `total` frames. Raises `InputError`."""
+        if total < self.frames:
+            raise InputError(f"{name} has {total} frames, the model takes {self.frames}: give as many or more")
+        return [int(place) for place in np.linspace(0, total - 1, self.frames).astype(np.int64)]
+
+    def _of_video(self, video: Video, name: str) -> list[tuple[int, NDArray[Any]]]:
+        """The same of a file, read twice where its header does not say how many frames it has, or wrongly."""
+        expected = video.count or 0
+        for _ in range(2):
+            places = self._places(expected, name) if expected >= self.frames else []
+            kept, seen = {}, 0
+            for frame in video:
+                if seen in places:
+                    kept[seen] = frame
+                seen += 1
+            if seen == expected:
+                return [(place, kept[place]) for place in places or self._places(seen, name)]
+            expected = seen
+        raise InputError(f"{video.path} has another number of frames each time it is read: copy it first")

@@ -3,6 +3,7 @@
 from perceiver_runtime.tasks.audio_classification import command
 from perceiver_runtime.tasks.audio_classification.pipeline import AudioClassificationPipeline
 from perceiver_runtime.tasks.kinds.audio import AUDIO
+from perceiver_runtime.tasks.metrics.labels import class_folders, label_metric
 from perceiver_runtime.tasks.task import LABEL_COLUMNS, RunCommand, Task, always, label_rows
 
 TASK = Task(
@@ -11,9 +12,17 @@ TASK = Task(
     aliases=("sound-classification",),
     pipeline=AudioClassificationPipeline,
     kind=always(AUDIO),
-    command=RunCommand("WAV … [-o LABELS.png]", command.add_arguments, command.run, command.render),
+    command=RunCommand(
+        "SOUND … [-o LABELS.png]",
+        command.add_arguments,
+        command.run,
+        command.render,
+        command.add_options,
+        command.options,
+    ),
     columns=LABEL_COLUMNS,
     rows=label_rows,
     fixed_size=True,
     single_call=True,
+    metric=label_metric(class_folders("audio", AUDIO.suffixes)),
 )

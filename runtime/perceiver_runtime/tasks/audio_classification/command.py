@@ -14,7 +14,7 @@ from perceiver_runtime.processing.heads.sounds import SoundProcessor
 from perceiver_runtime.tasks.arguments import positive
 from perceiver_runtime.tasks.audio_classification.picture import draw_sound
 from perceiver_runtime.tasks.audio_classification.pipeline import SoundLabels
-from perceiver_runtime.tasks.kinds.audio import sound_of
+from perceiver_runtime.tasks.kinds.audio import AUDIO
 from perceiver_runtime.tasks.outputs import add_force, check_outputs
 from perceiver_runtime.tasks.several import Item, answered, attempt, results
 from perceiver_runtime.tasks.task import Load
@@ -24,8 +24,8 @@ from perceiver_runtime.tasks.text_commands import seconds
 def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
     """What follows the bundle."""
     window = SoundProcessor.from_json(dict(manifest.processor)).seconds
-    help_text = f"WAV files, or .npy samples at the bundle's rate; longer ones in windows of {window:.4g} s"
-    parser.add_argument("sounds", nargs="+", metavar="WAV", help=help_text)
+    help_text = f"WAV or video files, or .npy samples at the bundle's rate; longer ones in windows of {window:.4g} s"
+    parser.add_argument("sounds", nargs="+", metavar="SOUND", help=help_text)
     add_options(parser)
     parser.add_argument("-o", "--output", metavar="PNG", help="of one sound: its waveform with the label of each window")
     add_force(parser)
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace, load: Load) -> dict[str, object]:
         check_picture_ending(arguments.output)
         if len(names) > 1:
             raise UsageError(f"-o is for one sound, found {len(names)}")
-    items = [Item(name, attempt(partial(sound_of, name))) for name in names]
+    items = [Item(name, attempt(partial(AUDIO.read, name))) for name in names]
     start = time.perf_counter()
     with load() as classify:
         loaded = time.perf_counter() - start

@@ -5,21 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError
-from perceiver_runtime.files.wav import Sound
+from perceiver_runtime.common.plain import html_table
 from perceiver_runtime.processing.heads.sounds import SoundProcessor, SoundWindow
-from perceiver_runtime.tasks.labels import Labels, LabelScore
+from perceiver_runtime.tasks.kinds.audio import AUDIO
+from perceiver_runtime.tasks.labels import Labels, LabelScores
 from perceiver_runtime.tasks.one_pass import OnePassPipeline
 from perceiver_runtime.tasks.pipeline import Floats, RuntimeOptions
 
-Audio = NDArray[Any] | Sound
+Audio = Any  # what `sound_of` takes, but None
 
 
 @dataclass(frozen=True)
@@ -28,26 +28,39 @@ class SoundPart:
 
     start: float
     end: float
-    labels: list[LabelScore]
+    labels: LabelScores
+
+    def to_dict(self) -> dict[str, Any]:
+        """`start`, `end` and `labels`."""
+        return {"start": self.start, "end": self.end, **self.labels.to_dict()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SoundLabels:
     """The labels of a sound, best first, and those of each of its windows."""
 
-    labels: list[LabelScore]
+    labels: LabelScores
     windows: list[SoundPart]
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, as JSON has them."""
-        return dataclasses.asdict(self)
+        """`labels`, and `windows` with start, end and labels."""
+        return {**self.labels.to_dict(), "windows": [part.to_dict() for part in self.windows]}
+
+    def __repr__(self) -> str:
+        best, count = self.labels[0], len(self.windows)
+        return f"SoundLabels({best.label!r} {best.probability:.3g}, {count} window{'s' if count > 1 else ''})"
+
+    def _repr_html_(self) -> str:
+        best = [(f"{part.start:.2f} to {part.end:.2f} s", part.labels[0]) for part in self.windows]
+        rows = [(place, each.label, each.probability) for place, each in best]
+        return self.labels._repr_html_() + (html_table(("window", "label", "probability"), rows) if len(rows) > 1 else "")
 
 
 class AudioClassificationPipeline(OnePassPipeline):
     """Labels of sounds.
 
     >>> classify = perceiver_runtime.load("commands")
-    >>> classify(perceiver_runtime.read_wav("stop.wav"), top_k=1)
+    >>> classify("stop.wav", top_k=1)               # or samples, with sampling_rate=
     [LabelScore(label='stop', probability=0.97)]
     """
 
@@ -56,29 +69,20 @@ class AudioClassificationPipeline(OnePassPipeline):
         self.labels = Labels.of(bundle)
         super().__init__(bundle, runtime_options)
 
-    @overload
     def __call__(
         self, sounds: Audio, *, top_k: int = 5, sampling_rate: float | None = None, hop: float | None = None
-    ) -> list[LabelScore]: ...
+    ) -> Any:
+        """The `top_k` best labels of a sound, best first, or of each of a list or a generator.
 
-    @overload
-    def __call__(
-        self, sounds: list[Audio], *, top_k: int = 5, sampling_rate: float | None = None, hop: float | None = None
-    ) -> list[list[LabelScore]]: ...
-
-    def __call__(
-        self, sounds: Audio | list[Audio], *, top_k: int = 5, sampling_rate: float | None = None, hop: float | None = None
-    ) -> list[LabelScore] | list[list[LabelScore]]:
-        """The `top_k` best labels of a sound, or of each of a list, best first.
-
-        A sound is what `read_wav` gives, or samples (S,) or (S, channels) at `sampling_rate` Hz (default: the bundle's); floats
+        A sound is a path of a WAV or a video file or of `.npy` samples, the bytes of a WAV file, a file object, what
+        `read_wav` and `read_sound` give, or samples (S,) or (S, channels) at `sampling_rate` Hz (default: the bundle's); floats
         in [-1, 1], int16, int32 or uint8. It is made one channel and resampled. A sound longer than the model's window is
         taken in windows, one every `hop` seconds (default: the window's length), the last at its end: probabilities are
         the mean over them. A shorter one has silence after it. Raises `InputError`.
         """
-        if not isinstance(sounds, list):
-            return self.details(sounds, top_k=top_k, sampling_rate=sampling_rate, hop=hop).labels
-        return [found.labels for found in self._details(sounds, top_k, sampling_rate, hop)]
+        items, many = AUDIO.items(sounds)
+        labels = [found.labels for found in self._details(items, top_k, sampling_rate, hop)]
+        return labels if many else labels[0]
 
     def details(
         self, sound: Audio, *, top_k: int = 5, sampling_rate: float | None = None, hop: float | None = None
@@ -94,7 +98,7 @@ class AudioClassificationPipeline(OnePassPipeline):
         if not sounds:
             raise InputError("the list of sounds is empty: give at least one")
         with self.timing.stage("preprocess"):
-            parts = [self._windows(sound, rate, hop) for sound in sounds]
+            parts = [self._named_windows(sound, rate, hop, place, len(sounds)) for place, sound in enumerate(sounds, 1)]
         logits = self._logits(parts)
         with self.timing.stage("postprocess"):
             return [
@@ -105,14 +109,22 @@ class AudioClassificationPipeline(OnePassPipeline):
                 for own, rows in zip(parts, logits)
             ]
 
-    def _best(self, probabilities: Floats, top_k: int) -> list[LabelScore]:
+    def _named_windows(
+        self, sound: Audio, rate: float | None, hop: float | None, place: int, count: int
+    ) -> list[SoundWindow]:
+        try:
+            return self._windows(sound, rate, hop)
+        except InputError as error:
+            raise error if count == 1 else InputError(f"sound {place} of {count}: {error}") from error
+
+    def _best(self, probabilities: Floats, top_k: int) -> LabelScores:
         return dataclasses.replace(self.labels, problem_type="regression").scores(probabilities, top_k)  # as they are
 
     def _windows(self, sound: Audio, rate: float | None, hop: float | None) -> list[SoundWindow]:
         if hop is not None and not hop > 0:
             raise InputError(f"windows every {hop} s: give more than 0")
         step = None if hop is None else max(1, round(hop * self.processor.sampling_rate))
-        return self.processor.windows(self.processor(sound, rate), step)
+        return self.processor.windows(self.processor(AUDIO.read(sound), rate), step)
 
     def _logits(self, parts: Sequence[Sequence[SoundWindow]]) -> list[Floats]:
         """Of each sound, (windows, labels)."""

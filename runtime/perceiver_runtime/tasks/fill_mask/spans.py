@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from perceiver_runtime.common.plain import Record
+from perceiver_runtime.common.plain import Record, html_mark, html_text
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,6 @@ class MaskedSpans(list[MaskedSpan]):
             parts.append(html.escape(piece or ""))
             if span is not None:
                 best = span.candidates[0]
-                hints = html.escape(", ".join(f"{each.text!r} {each.probability:.3g}" for each in span.candidates))
-                shade = f"background: rgba(255, 170, 0, {0.15 + 0.85 * best.probability:.2f})"
-                parts.append(f'<mark style="{shade}" title="{hints}">{html.escape(best.text)}</mark>')
-        return f'<span style="white-space: pre-wrap">{"".join(parts)}</span>'
+                hint = ", ".join(f"{each.text!r} {each.probability:.3g}" for each in span.candidates)
+                parts.append(html_mark(best.text, best.probability, hint))
+        return html_text(parts)

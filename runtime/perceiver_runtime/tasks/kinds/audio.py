@@ -1,36 +1,31 @@
-"""Sounds: samples at the bundle's rate, or a pair of samples and their rate as `read_wav` gives it."""
+"""Sounds: what `sound_of` takes, samples at the bundle's rate where they have none of their own."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError
-from perceiver_runtime.files.arrays import read_array
-from perceiver_runtime.files.wav import Sound, read_wav
+from perceiver_runtime.files.clips import SOUND, sound_of
+from perceiver_runtime.files.containers.library import CONTAINERS
+from perceiver_runtime.files.wav import SOUNDS, Sound
 from perceiver_runtime.processing.heads.sounds import SoundProcessor
 from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Inputs, Reader, Row, TextOptions, array_files
 
 
 def _add_arguments(parser: argparse.ArgumentParser, constants: Constants) -> None:
-    parser.add_argument("inputs", nargs="+", metavar="WAV", help="a WAV file, or .npy samples at the bundle's rate")
+    help_text = "a WAV or a video file, or .npy samples at the bundle's rate; several are a batch"
+    parser.add_argument("inputs", nargs="+", metavar="SOUND", help=help_text)
 
 
-def sound_of(value: Any) -> Array | Sound:
-    """Samples as they are, or those of a file: a `.npy` file has no rate, a WAV file has its own."""
-    if isinstance(value, (np.ndarray, tuple)):
-        return value  # type: ignore[return-value]  # its user looks at tuples
-    path = Path(str(value))
-    if path.suffix.lower() != ".npy":
-        return read_wav(path)
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
-    return read_array(path)
+def _read(item: Any) -> Array | Sound:
+    """Samples, or samples and their rate. Raises `InputError`, also for None: silence has no label."""
+    found = sound_of(item)
+    if found is None:
+        raise InputError(f"the audio is None: give {SOUND.removesuffix(', or None')}")
+    return found
 
 
 def _reader(constants: Constants) -> Reader:
@@ -39,7 +34,7 @@ def _reader(constants: Constants) -> Reader:
     def read(items: list[Any], _: TextOptions) -> Inputs:
         found = []
         for item in items:
-            samples = processor(item)
+            samples = processor(_read(item))
             if len(samples) > processor.samples:
                 raise InputError(
                     f"the audio has {len(samples) / processor.sampling_rate:.4g} s, the model takes {processor.seconds:.4g} s: "
@@ -53,7 +48,7 @@ def _reader(constants: Constants) -> Reader:
 
 def _from_row(row: Row) -> Any:
     """A file's rate goes with its samples, an array's is in `sampling_rate`, or the bundle's."""
-    sound, rate = sound_of(row["audio"]), row.get("sampling_rate")
+    sound, rate = _read(row["audio"]), row.get("sampling_rate")
     return sound if rate is None or isinstance(sound, tuple) else Sound(sound, rate)
 
 
@@ -64,10 +59,13 @@ def _from_sample(inputs: Mapping[str, Array]) -> Array:
 AUDIO = InputKind(
     name="audio",
     add_arguments=_add_arguments,
-    from_arguments=lambda arguments, constants: [sound_of(name) for name in arguments.inputs],
+    from_arguments=lambda arguments, constants: [_read(name) for name in arguments.inputs],
     from_sample=_from_sample,
     sample_files=array_files("audio"),
     reader=_reader,
     columns=("audio",),
+    suffixes=(*SOUNDS, *CONTAINERS, ".npy"),
     from_row=_from_row,
+    read=_read,
+    tuples=False,
 )

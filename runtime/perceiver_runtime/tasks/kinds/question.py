@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from perceiver_runtime.processing.text import from_bytes
+from perceiver_runtime.tasks.kinds.frames import pair_of
 from perceiver_runtime.tasks.kinds.kind import Constants, InputKind
 from perceiver_runtime.tasks.kinds.text import TEXT
 
@@ -12,6 +14,10 @@ from perceiver_runtime.tasks.kinds.text import TEXT
 def _add_arguments(parser: argparse.ArgumentParser, constants: Constants) -> None:
     parser.add_argument("question", metavar="QUESTION", help="a question")
     parser.add_argument("text", metavar="TEXT", help="the text that has the answer; - reads it from standard input")
+
+
+def _read(item: Any) -> tuple[Any, Any]:
+    return pair_of(item, "a question and a text")
 
 
 QUESTION = InputKind(
@@ -23,4 +29,6 @@ QUESTION = InputKind(
     reader=TEXT.reader,
     columns=("question", "text"),
     from_row=lambda row: (str(row["question"]), str(row["text"])),
+    read=_read,
+    tuples=False,
 )
