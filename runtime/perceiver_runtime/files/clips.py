@@ -18,7 +18,10 @@ from perceiver_runtime.files.videos import read_sound
 from perceiver_runtime.files.wav import Sound
 
 CLIP = "a path, a Video of open_video, an array (T, H, W, 3), or a list or generator of pictures"
-SOUND = "a path of a WAV or a video file or of .npy samples, the bytes of a WAV file, a file object, a Sound of read_wav, an array (samples,), or None"
+SOUND = (
+    "a path (a WAV or a video file, .npy samples), the bytes of a WAV file, a file object, a Sound of read_wav, "
+    "an array (samples,), or None"
+)
 
 
 def read_clip(clip: Any) -> NDArray[Any] | list[NDArray[Any]] | Video:
@@ -44,7 +47,10 @@ def read_clip(clip: Any) -> NDArray[Any] | list[NDArray[Any]] | Video:
 
 
 def sound_of(sound: Any) -> NDArray[Any] | Sound | None:
-    """Samples, or a `Sound` with its rate, which a `.npy` file has not; None stays None. Raises `InputError` for what is none of `SOUND`."""
+    """Samples, or a `Sound` with its rate, which a `.npy` file lacks; None stays None.
+
+    Raises `InputError` for what is none of `SOUND`.
+    """
     if sound is None or isinstance(sound, tuple):
         return sound  # type: ignore[return-value]  # samples and a rate, which its user checks
     array = array_of(sound, "the audio")

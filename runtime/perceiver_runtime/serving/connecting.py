@@ -12,14 +12,19 @@ from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.common.errors import InputError, UsageError
 from perceiver_runtime.serving.client import Server
 from perceiver_runtime.tasks.arrays.pipeline import ArraysPipeline
+from perceiver_runtime.tasks.audio_classification.pipeline import AudioClassificationPipeline
 from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline
 from perceiver_runtime.tasks.fill_mask.pipeline import FillMaskPipeline
 from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
 from perceiver_runtime.tasks.image_classification.pipeline import ImageClassificationPipeline
 from perceiver_runtime.tasks.loading import open_pipeline
 from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline
+from perceiver_runtime.tasks.object_detection.pipeline import ObjectDetectionPipeline
 from perceiver_runtime.tasks.pipeline import Pipeline, RuntimeOptions
+from perceiver_runtime.tasks.question_answering.pipeline import QuestionAnsweringPipeline
 from perceiver_runtime.tasks.text_classification.pipeline import TextClassificationPipeline
+from perceiver_runtime.tasks.token_classification.pipeline import TokenClassificationPipeline
+from perceiver_runtime.tasks.video_classification.pipeline import VideoClassificationPipeline
 
 
 @overload
@@ -92,6 +97,66 @@ def connect(
     timeout: float = 60.0,
     tls: bool = False,
 ) -> FeaturesPipeline: ...
+
+
+@overload
+def connect(
+    address: str,
+    *,
+    task: Literal["token-classification"],
+    bundle: str | Path,
+    name: str | None = None,
+    timeout: float = 60.0,
+    tls: bool = False,
+) -> TokenClassificationPipeline: ...
+
+
+@overload
+def connect(
+    address: str,
+    *,
+    task: Literal["audio-classification"],
+    bundle: str | Path,
+    name: str | None = None,
+    timeout: float = 60.0,
+    tls: bool = False,
+) -> AudioClassificationPipeline: ...
+
+
+@overload
+def connect(
+    address: str,
+    *,
+    task: Literal["video-classification"],
+    bundle: str | Path,
+    name: str | None = None,
+    timeout: float = 60.0,
+    tls: bool = False,
+) -> VideoClassificationPipeline: ...
+
+
+@overload
+def connect(
+    address: str,
+    *,
+    task: Literal["object-detection"],
+    bundle: str | Path,
+    name: str | None = None,
+    timeout: float = 60.0,
+    tls: bool = False,
+) -> ObjectDetectionPipeline: ...
+
+
+@overload
+def connect(
+    address: str,
+    *,
+    task: Literal["question-answering"],
+    bundle: str | Path,
+    name: str | None = None,
+    timeout: float = 60.0,
+    tls: bool = False,
+) -> QuestionAnsweringPipeline: ...
 
 
 @overload

@@ -98,7 +98,7 @@ def load(
     folder: str | Path,
     *,
     task: Literal["token-classification"],
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> TokenClassificationPipeline: ...
@@ -109,7 +109,7 @@ def load(
     folder: str | Path,
     *,
     task: Literal["audio-classification"],
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> AudioClassificationPipeline: ...
@@ -120,7 +120,7 @@ def load(
     folder: str | Path,
     *,
     task: Literal["video-classification"],
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> VideoClassificationPipeline: ...
@@ -131,7 +131,7 @@ def load(
     folder: str | Path,
     *,
     task: Literal["object-detection"],
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> ObjectDetectionPipeline: ...
@@ -142,7 +142,7 @@ def load(
     folder: str | Path,
     *,
     task: Literal["question-answering"],
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> QuestionAnsweringPipeline: ...
@@ -153,7 +153,7 @@ def load(
     folder: str | Path,
     *,
     task: Literal["arrays"],
-    device: str = "auto",
+    device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
 ) -> ArraysPipeline: ...

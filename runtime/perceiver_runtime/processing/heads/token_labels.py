@@ -65,6 +65,10 @@ class TokenScheme:
         known = dash and len(prefix) == 1 and prefix in begins + ends + _INSIDE[self.scheme]
         return Tag(label, prefix in begins, prefix in ends) if known else Tag(self.names[number], False, False)
 
+    def span_labels(self) -> set[str]:
+        """What spans are called."""
+        return {self.tag(number).label for number, name in enumerate(self.names) if name != self.outside}
+
     def spans(self, text: str, probabilities: Floats, aggregation: str = "simple") -> list[Run]:
         """The spans of a text, whose bytes have `probabilities` (bytes, labels). Raises `InputError`."""
         if aggregation not in AGGREGATIONS:

@@ -69,9 +69,7 @@ class AudioClassificationPipeline(OnePassPipeline):
         self.labels = Labels.of(bundle)
         super().__init__(bundle, runtime_options)
 
-    def __call__(
-        self, sounds: Audio, *, top_k: int = 5, sampling_rate: float | None = None, hop: float | None = None
-    ) -> Any:
+    def __call__(self, sounds: Audio, *, top_k: int = 5, sampling_rate: float | None = None, hop: float | None = None) -> Any:
         """The `top_k` best labels of a sound, best first, or of each of a list or a generator.
 
         A sound is a path of a WAV or a video file or of `.npy` samples, the bytes of a WAV file, a file object, what
@@ -109,9 +107,7 @@ class AudioClassificationPipeline(OnePassPipeline):
                 for own, rows in zip(parts, logits)
             ]
 
-    def _named_windows(
-        self, sound: Audio, rate: float | None, hop: float | None, place: int, count: int
-    ) -> list[SoundWindow]:
+    def _named_windows(self, sound: Audio, rate: float | None, hop: float | None, place: int, count: int) -> list[SoundWindow]:
         try:
             return self._windows(sound, rate, hop)
         except InputError as error:

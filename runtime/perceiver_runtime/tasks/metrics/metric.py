@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from perceiver_runtime.common.arrays import Array
+from perceiver_runtime.common.errors import InputError
 
 Row = dict[str, str]
 
@@ -47,3 +49,22 @@ class Metric:
     rows: Callable[[Path], list[Row]] | None = None
     truth_is_file: bool = False
     options: Mapping[str, Any] | None = None  # of the pipeline's call
+
+
+def unknown_label(label: str, labels: Sequence[str]) -> InputError:
+    """What to say of a right label that the bundle has not."""
+    some = ", ".join(labels[:5])
+    return InputError(f"{label[:80]!r} is none of the bundle's {len(labels)} labels, which begin with {some}")
+
+
+def listed(text: str, what: str, fields: Sequence[str] | None) -> list[Any]:
+    """A cell of a table that is a JSON list, of objects that have `fields`. Raises `InputError`."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the right {what} are {text[:80]!r}, no JSON list: give one, as --csv writes them") from error
+    good = isinstance(found, list)
+    if not good or (fields and not all(isinstance(each, dict) and set(fields) <= each.keys() for each in found)):
+        wanted = f" of objects with {', '.join(fields)}" if fields else ""
+        raise InputError(f"the right {what} are {text[:80]!r}: give a JSON list{wanted}")
+    return list(found)

@@ -10,8 +10,8 @@ from typing import Any
 from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.common.errors import InputError, UsageError
 from perceiver_runtime.files.images import check_picture_ending, read_image, write_image
+from perceiver_runtime.tasks.object_detection.objects import DetectedObjects
 from perceiver_runtime.tasks.object_detection.picture import draw_boxes
-from perceiver_runtime.tasks.object_detection.pipeline import DetectedObjects
 from perceiver_runtime.tasks.outputs import add_force, check_outputs, progress
 from perceiver_runtime.tasks.several import Answer, Item, answered, attempt, results
 from perceiver_runtime.tasks.task import Load

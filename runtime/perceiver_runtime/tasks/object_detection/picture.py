@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import importlib
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.common.terminal import one_line
-from perceiver_runtime.files.images import require_pillow
+from perceiver_runtime.files.images import Picture, require_pillow
 from perceiver_runtime.processing.image import checked_image, with_channels
-from perceiver_runtime.tasks.object_detection.pipeline import DetectedObjects
 
 
-def draw_boxes(image: NDArray[Any], objects: DetectedObjects) -> NDArray[np.uint8]:
+def draw_boxes(image: Picture, objects: Sequence[Any]) -> NDArray[np.uint8]:
     """A picture, as the pipeline takes it, and what it gives → uint8 (H, W, 3) with each box, its label and its score.
 
     A label always has the same colour. Needs Pillow, which writes the letters. Raises `InputError`, `BackendError`.

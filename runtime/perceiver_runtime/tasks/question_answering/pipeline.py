@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
@@ -11,18 +10,20 @@ from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.amounts import whole_number
 from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError, IntegrityError
+from perceiver_runtime.common.plain import Record, html_table
 from perceiver_runtime.processing import tokenizer
 from perceiver_runtime.processing.heads.answers import Candidate, best_answers, merged
 from perceiver_runtime.processing.heads.text_windows import Window, windows
 from perceiver_runtime.processing.heads.token_labels import byte_offsets
 from perceiver_runtime.processing.text import TextProcessor, from_bytes
 from perceiver_runtime.processing.vocabulary import FIRST_BYTE
+from perceiver_runtime.tasks.kinds.question import QUESTION
 from perceiver_runtime.tasks.one_pass import OnePassPipeline, answer_record
 from perceiver_runtime.tasks.pipeline import Floats, RuntimeOptions
 
 
 @dataclass(frozen=True)
-class TextAnswer:
+class TextAnswer(Record):
     """A part of the text, text[start:end], bytes start_byte to before end_byte of its UTF-8; empty where none is better.
 
     `score` is the product of the probabilities of its beginning and its end.
@@ -37,11 +38,14 @@ class TextAnswer:
 
 
 class TextAnswers(list[TextAnswer]):
-    """Answers, best first."""
+    """Answers, best first: a list, which notebooks show as a table."""
 
     def to_dict(self) -> dict[str, Any]:
         """`answers`, a list of the fields of each."""
-        return {"answers": [dataclasses.asdict(answer) for answer in self]}
+        return {"answers": [answer.to_dict() for answer in self]}
+
+    def _repr_html_(self) -> str:
+        return html_table(("answer", "score", "start", "end"), ((each.text, each.score, each.start, each.end) for each in self))
 
 
 @dataclass(frozen=True)
@@ -88,22 +92,29 @@ class QuestionAnsweringPipeline(OnePassPipeline):
 
     @overload
     def __call__(
-        self, question: list[tuple[str, str]], text: None = None, *, top_k: int = 1, allow_none: bool = False,
+        self, question: tuple[str, str], text: None = None, *, top_k: int = 1, allow_none: bool = False,
         max_answer: int | None = None, overlap: int | None = None,
+    ) -> TextAnswers: ...  # fmt: skip
+
+    @overload
+    def __call__(
+        self, question: list[tuple[str, str]] | Iterator[tuple[str, str]], text: None = None, *, top_k: int = 1,
+        allow_none: bool = False, max_answer: int | None = None, overlap: int | None = None,
     ) -> list[TextAnswers]: ...  # fmt: skip
 
     def __call__(
-        self, question: str | list[tuple[str, str]], text: str | None = None, *, top_k: int = 1, allow_none: bool = False,
-        max_answer: int | None = None, overlap: int | None = None,
+        self, question: str | tuple[str, str] | list[tuple[str, str]] | Iterator[tuple[str, str]], text: str | None = None, *,
+        top_k: int = 1, allow_none: bool = False, max_answer: int | None = None, overlap: int | None = None,
     ) -> TextAnswers | list[TextAnswers]:  # fmt: skip
-        """The `top_k` best answers to a question in a text, best first; of a list of tuples (question, text), to each.
+        """The `top_k` best answers to a question in a text, best first; of a list or a generator of tuples
+        (question, text), to each.
 
         With `allow_none` an empty answer is among them, for models that were trained on questions without one. An answer has at
         most `max_answer` bytes (default: the bundle's). A text longer than the model takes is read in windows that share
         `overlap` bytes (default: `max_answer`, at most half a window). Both are plain: `[MASK]` is six characters. Raises
         `InputError`.
         """
-        pairs = question if isinstance(question, list) else [(question, text)]
+        pairs, many = QUESTION.items(question if text is None else (question, text))
         top_k = whole_number("top_k", top_k, InputError)
         longest = self.max_answer if max_answer is None else whole_number("max_answer", max_answer, InputError)
         with self.timing.stage("preprocess"):
@@ -117,7 +128,7 @@ class QuestionAnsweringPipeline(OnePassPipeline):
             own = [next(logits) for _ in each.windows]
             with self.timing.stage("postprocess"):
                 found.append(_answers(each, own, top_k, longest, allow_none))
-        return found if isinstance(question, list) else found[0]
+        return found if many else found[0]
 
     def known_answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Inputs `question` and `text`; output `logits` (positions, 2), start and end."""
@@ -126,9 +137,7 @@ class QuestionAnsweringPipeline(OnePassPipeline):
 
     def _asked(self, pair: Any, number: int, count: int, longest: int, overlap: int | None) -> _Asked:
         try:
-            if not isinstance(pair, tuple) or len(pair) != 2:
-                raise InputError("give a question and a text, in a list tuples of both")
-            question, content = (self.processor.tokenize(each, plain=True) for each in pair)
+            question, content = (self.processor.tokenize(each, plain=True) for each in QUESTION.read(pair))
             if not question or not content:
                 raise InputError(f"the {'text' if question else 'question'} is empty: give at least one character")
             room = self.processor.max_length - 3 - len(question)
@@ -170,10 +179,10 @@ def _answers(asked: _Asked, logits: Sequence[Floats], top_k: int, longest: int, 
     )
 
 
-def answer_rows(pipeline: QuestionAnsweringPipeline, items: list[Any]) -> list[dict[str, Any]]:
+def answer_rows(pipeline: QuestionAnsweringPipeline, items: list[Any], **options: Any) -> list[dict[str, Any]]:
     """The best answer to each item."""
     rows = []
-    for found in pipeline(items):
+    for found in pipeline(items, **{**options, "top_k": 1}):
         best = found[0] if found else TextAnswer("", 0, 0, 0, 0, 0.0)
         rows.append({"answer": best.text, "score": best.score, "start": best.start, "end": best.end})
     return rows

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+import html
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -12,18 +12,20 @@ import numpy as np
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError, IntegrityError
+from perceiver_runtime.common.plain import Record, html_mark, html_text
 from perceiver_runtime.processing import tokenizer
 from perceiver_runtime.processing.heads.text_windows import Window, most_context, windows
 from perceiver_runtime.processing.heads.token_labels import SCHEMES, TokenScheme, byte_offsets
 from perceiver_runtime.processing.text import TextProcessor, from_bytes
 from perceiver_runtime.processing.vocabulary import FIRST_BYTE
+from perceiver_runtime.tasks.kinds.text import TEXT
 from perceiver_runtime.tasks.labels import softmax
 from perceiver_runtime.tasks.one_pass import OnePassPipeline, answer_record, label_names
 from perceiver_runtime.tasks.pipeline import Floats, RuntimeOptions
 
 
 @dataclass(frozen=True)
-class TextSpan:
+class TextSpan(Record):
     """A labelled part of a text: text[start:end], bytes start_byte to before end_byte of its UTF-8.
 
     `score` is the mean probability of what was merged.
@@ -39,11 +41,23 @@ class TextSpan:
 
 
 class TextSpans(list[TextSpan]):
-    """Spans in the order of the text."""
+    """Spans of `text` in its order: a list, which notebooks show in the text, coloured the stronger the surer."""
+
+    def __init__(self, spans: Iterable[TextSpan], text: str) -> None:
+        super().__init__(spans)
+        self.text = text
 
     def to_dict(self) -> dict[str, Any]:
         """`spans`, a list of the fields of each."""
-        return {"spans": [dataclasses.asdict(span) for span in self]}
+        return {"spans": [span.to_dict() for span in self]}
+
+    def _repr_html_(self) -> str:
+        parts, done = [], 0
+        for span in self:
+            mark = html_mark(span.text, span.score, f"{span.label} {span.score:.3g}")
+            parts += [html.escape(self.text[done : span.start]), mark, f"<sub>{html.escape(span.label)}</sub>"]
+            done = span.end
+        return html_text([*parts, html.escape(self.text[done:])])
 
 
 @dataclass(frozen=True)
@@ -75,24 +89,34 @@ class TokenClassificationPipeline(OnePassPipeline):
 
     @overload
     def __call__(
-        self, texts: list[str], *, aggregation: str = "simple", threshold: float = 0.0, overlap: int | None = None
+        self,
+        texts: list[str] | Iterator[str],
+        *,
+        aggregation: str = "simple",
+        threshold: float = 0.0,
+        overlap: int | None = None,
     ) -> list[TextSpans]: ...
 
     def __call__(
-        self, texts: str | list[str], *, aggregation: str = "simple", threshold: float = 0.0, overlap: int | None = None
+        self,
+        texts: str | list[str] | Iterator[str],
+        *,
+        aggregation: str = "simple",
+        threshold: float = 0.0,
+        overlap: int | None = None,
     ) -> TextSpans | list[TextSpans]:
-        """The spans of a text, or of each of a list, whose score is at least `threshold`.
+        """The spans of a text, or of each of a list or a generator, whose score is at least `threshold`.
 
         `aggregation` is that of transformers: `simple` merges neighbouring characters, `first`, `average` and `max` first give
         each word one label. A text longer than the model takes is read in windows that share `overlap` bytes (default: a
         quarter); each byte counts where most of the text around it is seen. Texts are plain: `[MASK]` is six characters.
         Raises `InputError`.
         """
-        items = texts if isinstance(texts, list) else [texts]
+        items, many = TEXT.items(texts)
         scores = self._probabilities(items, overlap)
         with self.timing.stage("postprocess"):
             found = [self._spans(text, each, aggregation, threshold) for text, each in zip(items, scores)]
-        return found if isinstance(texts, list) else found[0]
+        return found if many else found[0]
 
     def probabilities(self, text: str, *, overlap: int | None = None) -> Floats:
         """What the spans are made of: float32 (bytes, labels), in the order of `scheme.names`."""
@@ -105,11 +129,12 @@ class TokenClassificationPipeline(OnePassPipeline):
 
     def _spans(self, text: str, probabilities: Floats, aggregation: str, threshold: float) -> TextSpans:
         places = byte_offsets(text)
-        return TextSpans(
+        spans = (
             TextSpan(label, text[start:end], start, end, int(places[start]), int(places[end]), score)
             for start, end, label, score in self.scheme.spans(text, probabilities, aggregation)
             if score >= threshold
         )
+        return TextSpans(spans, text)
 
     def _probabilities(self, texts: Sequence[str], overlap: int | None) -> list[Floats]:
         with self.timing.stage("preprocess"):
