@@ -15,8 +15,8 @@ from perceiver_runtime.processing.heads.answers import Candidate, best_answers, 
 from perceiver_runtime.processing.heads.boxes import Region, clipped, find, region_seen
 from perceiver_runtime.processing.image import ImageProcessor
 from perceiver_runtime.tasks.labels import Labels
+from perceiver_runtime.tasks.object_detection.objects import DetectedObject, DetectedObjects
 from perceiver_runtime.tasks.object_detection.picture import color_of, draw_boxes
-from perceiver_runtime.tasks.object_detection.pipeline import DetectedObject, DetectedObjects
 
 HEIGHT, WIDTH = 120, 200
 

@@ -45,11 +45,12 @@ from perceiver_runtime.tasks.labels import LabelScore, LabelScores
 from perceiver_runtime.tasks.loading import load
 from perceiver_runtime.tasks.multimodal.clip import EncodedClip
 from perceiver_runtime.tasks.multimodal.pipeline import MultimodalPipeline, Reconstruction
+from perceiver_runtime.tasks.object_detection.objects import DetectedObject, DetectedObjects
 from perceiver_runtime.tasks.object_detection.picture import draw_boxes
-from perceiver_runtime.tasks.object_detection.pipeline import DetectedObject, ObjectDetectionPipeline
-from perceiver_runtime.tasks.question_answering.pipeline import QuestionAnsweringPipeline, TextAnswer
+from perceiver_runtime.tasks.object_detection.pipeline import ObjectDetectionPipeline
+from perceiver_runtime.tasks.question_answering.pipeline import QuestionAnsweringPipeline, TextAnswer, TextAnswers
 from perceiver_runtime.tasks.text_classification.pipeline import TextClassificationPipeline
-from perceiver_runtime.tasks.token_classification.pipeline import TextSpan, TokenClassificationPipeline
+from perceiver_runtime.tasks.token_classification.pipeline import TextSpan, TextSpans, TokenClassificationPipeline
 from perceiver_runtime.tasks.video_classification.pipeline import VideoClassificationPipeline
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "Candidate",
     "DamagedFileWarning",
     "DetectedObject",
+    "DetectedObjects",
     "EncodedClip",
     "EncodedPair",
     "FeaturesPipeline",
@@ -83,8 +85,10 @@ __all__ = [
     "Sound",
     "SoundLabels",
     "TextAnswer",
+    "TextAnswers",
     "TextClassificationPipeline",
     "TextSpan",
+    "TextSpans",
     "TimedFrame",
     "TokenClassificationPipeline",
     "Tracked",

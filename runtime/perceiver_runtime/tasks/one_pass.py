@@ -32,7 +32,7 @@ class OnePassPipeline(Pipeline):
     def answer(self, inputs: Mapping[str, Array], **shapes: tuple[int | None, ...]) -> dict[str, Floats]:
         """The outputs that `shapes` names, which should have those (None: any size). Raises `BackendError`."""
         made = [spec.name for spec in self.manifest.graphs["encode"].outputs]
-        latents = dict(zip(made, self.encode(inputs)))
+        latents = dict(zip(made, self.encode_inputs(inputs)))
         decode = self.manifest.graphs["decode"]
         outputs = self.outputs("decode", {spec.name: latents[spec.name] for spec in decode.inputs})
         found = dict(zip((spec.name for spec in decode.outputs), outputs))

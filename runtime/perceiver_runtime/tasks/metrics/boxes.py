@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceiver_runtime.common.errors import InputError
-from perceiver_runtime.tasks.metrics.metric import Metric, Score, listed
+from perceiver_runtime.tasks.metrics.metric import Metric, Score, listed, unknown_label
 
 OVERLAP = 0.5  # the intersection over union from which on a box is right
 CERTAIN = 0.5  # the score above which objects are compared, and those above which are found by default
@@ -38,10 +38,7 @@ class BoxScore(Score):
         """Count a picture: each object, the surest first, takes the true one of its label that it overlaps most."""
         for each in truth:
             if each.label not in self._labels:
-                some = ", ".join(self._labels[:5])
-                raise InputError(
-                    f"{each.label[:80]!r} is none of the bundle's {len(self._labels)} labels, which begin with {some}"
-                )
+                raise unknown_label(each.label, self._labels)
         self._pictures += 1
         self._true.update(each.label for each in truth)
         for label, score, right in matched(answer, truth):

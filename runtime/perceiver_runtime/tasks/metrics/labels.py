@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.files.picture_series import natural_order
 from perceiver_runtime.tasks.labels import Labels, LabelScores
-from perceiver_runtime.tasks.metrics.metric import Metric, Row, Score
+from perceiver_runtime.tasks.metrics.metric import Metric, Row, Score, unknown_label
 
 TOP = 5  # how many labels are looked at
 SHOWN_CLASSES = 60
@@ -39,8 +39,7 @@ class LabelMetric(Score):
         if right is None and truth.isdigit() and int(truth) < len(self._names):
             right = int(truth)
         if right is None:
-            some = ", ".join(self._names[:5])
-            raise InputError(f"{truth[:80]!r} is none of the bundle's {len(self._names)} labels, which begin with {some}")
+            raise unknown_label(truth, self._names)
         self._confusion[right, self._classes[answer[0].label]] += 1
         self._in_top += any(each.label == self._names[right] for each in answer[:TOP])
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.tasks.metrics.labels import wilson
-from perceiver_runtime.tasks.metrics.metric import Metric, Score, listed
+from perceiver_runtime.tasks.metrics.metric import Metric, Score, listed, unknown_label
 
 Span = tuple[int, int, str]  # the first character, the one after the last, the label
 _LEFT_OUT = str.maketrans("", "", string.punctuation)
@@ -21,7 +21,7 @@ _LEFT_OUT = str.maketrans("", "", string.punctuation)
 class SpanScore(Score):
     """Precision, recall and F1 of spans whose beginning, end and label are right; over all, and of each label."""
 
-    def __init__(self, labels: set[str]) -> None:
+    def __init__(self, labels: list[str]) -> None:
         self._labels = labels
         self._right, self._found, self._true = Counter[str](), Counter[str](), Counter[str]()
 
@@ -29,8 +29,7 @@ class SpanScore(Score):
         """Count the spans of a text."""
         for _, end, label in truth:
             if label not in self._labels:
-                known = ", ".join(sorted(self._labels)[:5])
-                raise InputError(f"{label[:80]!r} is none of the bundle's {len(self._labels)} labels, which begin with {known}")
+                raise unknown_label(label, self._labels)
             if end > len(answer.text):
                 raise InputError(f"a right span ends at {end}, the text has {len(answer.text)} characters")
         found = _spans(answer)
@@ -175,7 +174,7 @@ def answer_distance(first: Any, second: Any) -> tuple[bool, dict[str, float]]:
 LABELLED_SPANS = Metric(
     truth="spans",
     read_truth=read_spans,
-    score=lambda pipeline: SpanScore(pipeline.scheme.span_labels()),
+    score=lambda pipeline: SpanScore(sorted(pipeline.scheme.span_labels())),
     render=render_spans,
     distance=span_distance,
 )
