@@ -185,7 +185,8 @@ def test_a_text_longer_than_the_model(reader: Path) -> None:
             ("x" * 90, TEXT, "the question has 90 bytes, which leaves 3 of the model's 96 for the text: shorten it"),
             ("", TEXT, "the question is empty"),
             (QUESTION, "", "the text is empty"),
-            (QUESTION, None, "a text should be a str"),
+            (QUESTION, None, "give a tuple of a question and a text; found str"),
+            ([QUESTION], TEXT, "a text should be a str"),
         ):
             with pytest.raises(pr.InputError, match=message):
                 ask(question, content)  # type: ignore[arg-type]

@@ -128,7 +128,9 @@ def test_windows_of_a_longer_sound(listener: Path) -> None:
         (tone(0.1), {"hop": 0.5}, "windows every 4000 samples leave some out"),
         ((tone(0.1), 8000), {"sampling_rate": 16000}, "leave out sampling_rate"),
         ([], {}, "the list of sounds is empty"),
-        ("a.wav", {}, "the audio is a str"),
+        ("a.wav", {}, "there is no file a.wav"),
+        (None, {}, "the audio is None: give a path"),
+        ([tone(0.1), b"RIFX" + bytes(40)], {}, "sound 2 of 2: the sound is big-endian WAV"),
     ],
 )
 def test_sounds_that_cannot_be_used(listener: Path, sound: Any, options: dict[str, Any], message: str) -> None:
