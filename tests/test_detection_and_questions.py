@@ -1,5 +1,7 @@
 """Object detection and question answering as bundles: equal to torch, long texts, pictures, every command."""
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -205,3 +207,61 @@ def test_commands_of_questions(reader: Path, capsys: pytest.CaptureFixture[str])
     table = BundleRows(reader)({"question": np.array([QUESTION, ""], object), "text": np.array([TEXT, TEXT], object)})
     assert (table["answer"][0], table["start"][0]) == (answers[0]["text"], answers[0]["start"])
     assert "the question is empty" in table["error"][1]
+
+
+def test_boxes_of_files_and_tables(detector: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The bundle's own objects as the truth: all are right; with others of the wrong label none is."""
+    Pillow.fromarray(picture()).save(tmp_path / "a.png")
+    lines, data = tmp_path / "a.jsonl", tmp_path / "data.csv"
+    with pr.load(detector, task="object-detection") as detect:
+        own = detect(picture(), threshold=0.0)
+        assert detect(tmp_path / "a.png", threshold=0.0) == detect(np.stack([picture()] * 2), threshold=0.0)[1] == own
+        found = list(detect.map([tmp_path / "a.png", "b.png"], on_error="return", threshold=0.0))
+        assert (found[0], found[0].image, type(found[1])) == (own, None, pr.InputError)
+        with Pillow.open(io.BytesIO(own._repr_png_())) as shown:
+            np.testing.assert_array_equal(np.asarray(shown), pr.draw_boxes(tmp_path / "a.png", own))
+    assert main(["run", str(detector), str(tmp_path), "--jsonl", str(lines), "--threshold", "0"]) == 0
+    assert json.loads(lines.read_text())["objects"] == own.to_dict()["objects"]
+    for change, expected in (
+        ({"cat": "cat", "dog": "dog", "cup": "cup"}, 1.0),
+        ({"cat": "dog", "dog": "cup", "cup": "cat"}, 0.0),
+    ):
+        truth = [{"label": change[each.label], "box": each.box} for each in own]
+        with data.open("w", newline="") as file:
+            csv.writer(file).writerows([("image", "objects"), ("a.png", json.dumps(truth))])
+        capsys.readouterr()
+        assert main(["evaluate", str(detector), str(data), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["map_50"] == pytest.approx(expected)
+    assert main(["evaluate", str(detector), str(data)]) == 0
+    assert "mean average precision 0.0% at an overlap of 0.5" in capsys.readouterr().out
+    assert main(["compare", str(detector), str(detector), str(tmp_path / "a.png"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["agree"] == 1
+
+
+def test_questions_in_tables(reader: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines, CSV, `map`; the bundle's own answer as the truth."""
+    (tmp_path / "list.txt").write_text(f"{QUESTION}\t{TEXT}\nno text\n")
+    lines, table, data = (tmp_path / name for name in ("a.jsonl", "a.csv", "data.csv"))
+    with pr.load(reader, task="question-answering") as ask:
+        own = ask(QUESTION, TEXT, top_k=2)
+        assert ask((QUESTION, TEXT), top_k=2) == ask(iter([(QUESTION, TEXT)]), top_k=2)[0] == own
+        found = list(ask.map([(QUESTION, TEXT), QUESTION], batch_size=2, on_error="return", top_k=2))
+        assert (found[0], "give a tuple of a question and a text" in str(found[1])) == (own, True)
+    assert main(["run", str(reader), "--from-file", str(tmp_path / "list.txt"), "--jsonl", str(lines), "--top-k", "2"]) == 1
+    answered, failed = map(json.loads, lines.read_text().splitlines())
+    assert (answered["answers"], answered["input"]) == (own.to_dict()["answers"], [QUESTION, TEXT])
+    assert "expected question, text, with a tab between" in failed["error"]
+    assert main(["run", str(reader), f"{QUESTION}\t{TEXT}", "--csv", str(table)]) == 0
+    assert own[0].text in table.read_text()
+    with data.open("w", newline="") as file:
+        rows = [
+            (QUESTION, TEXT, own[0].text),
+            (QUESTION, TEXT, json.dumps(["x", own[0].text])),
+            (QUESTION, TEXT, "neither nor"),
+        ]
+        csv.writer(file).writerows([("question", "text", "answer"), *rows])
+    capsys.readouterr()
+    assert main(["evaluate", str(reader), str(data), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["exact_match"] == 2 / 3
+    assert main(["evaluate", str(reader), str(data)]) == 0
+    assert "exact match 66.7%" in capsys.readouterr().out

@@ -1,5 +1,7 @@
 """Audio and video classification as bundles: equal to transformers' compositions, windows, pictures, every command."""
 
+import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from PIL import Image as Pillow
 from transformers import PerceiverConfig
 from transformers import PerceiverModel as Theirs
 from transformers.models.perceiver import modeling_perceiver as theirs
+from videos import encode, photographs
 
 import perceiver_deploy as pd
 import perceiver_io as pio
@@ -130,7 +133,7 @@ def test_windows_of_a_longer_sound(listener: Path) -> None:
         ([], {}, "the list of sounds is empty"),
         ("a.wav", {}, "there is no file a.wav"),
         (None, {}, "the audio is None: give a path"),
-        ([tone(0.1), b"RIFX" + bytes(40)], {}, "sound 2 of 2: the sound is big-endian WAV"),
+        ([tone(0.1), b"RIFX" + bytes(40)], {}, "sound 2 of 2: the sound is no WAV file.* big-endian WAV"),
     ],
 )
 def test_sounds_that_cannot_be_used(listener: Path, sound: Any, options: dict[str, Any], message: str) -> None:
@@ -165,6 +168,16 @@ def test_sounds_in_tables(listener: Path, tmp_path: Path) -> None:
     pr.write_wav(tmp_path / "a.wav", tone(0.1), RATE)
     column = np.empty(3, object)
     column[:] = [str(tmp_path / "a.wav"), tone(0.1), str(tmp_path / "none.wav")]
+    with pr.load(listener) as classify:
+        found = classify.map(
+            iter([tmp_path / "a.wav", tmp_path / "none.wav", (tone(0.1), RATE)]), batch_size=3, on_error="return"
+        )
+        first, failed, last = found
+        assert (first, "inputs[1]: there is no file" in str(failed)) == (last, True)
+        details = classify.details((tmp_path / "a.wav").read_bytes())
+        assert json.loads(json.dumps(details.to_dict()))["windows"][0]["labels"] == first.to_dict()["labels"]
+        assert repr(details) == f"SoundLabels({first[0].label!r} {first[0].probability:.3g}, 1 window)"
+        assert first._repr_html_() == details._repr_html_()
     table = BundleRows(listener)({"audio": column})
     assert list(table["label"][:2]) == [table["label"][0]] * 2
     assert "none.wav" in table["error"][2]
@@ -204,3 +217,29 @@ def test_commands_of_clips(watcher: Path, tmp_path: Path, capsys: pytest.Capture
         assert main([command[0], str(watcher), *command[1:]]) == 0
     table = BundleRows(watcher)({"video": np.array([str(tmp_path / "a.npy")], object)})
     assert table["label"][0] == found["results"][0]["labels"][0]["label"]
+
+
+def test_video_files(watcher: Path, listener: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Evenly spaced frames of the file, also where its header says a wrong number; its sound; a table; how good that is."""
+    (tmp_path / "data/go").mkdir(parents=True)
+    path = tmp_path / "data/go/a.mp4"
+    encode(path, photographs(11), sound=tone(0.44))
+    video = pr.open_video(path)
+    with pr.load(watcher, task="video-classification") as classify:
+        expected = classify(pr.read_video(path))
+        wrong = [dataclasses.replace(video, count=count) for count in (None, 2, 9, 30)]
+        assert classify([path, *wrong]) == [expected] * 5
+        assert classify(iter([pr.read_video(path)[1:]]))[0] != expected  # the control
+        assert classify(np.stack([clip(6)] * 2)) == classify([list(clip(6))] * 2)
+        assert classify([clip(6), "none.mp4"][:1]) == list(classify.map([clip(6)]))
+        with pytest.raises(pr.InputError, match="the clip has 3 frames, the model takes 4"):
+            classify(dataclasses.replace(video, _read=lambda start: itertools.islice(video._read(start), 3)))
+    lines = tmp_path / "a.jsonl"
+    assert main(["run", str(watcher), str(path.parent), "--jsonl", str(lines), "--top-k", "2"]) == 0
+    assert json.loads(lines.read_text())["labels"] == expected.to_dict()["labels"][:2]
+    with pr.load(listener) as listen:
+        assert listen(path) == listen(pr.read_sound(path))
+    for bundle in (watcher, listener):
+        capsys.readouterr()
+        assert main(["evaluate", str(bundle), str(tmp_path / "data"), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["classes"][0]["count"] == 1

@@ -1,5 +1,6 @@
 """Token classification as bundles: equal to torch and transformers, long texts in windows, every command."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -100,13 +101,29 @@ def test_commands(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "the overlap is 99: give bytes from 0 to 73" in capsys.readouterr().err
 
 
-def test_in_tables(bundle: Path) -> None:
+def test_in_tables(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     column = np.empty(2, object)
     column[:] = [TEXT, ""]
     table = BundleRows(bundle)({"text": column})
     with pr.load(bundle, task="token-classification") as label:
         assert json.loads(table["spans"][0]) == label(TEXT).to_dict()["spans"]
+        found = list(label.map(iter([TEXT, ""]), batch_size=2, on_error="return", aggregation="first"))
+        assert (found[0], type(found[1])) == (label(TEXT, aggregation="first"), pr.InputError)
+        spans = label(TEXT, threshold=0.5)
     assert "the text is empty" in table["error"][1]
+    lines, written, data = (tmp_path / name for name in ("a.jsonl", "a.csv", "data.csv"))
+    for option, path in (("--jsonl", lines), ("--csv", written)):
+        assert main(["run", str(bundle), TEXT, option, str(path), "--threshold", "0.5"]) == 0
+    with written.open(newline="") as file:
+        cell = next(csv.DictReader(file))["spans"]
+    assert json.loads(lines.read_text())["spans"] == json.loads(cell) == spans.to_dict()["spans"]
+    with data.open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "spans"), (TEXT, table["spans"][0])])
+    capsys.readouterr()
+    assert main(["evaluate", str(bundle), str(data), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["f1"] == 1
+    assert main(["evaluate", str(bundle), str(data)]) == 0
+    assert "F1 100.0% of" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
