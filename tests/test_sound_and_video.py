@@ -170,7 +170,7 @@ def test_sounds_in_tables(listener: Path, tmp_path: Path) -> None:
     column[:] = [str(tmp_path / "a.wav"), tone(0.1), str(tmp_path / "none.wav")]
     with pr.load(listener) as classify:
         found = classify.map(
-            iter([tmp_path / "a.wav", tmp_path / "none.wav", (tone(0.1), RATE)]), batch_size=3, on_error="return"
+            iter([tmp_path / "a.wav", tmp_path / "none.wav", pr.read_wav(tmp_path / "a.wav")]), batch_size=3, on_error="return"
         )
         first, failed, last = found
         assert (first, "inputs[1]: there is no file" in str(failed)) == (last, True)
@@ -232,8 +232,9 @@ def test_video_files(watcher: Path, listener: Path, tmp_path: Path, capsys: pyte
         assert classify(iter([pr.read_video(path)[1:]]))[0] != expected  # the control
         assert classify(np.stack([clip(6)] * 2)) == classify([list(clip(6))] * 2)
         assert classify([clip(6), "none.mp4"][:1]) == list(classify.map([clip(6)]))
+        short = dataclasses.replace(video, _read=lambda start: (each for each in itertools.islice(video._read(start), 3)))
         with pytest.raises(pr.InputError, match="the clip has 3 frames, the model takes 4"):
-            classify(dataclasses.replace(video, _read=lambda start: itertools.islice(video._read(start), 3)))
+            classify(short)
     lines = tmp_path / "a.jsonl"
     assert main(["run", str(watcher), str(path.parent), "--jsonl", str(lines), "--top-k", "2"]) == 0
     assert json.loads(lines.read_text())["labels"] == expected.to_dict()["labels"][:2]
