@@ -29,12 +29,12 @@ def add_parser(commands: Any) -> None:
         "evaluate",
         help="measure how good a bundle is on your data",
         description="Measure how good a bundle is on data whose right answers are known. Labels: accuracy, of each class, and "
-        "what it is taken for. Flow: the end-point error and KITTI's outliers. Masked texts: how often a span is right. Labelled spans: F1. "
-        "Questions: exact match and F1. Boxes: mean average precision at an overlap of 0.5.",
+        "what it is taken for. Flow: the end-point error and KITTI's outliers. Masked texts: how often a span is right. "
+        "Labelled spans: F1. Questions: exact match and F1. Boxes: mean average precision at an overlap of 0.5.",
     )
     add_bundle(parser)
-    help_text = "a CSV file with the columns of an input and its right answer (label, flow, answer, spans, objects); a folder with one for each "
-    help_text += "class; KITTI's folders; folders of two frames and a .flo file"
+    help_text = "a CSV file with the columns of an input and its right answer (label, flow, answer, spans, objects); "
+    help_text += "a folder with one for each class; KITTI's folders; folders of two frames and a .flo file"
     parser.add_argument("data", metavar="DATA", help=help_text)
     add_device(parser)
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="inputs run at once (default: 1)")
