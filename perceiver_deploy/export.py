@@ -60,15 +60,14 @@ def export_bundle(
     Without a `task`, the checkpoint's own. `ignore_tensors` are names or patterns of tensors to leave out.
     `fused` also writes one graph of the whole model, model.onnx. `image_size` (height, width) is what images are resized to,
     the checkpoint's own by default; learned positions are interpolated for it. `precision` is fp32, fp16, bf16, int8 or fp8,
-    `target` ort or tensorrt; no stored score matrix has more than `memory_budget`, bytes or a text such as "200MB" (192 MiB,
-    for tensorrt 512 MiB; `memory_budget_mb` is its old name, in MiB). `passes` are the exact rewrites to apply, of
+    `target` ort, cuda or tensorrt; no stored score matrix has more than `memory_budget`, bytes or a text such as "200MB"
+    (192 MiB, for tensorrt 512 MiB; `memory_budget_mb` is its old name, in MiB). `passes` are the exact rewrites to apply, of
     `perceiver_export.export.ALL_PASSES`. `samples` is a folder of your own inputs; the graphs are verified on those too.
     `allow_rounding` accepts a checkpoint that amplifies rounding. In int8 and fp8 `calibration` is a folder of your own inputs,
     for the ranges of activations, and `int8_limit` what may be lost of the task's figure: pixels of end-point error, or the
-    share of answers that differ. `progress` is told what is being done, `note` what was
-    assumed where files say nothing. Returns the bundle's manifest. Raises `UsageError` and
-    `InputError` for options, a checkpoint or a destination that cannot be used, and `VerificationError` if the graphs do not
-    compute what torch computes; `output` is then left as it was.
+    share of answers that differ. `progress` is told what is being done, `note` what was assumed where files say nothing.
+    Returns the bundle's manifest. Raises `UsageError` and `InputError` for options, a checkpoint or a destination that cannot
+    be used, and `VerificationError` if the graphs do not compute what torch computes; `output` is then left as it was.
     """
     task = None if task is None else task_name(task)
     if image_size is not None:

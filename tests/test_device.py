@@ -81,6 +81,7 @@ def published_bundle(published: HuggingFace, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.published_size
+@pytest.mark.long
 def test_published_size(device_python: Path, published: HuggingFace, published_bundle: Path, tmp_path: Path) -> None:
     """transformers' checkpoint → perceiver-export → a device without torch: same field, under 2 GB."""
     frames, points = real_frames(368, 496), random_points(368, 496)

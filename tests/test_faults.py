@@ -128,7 +128,7 @@ def test_a_build_that_is_killed_leaves_no_engine(tmp_path: Path) -> None:
         "import os, sys, types, pathlib, time\n"
         "from perceiver_runtime.backends.tensorrt import cache\n"
         "cache.os.fsync = lambda descriptor: (print('writing', flush=True), time.sleep(60))\n"
-        "wanted = types.SimpleNamespace(key='k', to_json=dict)\n"
+        "wanted = types.SimpleNamespace(key=cache.key_of({}), to_json=dict)\n"
         "cache.EngineCache(pathlib.Path(sys.argv[1])).get_or_build(wanted, 'bundle', lambda: b'engine')\n"
     )
     with subprocess.Popen([*python_code(program), str(tmp_path)], stdout=subprocess.PIPE, text=True) as child:
@@ -136,7 +136,7 @@ def test_a_build_that_is_killed_leaves_no_engine(tmp_path: Path) -> None:
         assert child.stdout.readline() == "writing\n"
         child.kill()
     engines = cache.EngineCache(tmp_path)
-    wanted = types.SimpleNamespace(key="k", to_json=dict)
+    wanted = types.SimpleNamespace(key=cache.key_of({}), to_json=dict)
     assert engines.get(wanted) is None  # type: ignore[arg-type]
     assert engines.get_or_build(wanted, "bundle", lambda: b"built again") == (b"built again", "")  # type: ignore[arg-type]
     assert engines.get(wanted) == b"built again"  # type: ignore[arg-type]

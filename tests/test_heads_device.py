@@ -190,7 +190,7 @@ def test_tiny(head: Head, device_python: Path, tmp_path: Path) -> None:
 
 
 # On a device at the published size in `make test`: one of a kind. The others share all code with these, and are tested tiny.
-USUAL = ("PerceiverForMaskedLM", "PerceiverForMultimodalAutoencoding")
+USUAL = ("PerceiverForMaskedLM",)
 
 
 def check_published(head: Head, folder: Path) -> Any:

@@ -97,5 +97,6 @@ def test_a_bundle_for_cuda(tiny: HuggingFace, tiny_bundle: Path, tmp_path: Path)
     with pr.load(tmp_path / "cuda", device="cpu") as flow, pr.load(tiny_bundle, device="cpu") as plain:
         assert flow.manifest.target == "cuda"
         expected = plain(*frames)
-        np.testing.assert_allclose(flow(*frames), expected, rtol=1e-4, atol=1e-4)
-        assert np.abs(flow(*frames[::-1]) - expected).max() > 100 * 1e-4  # the other way round is not the same
+        swapped = np.abs(flow(*frames[::-1]) - expected).max()  # random weights move little: their own scale is the measure
+        assert np.abs(flow(*frames) - expected).max() < 0.02 * swapped
+        assert swapped > 1e-4
