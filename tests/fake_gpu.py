@@ -49,7 +49,7 @@ class Device:
         self.recording: set[int] = set()  # threads
         self.graphs: dict[int, list[Callable[[], None]]] = {}
         self.contexts: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.capturable = True
+        self.capturable = self.instantiable = True
         self._next = 1 << 40
 
     def handle(self) -> int:
@@ -189,6 +189,8 @@ class FakeCudart:
         return self._put(graph, handle)
 
     def _cudaGraphInstantiateWithFlags(self, executable: Any, graph: int, flags: int) -> int:
+        if not self.device.instantiable:
+            return OUT_OF_MEMORY
         handle = self.device.handle()
         self.device.graphs[handle] = self.device.graphs[graph]
         return self._put(executable, handle)

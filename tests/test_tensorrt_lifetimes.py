@@ -246,6 +246,16 @@ def test_a_collection_while_recording_spoils_nothing(gpu: GPU) -> None:
     assert gpu.device.held == NOTHING
 
 
+def test_a_recording_that_cannot_be_instantiated_is_destroyed(gpu: GPU) -> None:
+    gpu.device.instantiable = False
+    with gpu.flow() as flow:
+        answers = [flow.at(*FRAMES, POINTS) for _ in range(4)]
+        assert gpu.device.held["graphs"] == 0
+    assert gpu.device.calls.count("cudaStreamBeginCapture") == 2  # one attempt for each graph
+    assert all(np.array_equal(answer, answers[0]) for answer in answers)
+    assert gpu.device.held == NOTHING
+
+
 def test_a_collection_while_an_engine_is_locked(gpu: GPU) -> None:
     """What is dropped then, and threads that end then, wait until the lock is free."""
     engine = gpu.engine(open_bundle(FLOW), "decode", Pool(gpu.cuda))

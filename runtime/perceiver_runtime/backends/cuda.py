@@ -165,8 +165,10 @@ class Cuda:
             captured = _POINTER()
             self._call("cudaStreamEndCapture", stream, ctypes.byref(captured))
             graph = captured.value
-            executable = int(self._get(_POINTER, "cudaGraphInstantiateWithFlags", graph, 0))
-            self._call("cudaGraphDestroy", graph)
+            try:
+                executable = int(self._get(_POINTER, "cudaGraphInstantiateWithFlags", graph, 0))
+            finally:
+                self._call("cudaGraphDestroy", graph)
             self.counts["recorded"] += 1
         except CudaError:
             self._library.cudaGetLastError()
