@@ -1,0 +1,124 @@
+"""README and docs: their own commands and code run in order, each page in a clean folder, on the shipped checkpoints.
+
+docs/jetson.md has a test of its own, on stand-ins. What needs a GPU, a server, a network or files of the reader's is named below.
+"""
+
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import chdir
+from pathlib import Path
+
+import pytest
+
+from perceiver_deploy import cli
+from perceiver_runtime.commands.main import main
+
+ROOT = Path(__file__).parent.parent
+DIGITS = ROOT / "models/perceiver_io/checkpoints/digits-fourier"
+BUNDLES = {"digits": "image-classification"} | {
+    task: task for task in ("flow", "fill-mask", "text-classification", "image-classification", "multimodal", "features")
+}
+PAGES = ("README.md", "docs/commands.md", "docs/python.md", "docs/memory.md")
+SETUP = {"make", "pip", "python3"}  # of the reader's machine
+CODES = {  # command: how it ends without a GPU
+    "perceiver build flow-trt --workspace 1GB": 5,
+    "perceiver run flow-trt --sample --device tensorrt": 5,
+}
+SAID = {  # of a page: what its commands print, among other things
+    "README.md": ("1  3\n", "1  7\n", "wrote motion.png", "[a small boat", "multimodal"),
+}
+
+
+class Block(str):
+    """What stands between two fences, and the words behind the first."""
+
+    info: str
+
+
+def blocks(page: str) -> Iterator[Block]:
+    """All of a page."""
+    for info, text in re.findall(r"^```([^\n]*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        block = Block(text)
+        block.info = info
+        yield block
+
+
+def commands(block: str) -> Iterator[list[str]]:
+    """Without comments, continued lines as one."""
+    for line in block.replace("\\\n", " ").splitlines():
+        if words := shlex.split(line, comments=True):
+            yield words
+
+
+def in_tables(page: str) -> list[str]:
+    """Commands in code spans of table rows."""
+    return [span for row in re.findall(r"^\|.*$", page, re.MULTILINE) for span in re.findall(r"`(perceiver[ -][^`]+)`", row)]
+
+
+@pytest.fixture
+def here(shipped: Callable[..., Path], tmp_path: Path) -> Iterator[Path]:
+    """A folder with the samples, the reader's own checkpoint, and bundles under the names of the pages."""
+    shutil.copytree(ROOT / "samples", tmp_path / "samples")
+    shutil.copytree(DIGITS, tmp_path / "path/to/your/checkpoint")
+    for name, task in BUNDLES.items():
+        (tmp_path / name).symlink_to(shipped(task))
+    with chdir(tmp_path):
+        yield tmp_path
+
+
+def run(words: list[str]) -> None:
+    """One command of this project, in this process."""
+    program, *arguments = words
+    if program in SETUP:
+        return
+    if program == "perceiver-export" and Path(arguments[-1]).is_symlink():
+        Path(arguments[-1]).unlink()
+    ended = cli.main(arguments) if program == "perceiver-export" else main(arguments)
+    assert program in ("perceiver", "perceiver-export"), words
+    assert ended == CODES.get(shlex.join(words), 0), words
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_runs(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / name).read_text(encoding="utf-8")
+    variables: dict[str, object] = {}
+    for block in blocks(page):
+        if block.info == "":
+            for words in commands(block):
+                run(words)
+        elif block.info == "python":
+            exec(compile(block, name, "exec"), variables)
+        else:
+            assert block.info == "text" or block.info.startswith("python no-run: "), block.info
+    for line in in_tables(page):
+        if Path(shlex.split(line)[2]).exists():
+            run(shlex.split(line))
+    said = capsys.readouterr().out
+    for part in SAID.get(name, ()):
+        assert part in said
+
+
+def test_a_page_that_has_become_wrong_fails(here: Path) -> None:
+    with pytest.raises(AssertionError):
+        run(["perceiver", "run", "flow", "samples/frame3.png", "samples/frame2.png"])
+    with pytest.raises(AssertionError):
+        run(["perceive", "verify", "flow"])
+
+
+def test_every_link_leads_somewhere() -> None:
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        page = path.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)\s]+)\)", page):
+            file, _, heading = target.partition("#")
+            if "://" in file:
+                continue
+            linked = (path.parent / file) if file else path
+            assert linked.exists(), (path.name, target)
+            if heading:
+                titles = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+                assert heading in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, (
+                    path.name,
+                    target,
+                )
