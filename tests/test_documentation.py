@@ -1,6 +1,6 @@
 """README and docs: their own commands and code run in order, each page in a clean folder, on the shipped checkpoints.
 
-docs/jetson.md has a test of its own, on stand-ins. What needs a GPU, a server, a network or files of the reader's is named below.
+docs/jetson.md has a test of its own, on stand-ins. What needs a GPU or a server is named in CODES, or by `no-run` in the page.
 """
 
 import re
