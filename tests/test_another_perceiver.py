@@ -23,9 +23,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Its parts: `perceiver.model.core`. The rest of the package needs PyTorch Lightning."""
     folder = tmp_path_factory.mktemp("krasserm")
     options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--ignore-requires-python", "--target", str(folder)]
-    done = subprocess.run(
-        [*python_module("pip"), "install", *options, *PACKAGES], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*python_module("pip"), "install", *options, *PACKAGES], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"perceiver-io does not install here: {done.stderr.strip().splitlines()[-1]}")
     with pytest.MonkeyPatch.context() as patch:

@@ -128,7 +128,19 @@ def answer(graph: ir.Model, path: Path, x: Tensor, mask: Tensor) -> Any:
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, inputs)[0]
 
 
-WAYS = ["sdpa", "unmasked", "einsum", "products", "added", "normed", "folded", "repeated", "one_head", "one_for_all", "rearranged"]
+WAYS = [
+    "sdpa",
+    "unmasked",
+    "einsum",
+    "products",
+    "added",
+    "normed",
+    "folded",
+    "repeated",
+    "one_head",
+    "one_for_all",
+    "rearranged",
+]
 
 
 @torch.no_grad()
