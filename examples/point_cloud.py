@@ -61,9 +61,10 @@ SHAPES: dict[str, Callable[[np.random.Generator, int], NDArray[np.float64]]] = {
 
 
 def cloud(random: np.random.Generator, kind: str, count: int) -> Points:
-    """A shape of some size and proportions, turned in any direction, measured with noise: (count, 3)."""
+    """A shape of some size and proportions, standing, turned around its height, measured with noise: (count, 3)."""
     points = SHAPES[kind](random, count) * random.uniform(0.8, 1.2, 3) * random.uniform(0.5, 1)
-    turn = np.linalg.qr(random.standard_normal((3, 3)))[0]
+    angle = random.uniform(0, 2 * np.pi)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     return (points @ turn + random.normal(0, 0.02, (count, 3))).astype(np.float32)
 
 
@@ -73,7 +74,7 @@ class CloudClassifier(nn.Module):
     def __init__(self, latents: int = 16, channels: int = 64) -> None:
         super().__init__()
         config = pio.EncoderConfig(num_latents=latents, latent_channels=channels, layers_per_block=2, self_attention_heads=4)
-        self.positions = pio.FourierPositions(6, (16, 16, 16))
+        self.positions = pio.FourierPositions(4, (8, 8, 8))
         self.encoder = pio.PerceiverEncoder(config, input_channels=self.positions.channels)
         self.decoder = pio.ClassificationDecoder(pio.DecoderConfig(), config, num_labels=len(SHAPES))
 

@@ -5,6 +5,7 @@
 
 FILES = frozenset(
     {
+        "another_perceiver",
         "clean_room",
         "detection_and_questions",
         "device",
@@ -26,6 +27,7 @@ FILES = frozenset(
         "passes_tensorrt",
         "precision",
         "ray",
+        "recipes",
         "shipped_clips",
         "shipped_digits",
         "shipped_text",
