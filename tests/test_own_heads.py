@@ -28,16 +28,6 @@ OCCUPANCY: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def occupancy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As the command line exports it. Do not change it."""
-    output = tmp_path_factory.mktemp("own") / "occupancy"
-    options = ["--inputs", "points=array:M=1..300,3,mask=mask", "--queries", "positions=positions:3,most=500"]
-    command = ["--model", "own_models:make_occupancy", *options, "--outputs", "occupancy=array:O,1", "-o", str(output)]
-    assert export(command) == 0
-    return output
-
-
 def drawn(*shape: int) -> Any:
     return np.random.default_rng(sum(shape)).uniform(-1, 1, shape).astype(np.float32)
 
