@@ -188,12 +188,14 @@ def test_several_inputs_and_outputs_and_latents_given_back(tmp_path: Path) -> No
 def test_labels_of_arrays_and_own_samples(tmp_path: Path) -> None:
     """Names of labels in an arrays bundle, one graph of the whole, the user's arrays; a file that lacks one is named."""
     model, points = varied(Classifier()), drawn(9, 3)
+    model.decoder.train()  # in the middle of training, say
     folder = tmp_path / "samples"
     folder.mkdir()
     for number in range(2):
         np.savez(folder / f"{number}.npz", points=drawn(5 + number, 3))
     inputs, outputs = {"points": pd.Arrays(("M", 3), {"M": (1, 40)})}, {"logits": pd.Labels(("cube", "cone", "ball"))}
     pd.export_model(model, tmp_path / "shapes", inputs=inputs, outputs=outputs, fused=True, samples=folder)
+    assert (model.decoder.output.training, model.encoder.training) == (True, False)  # as it was
     logits = model.decode(model.encode(torch.from_numpy(points)[None]))[0]
     with pr.load(tmp_path / "shapes") as shapes:
         answer = shapes({"points": points})
