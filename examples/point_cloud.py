@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None) -> dict[int, float]:
     """Train, export, run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, default=Path("point-cloud"), help="the bundle (default: point-cloud)")
-    parser.add_argument("--steps", type=int, default=800, help="of training (default: 800)")
+    parser.add_argument("--steps", type=int, default=600, help="of training (default: 600)")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--test", type=int, default=200, help="clouds of each length to measure with (default: 200)")
     options = parser.parse_args(arguments)

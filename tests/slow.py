@@ -18,6 +18,7 @@ FILES = frozenset(
         "heads_device",
         "jetson_page",
         "load",
+        "onnx_exporter",
         "openvino",
         "outside_task",
         "own_heads",
