@@ -25,6 +25,7 @@ from slow import is_slow
 from transformers import PerceiverForOpticalFlow
 
 from perceiver_deploy import export_bundle
+from perceiver_deploy.cli import main as export
 from perceiver_export.targets import Precision
 from perceiver_runtime.common.children import python_code, python_module
 
@@ -101,6 +102,19 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def small_bundle(shipped: Callable[..., Path]) -> Path:
     """The shipped flow checkpoint, exported. Do not change it: copy it."""
     return shipped("flow")
+
+
+@pytest.fixture(scope="session")
+def occupancy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of one's own for `arrays`, as the command line exports it: once for all processes. Do not change it."""
+    folder = tmp_path_factory.getbasetemp()
+    output = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "own" / "occupancy"
+    output.parent.mkdir(exist_ok=True)
+    options = ["--inputs", "points=array:M=1..300,3,mask=mask", "--queries", "positions=positions:3,most=500"]
+    command = ["--model", "own_models:make_occupancy", *options, "--outputs", "occupancy=array:O,1", "-o", str(output)]
+    with FileLock(output.with_name("occupancy.lock")):
+        assert output.exists() or export(command) == 0
+    return output
 
 
 @pytest.fixture(scope="session")

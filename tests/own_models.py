@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +36,13 @@ class Occupancy(nn.Module):
 
     def decode(self, latents: Tensor, positions: Tensor) -> Tensor:
         return self.decoder(latents, self.positions.at(positions))
+
+
+def occupancy_item(points: int, positions: int = 9) -> dict[str, Any]:
+    """What an `Occupancy` is asked, always the same for the same numbers."""
+    random = np.random.default_rng(points)
+    counts = {"points": points, "positions": positions}
+    return {name: random.uniform(-1, 1, (count, 3)).astype(np.float32) for name, count in counts.items()}
 
 
 def make_occupancy() -> Occupancy:

@@ -5,6 +5,7 @@
 
 FILES = frozenset(
     {
+        "another_perceiver",
         "clean_room",
         "detection_and_questions",
         "device",
@@ -19,6 +20,7 @@ FILES = frozenset(
         "heads_device",
         "jetson_page",
         "load",
+        "onnx_exporter",
         "openvino",
         "outside_task",
         "own_heads",
@@ -28,6 +30,7 @@ FILES = frozenset(
         "passes_tensorrt",
         "precision",
         "ray",
+        "recipes",
         "shipped_clips",
         "shipped_digits",
         "shipped_text",

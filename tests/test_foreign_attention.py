@@ -88,6 +88,18 @@ class Written(nn.Module):
     def one_head(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
         return ((q @ k.transpose(1, 2) * 0.2).masked_fill(~seen[:, None], -1e9)).softmax(-1) @ v
 
+    def one_for_all(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
+        """Learned queries that were not repeated for the batch."""
+        q, k, v = map(self.split, (q[:1], k, v))
+        return self.join((q @ k.transpose(-1, -2) * 0.2).masked_fill(~seen[:, None, None], -1e9).softmax(-1) @ v)
+
+    def rearranged(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
+        """The mask reshaped, as einops does; parts of heads, of which there is one."""
+        q, k, v = map(self.split, (q * SIZE**-0.5, k, v))
+        ((q, k, v),) = zip(*(each.split(HEADS, dim=1) for each in (q, k, v)))
+        hidden = (~seen).reshape(seen.shape[0], 1, 1, seen.shape[1])
+        return self.join((q @ k.transpose(-1, -2)).masked_fill(hidden, -1e9).softmax(-1) @ v)
+
     def biased(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
         q, k, v = map(self.split, (q, k, v))
         return self.join(torch.softmax(q @ k.transpose(-1, -2) + k.sum(-1)[:, :, None], dim=-1) @ v)
@@ -116,7 +128,19 @@ def answer(graph: ir.Model, path: Path, x: Tensor, mask: Tensor) -> Any:
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, inputs)[0]
 
 
-WAYS = ["sdpa", "unmasked", "einsum", "products", "added", "normed", "folded", "repeated", "one_head"]
+WAYS = [
+    "sdpa",
+    "unmasked",
+    "einsum",
+    "products",
+    "added",
+    "normed",
+    "folded",
+    "repeated",
+    "one_head",
+    "one_for_all",
+    "rearranged",
+]
 
 
 @torch.no_grad()

@@ -12,6 +12,8 @@ from transformers import PerceiverModel as Theirs
 from transformers.models.perceiver import modeling_perceiver as theirs
 
 import perceiver_io as pio
+import perceiver_runtime as pr
+from perceiver_deploy.cli import main as export
 from perceiver_io.loading.adapted import AdaptedModel
 from perceiver_io.tasks.classification import TextClassifier
 
@@ -192,6 +194,107 @@ def test_decoders() -> None:
         expected = decode_with(other, latents, query)
         found = model.decode(latents) if queries is None else model.decode(latents, queries)
         check(found, expected, expected.roll(1, dims=1 if kind is not pio.ProjectionDecoder else 0))
+
+
+def multimodal(**modalities: Any) -> Any:
+    """transformers' decoder of several modalities."""
+    return theirs.PerceiverMultimodalDecoder(CONFIG, modalities=modalities, num_outputs=9, output_num_channels=5, num_heads=2)
+
+
+def placed(shape: tuple[int, ...], *resolution: int) -> Any:
+    """Queries that are positions on a grid."""
+    return theirs.PerceiverBasicDecoder(
+        CONFIG, output_num_channels=5, output_index_dims=shape, position_encoding_only=True, **fourier(2, *resolution)
+    )
+
+
+def postprocessors(*names: str) -> Any:
+    made = {
+        "image": theirs.PerceiverProjectionPostprocessor(5, 3),
+        "audio": theirs.PerceiverAudioPostprocessor(CONFIG, in_channels=5),
+        "label": theirs.PerceiverClassificationPostprocessor(CONFIG, in_channels=5),
+    }
+    return theirs.PerceiverMultimodalPostprocessor({name: made[name] for name in names})
+
+
+@torch.no_grad()
+def test_several_modalities_decoded(tmp_path: Path) -> None:
+    """transformers' multimodal decoder with a postprocessor for each, at points of the clip; saved, exported, on a device."""
+    label = theirs.PerceiverClassificationDecoder(
+        CONFIG, position_encoding_only=True, project_pos_dim=7, out_channels=9, **learned(1, 9)
+    )
+    decoder = multimodal(image=placed((2, 4, 4), 2, 4, 4), audio=placed((2,), 8), label=label)
+    post = postprocessors("image", "audio", "label")
+    other = filled(Theirs(CONFIG, input_preprocessor=several(), decoder=decoder, output_postprocessor=post))
+    points = {"image": torch.tensor([0, 3, 5, 17, 31]), "audio": torch.tensor([0, 1]), "label": None}
+    expected = other(dict(CLIPS), subsampled_output_points=points).logits
+    model = pio.from_transformers(other)
+    assert type(model.decoder) is pio.ModalitiesDecoder
+    given = {name: CLIPS[name] for name in ("image", "audio")}
+    positions = {
+        "image_positions": -1 + 2 * torch.stack(torch.unravel_index(points["image"], (2, 4, 4)), 1) / torch.tensor([2, 4, 4]),
+        "audio_positions": torch.tensor([[-1.0], [0.0]]),
+    }
+    latents = model.encode(**given)
+    found = model.decode(latents, **{name: each.expand(2, -1, -1) for name, each in positions.items()})
+    assert list(found) == ["audio_output", "image_output", "label_output"]
+    for name, answer in expected.items():
+        check(found[f"{name}_output"].reshape(answer.shape), answer, answer.roll(1, dims=-1))
+    pio.save_checkpoint(model, tmp_path / "saved")
+    command = ["--checkpoint", str(tmp_path / "saved"), "--inputs", "image=array:2,3,8,8", "audio=array:8,1"]
+    assert export([*command, "-o", str(tmp_path / "bundle")]) == 0
+    item = {name: each[1].numpy() for name, each in given.items()} | {name: each.numpy() for name, each in positions.items()}
+    with pr.load(tmp_path / "bundle", task="arrays") as bundle:
+        answers = bundle(item, query_chunk=1)
+    for name, answer in expected.items():
+        torch.testing.assert_close(
+            torch.from_numpy(answers[f"{name}_output"]).reshape(answer[1].shape), answer[1], atol=2e-5, rtol=0
+        )
+
+
+@torch.no_grad()
+def test_modalities_of_learned_queries() -> None:
+    """As many as there are inputs, which transformers decodes without points; without a postprocessor one after the other."""
+    options: dict[str, Any] = {"output_num_channels": 5, "position_encoding_only": True}
+    counts = {"image": 8, "audio": 2, "label": 1}
+    tables = {name: theirs.PerceiverBasicDecoder(CONFIG, **options, **learned(count, 4)) for name, count in counts.items()}
+    other = filled(Theirs(CONFIG, input_preprocessor=several(), decoder=multimodal(**tables)))
+    expected = other(dict(CLIPS)).logits
+    model = pio.from_transformers(other)
+    found = model.decode(model.encode(image=CLIPS["image"], audio=CLIPS["audio"]))
+    check(torch.cat(list(found.values()), dim=1), expected, expected.roll(1, dims=1))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            lambda: {"decoder": multimodal(image=Asks())},
+            r"queries of image \(Asks\) are no learned table .*: give the model encode",
+        ),
+        (
+            lambda: {"decoder": multimodal(image=placed((4,), 4)), "input_preprocessor": Doubled()},
+            "Doubled cannot stay as it is beside a multimodal decoder: give the model encode and decode",
+        ),
+        (
+            lambda: {"decoder": multimodal(image=placed((4,), 4)), "output_postprocessor": postprocessors("image", "audio")},
+            "the multimodal decoder gives image: the postprocessor should be",
+        ),
+        (
+            lambda: {"decoder": classification(), "output_postprocessor": postprocessors("image")},
+            "a multimodal postprocessor is for a multimodal decoder",
+        ),
+    ],
+)
+def test_modalities_that_cannot_be_converted(parts: Any, message: str) -> None:
+    with pytest.raises(pio.ConfigError, match=message):
+        pio.from_transformers(Theirs(CONFIG, **parts()))
+
+
+class Asks(nn.Module):
+    """Makes queries in a way of its own."""
+
+    num_query_channels = 4
 
 
 @torch.no_grad()

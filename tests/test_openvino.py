@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from own_models import occupancy_item
 from published import real_frames
 
 import perceiver_runtime as pr
@@ -44,6 +45,24 @@ def test_every_task(task: str, shipped: Callable[..., Path]) -> None:
     assert error(output, "openvino") < 0.1
     if has_bfloat16():
         assert 1e-3 < error(output, "openvino-bf16") <= 1
+
+
+def test_arrays_of_one_s_own(occupancy: Path, tmp_path: Path) -> None:
+    """Any length and number of queries, in chunks, as on ONNX Runtime; from the command line too."""
+    assert error(occupancy, "openvino") < 0.1
+    items = [occupancy_item(length) for length in (3, 120)]
+    with pr.load(occupancy, device="cpu") as local, pr.load(occupancy, device="openvino") as model:
+        assert model.provider.startswith("OpenVINO")
+        expected, found = (each(items, query_chunk=4) for each in (local, model))
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one["occupancy"], other["occupancy"], rtol=0, atol=1e-5)
+    assert np.abs(found[0]["occupancy"] - found[1]["occupancy"]).max() > 1e-3
+    for name, value in items[1].items():
+        np.save(tmp_path / f"{name}.npy", value)
+    files = [f"{name}={tmp_path / name}.npy" for name in items[1]]
+    assert main(["run", str(occupancy), *files, "--device", "openvino", "-o", str(tmp_path / "answer.npz")]) == 0
+    with np.load(tmp_path / "answer.npz") as answer:
+        np.testing.assert_allclose(answer["occupancy"], expected[1]["occupancy"], rtol=0, atol=1e-5)
 
 
 def test_int8(shipped: Callable[..., Path]) -> None:

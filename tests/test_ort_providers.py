@@ -8,6 +8,7 @@ import fake_gpu
 import numpy as np
 import pytest
 from fake_ort import FakeOnnxRuntime
+from own_models import occupancy_item
 
 import perceiver_runtime as pr
 from perceiver_runtime.backends import onnxruntime as onnx_backend
@@ -78,6 +79,18 @@ def test_on_cuda(tiny_bundle: Path, library: FakeOnnxRuntime) -> None:
         assert session.shrunk == []
     assert set(encode.bound) == {("cuda", 1)}
     assert set(decode.bound) == {("cuda", 1), ("cpu", 0)}
+
+
+def test_arrays_on_cuda(occupancy: Path, library: FakeOnnxRuntime) -> None:
+    """Latents stay on the GPU; queries in chunks have the CPU's answers."""
+    item = occupancy_item(40)
+    with pr.load(occupancy, device="cpu") as shape:
+        expected = shape(item, query_chunk=4)["occupancy"]
+    with pr.load(occupancy, device="cuda:1") as shape:
+        np.testing.assert_array_equal(shape(item, query_chunk=4)["occupancy"], expected)
+    encode, decode = library.sessions[-2:]
+    assert set(encode.bound) == {("cuda", 1)}
+    assert ("cuda", 1) in decode.bound
 
 
 def test_a_memory_limit(tiny_bundle: Path, library: FakeOnnxRuntime) -> None:

@@ -28,16 +28,6 @@ OCCUPANCY: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def occupancy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As the command line exports it. Do not change it."""
-    output = tmp_path_factory.mktemp("own") / "occupancy"
-    options = ["--inputs", "points=array:M=1..300,3,mask=mask", "--queries", "positions=positions:3,most=500"]
-    command = ["--model", "own_models:make_occupancy", *options, "--outputs", "occupancy=array:O,1", "-o", str(output)]
-    assert export(command) == 0
-    return output
-
-
 def drawn(*shape: int) -> Any:
     return np.random.default_rng(sum(shape)).uniform(-1, 1, shape).astype(np.float32)
 
@@ -198,12 +188,14 @@ def test_several_inputs_and_outputs_and_latents_given_back(tmp_path: Path) -> No
 def test_labels_of_arrays_and_own_samples(tmp_path: Path) -> None:
     """Names of labels in an arrays bundle, one graph of the whole, the user's arrays; a file that lacks one is named."""
     model, points = varied(Classifier()), drawn(9, 3)
+    model.decoder.train()  # in the middle of training, say
     folder = tmp_path / "samples"
     folder.mkdir()
     for number in range(2):
         np.savez(folder / f"{number}.npz", points=drawn(5 + number, 3))
     inputs, outputs = {"points": pd.Arrays(("M", 3), {"M": (1, 40)})}, {"logits": pd.Labels(("cube", "cone", "ball"))}
     pd.export_model(model, tmp_path / "shapes", inputs=inputs, outputs=outputs, fused=True, samples=folder)
+    assert (model.decoder.output.training, model.encoder.training) == (True, False)  # as it was
     logits = model.decode(model.encode(torch.from_numpy(points)[None]))[0]
     with pr.load(tmp_path / "shapes") as shapes:
         answer = shapes({"points": points})

@@ -31,11 +31,13 @@ def parsed(path: Path) -> Any:
     return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_configs_fit_schema_and_graphs(task: str, shipped: Callable[..., Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", [*TASKS, "arrays"])
+def test_configs_fit_schema_and_graphs(
+    task: str, shipped: Callable[..., Path], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     from tritonclient.grpc import model_config_pb2
 
-    bundle = shipped(task)
+    bundle = request.getfixturevalue("occupancy") if task == "arrays" else shipped(task)
     command = ["triton", str(bundle), "-o", str(tmp_path / "models"), "--name", task]
     assert main([*command, "--instances", "2", "--max-batch", "4"]) == 0
     manifest = open_bundle(bundle).manifest
@@ -62,7 +64,7 @@ def test_configs_fit_schema_and_graphs(task: str, shipped: Callable[..., Path], 
         assert (folder / "1" / entry.file).read_bytes() == open_bundle(bundle).graphs[name].content
         assert (folder / "1" / "weights.safetensors").samefile(bundle / "weights.safetensors")
         onnxruntime.InferenceSession(folder / "1" / entry.file)
-    assert (tmp_path / "models" / task).exists() == (task in ("fill-mask", "image-classification"))
+    assert (tmp_path / "models" / task).exists() == (task in ("fill-mask", "image-classification", "arrays"))
 
 
 def test_ensemble_and_labels(shipped: Callable[..., Path], tmp_path: Path) -> None:
@@ -82,6 +84,18 @@ def test_ensemble_and_labels(shipped: Callable[..., Path], tmp_path: Path) -> No
     files = sorted(path.name for path in (tmp_path / "digits_decode" / "1").iterdir())
     assert files == ["decode.onnx", "weights.safetensors"]
     assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+
+
+def test_arrays_in_one_call(occupancy: Path, tmp_path: Path) -> None:
+    """Inputs and queries, of any length, to outputs; on a GPU too."""
+    command = ["triton", str(occupancy), "-o", str(tmp_path), "--name", "own", "--device", "cuda:1"]
+    assert main(command) == 0
+    config = parsed(tmp_path / "own" / "config.pbtxt")
+    given = {tensor.name: list(tensor.dims) for tensor in config.input}
+    assert given == {"points": [-1, 3], "mask": [-1], "positions": [-1, 3]}
+    assert {tensor.name: list(tensor.dims) for tensor in config.output} == {"occupancy": [-1, 1]}
+    decode = parsed(tmp_path / "own_decode" / "config.pbtxt")
+    assert list(decode.instance_group[0].gpus) == [1]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from fake_engines import GPU, NOTHING
 from heads import HEADS, save_random_head
+from own_models import make_occupancy
 
+import perceiver_deploy as pd
 import perceiver_runtime as pr
 from perceiver_deploy import export_bundle
 from perceiver_deploy.cli import build_engines
@@ -68,11 +70,21 @@ def image_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exported("PerceiverForImageClassificationFourier", tmp_path_factory.mktemp("image"))
 
 
+@pytest.fixture(scope="module")
+def arrays_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of one's own, with a mask and queries."""
+    output = tmp_path_factory.mktemp("arrays") / "bundle"
+    inputs, queries = {"points": pd.Arrays(("M", 3), {"M": (1, 300)}, mask="mask")}, {"positions": pd.Positions(3, most=500)}
+    outputs = {"occupancy": pd.Arrays()}
+    pd.export_model(make_occupancy(), output, inputs=inputs, queries=queries, outputs=outputs, target="tensorrt")
+    return output
+
+
 def cached(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "cache/engines").glob("*.engine"))
 
 
-@pytest.mark.parametrize("bundle", ["flow_bundle", "text_bundle", "multimodal_bundle", "image_bundle"])
+@pytest.mark.parametrize("bundle", ["flow_bundle", "text_bundle", "multimodal_bundle", "image_bundle", "arrays_bundle"])
 def test_known_answers(bundle: str, gpu: GPU, request: pytest.FixtureRequest) -> None:
     """As on the CPU, twice over: directly, then recorded, then replayed; nothing is left when it closes."""
     folder: Path = request.getfixturevalue(bundle)

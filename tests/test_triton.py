@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from own_models import occupancy_item
 from test_detection_and_questions import NAMES, SIZE, make_detector
 from triton_server import Triton, make_environment, serve
 
@@ -42,13 +43,19 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def repository(
-    bundles: dict[str, Path], detector: Path, toy_python: Path, toy_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+    bundles: dict[str, Path],
+    detector: Path,
+    occupancy: Path,
+    toy_python: Path,
+    toy_bundle: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     folder = tmp_path_factory.mktemp("triton") / "models"
     for task, bundle in bundles.items():
         options = PYTHON if task != "image-classification" else RepositoryOptions(backend="python", threads=1, copy=True)
         write_repository(open_bundle(bundle), folder, task, options)
     write_repository(open_bundle(detector), folder, "detector", PYTHON)
+    write_repository(open_bundle(occupancy), folder, "occupancy", PYTHON)
     serve_toy = ["triton", str(toy_bundle), "-o", str(folder), "--name", "series", "--backend", "python", "--threads", "1"]
     subprocess.run([*python_module("perceiver_runtime", toy_python), *serve_toy], check=True, capture_output=True)
     return folder
@@ -103,6 +110,24 @@ def test_boxes_of_a_model_of_one_s_own(server: Triton, detector: Path) -> None:
         assert [remote([picture], threshold=0.0)[0] for picture in pictures] == expected
         assert [len(found) for found in remote(pictures, threshold=0.0)] == [7] * 10
     assert expected[0] != expected[1]
+
+
+def test_arrays_of_one_s_own(server: Triton, occupancy: Path) -> None:
+    """Lengths that differ, queries in chunks, latents kept on this side and decoded again."""
+    items = [occupancy_item(length) for length in (2, 40, 300)]
+    with pr.load(occupancy, device="cpu", threads=1) as local:
+        expected = [local(item, query_chunk=4)["occupancy"] for item in items]
+        together = local(items)
+    with pr.connect(server.address, bundle=occupancy, name="occupancy") as remote:
+        for item, answer, batched, local_batched in zip(items, expected, remote(items), together):
+            np.testing.assert_array_equal(remote(item, query_chunk=4)["occupancy"], answer)
+            np.testing.assert_array_equal(batched["occupancy"], local_batched["occupancy"])
+            latents = remote.latents({"points": item["points"]})
+            again = remote.decode(latents, {"positions": item["positions"]}, query_chunk=4)
+            np.testing.assert_array_equal(again["occupancy"], answer)
+        with pytest.raises(pr.InputError, match=r"points should have the shape \(M, 3\)"):
+            remote({**items[0], "points": np.zeros((4, 2), np.float32)})
+    assert np.abs(expected[0] - expected[1]).max() > 1e-3
 
 
 def test_calls_are_those_of_load(server: Triton, bundles: dict[str, Path]) -> None:

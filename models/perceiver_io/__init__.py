@@ -42,7 +42,7 @@ from perceiver_io.parts.postprocessors import (
     MultimodalPostprocessor,
     ProjectionPostprocessor,
 )
-from perceiver_io.parts.queried_decoders import LearnedQueriesDecoder, PositionsDecoder
+from perceiver_io.parts.queried_decoders import LearnedQueriesDecoder, ModalitiesDecoder, PositionsDecoder
 from perceiver_io.parts.recording import Recording, record
 from perceiver_io.parts.text_preprocessor import TextPreprocessor
 from perceiver_io.tasks.classification import ImageClassifier, TextClassifier, classification_loss
@@ -79,6 +79,7 @@ __all__ = [
     "LearnedGrid",
     "LearnedQueriesDecoder",
     "MaskedLanguageModel",
+    "ModalitiesDecoder",
     "MultimodalAutoencoder",
     "MultimodalConfig",
     "MultimodalDecoder",

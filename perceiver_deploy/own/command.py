@@ -56,7 +56,7 @@ def run(
     except CheckpointError as error:
         raise InputError(str(error)) from error
     if not (declared["inputs"] and declared["outputs"]):
-        own = kinds_of(model)
+        own = kinds_of(model, declared["inputs"])
         for note in own.notes:
             say(f"note: {note}")
         declared = {name: given or getattr(own, name) for name, given in declared.items()}

@@ -10,7 +10,9 @@ from torch import nn
 import perceiver_io as pio
 from perceiver_deploy.own.kinds import LARGEST_CHUNK, Arrays, Image, Kind, Labels, OutputKind, Positions, Text
 from perceiver_io.parts.part import PARTS, describe, is_part
+from perceiver_io.tasks.features import OUTPUT, POSITIONS
 from perceiver_runtime import InputError
+from perceiver_runtime.tasks.arrays.signature import QUERIES
 
 MOST_INPUTS = 1 << 12  # vectors, where nothing is said
 
@@ -24,19 +26,19 @@ class Declared(NamedTuple):
     notes: tuple[str, ...]
 
 
-def kinds_of(model: nn.Module) -> Declared:
-    """The kinds of a `PerceiverModel`'s parts. Raises `InputError` where they do not say."""
+def kinds_of(model: nn.Module, inputs: dict[str, Kind] | None = None) -> Declared:
+    """The kinds of a `PerceiverModel`'s parts, `inputs` if those are known. Raises `InputError` where they do not say."""
     if type(model) is not pio.PerceiverModel:
         raise InputError(f"what {type(model).__name__} takes and gives nothing says: add --inputs and --outputs")
     decoder = model.decoder
     if decoder is None:
         raise InputError("this composition has no decoder: give it one; the encoder alone is a FeatureExtractor, for features")
-    inputs, notes = _inputs(model)
+    inputs, notes = (inputs, ()) if inputs else _inputs(model)
     read = next((read for kind, read in _DECODERS.items() if isinstance(decoder, kind)), None)
     if read is None:
         raise InputError(f"what queries a {type(decoder).__name__} takes nothing says: add --queries and --outputs")
     queries, outputs, note = read(decoder)
-    if model.postprocessor is not None:
+    if model.postprocessor is not None and not isinstance(decoder, pio.ModalitiesDecoder):
         outputs, note = {"outputs": Arrays()}, ""
     return Declared(inputs, queries, outputs, (*notes, *([note] if note else [])))
 
@@ -59,6 +61,16 @@ def _anything(decoder: Any) -> Decoded:
     return {"queries": Arrays(("O", channels), {"O": (1, LARGEST_CHUNK)})}, {"outputs": Arrays()}, ""
 
 
+def _modalities(decoder: Any) -> Decoded:
+    placed = {name: each for name, each in decoder.modalities.items() if isinstance(each, pio.FourierPositions)}
+    axes = [QUERIES, *(f"{QUERIES}{number}" for number in range(1, len(placed)))]  # each has as many as it likes
+    queries: dict[str, Kind] = {
+        f"{name}{POSITIONS}": Arrays((axis, len(each.max_resolution)), {axis: (1, LARGEST_CHUNK)}, values=(-1.0, 1.0))
+        for axis, (name, each) in zip(axes, placed.items())
+    }
+    return queries, {f"{name}{OUTPUT}": Arrays() for name in decoder.modalities}, ""
+
+
 # by the decoder's class, the first that fits
 _DECODERS: dict[type[nn.Module], Callable[[Any], Decoded]] = {
     pio.ClassificationDecoder: _labels,
@@ -67,6 +79,7 @@ _DECODERS: dict[type[nn.Module], Callable[[Any], Decoded]] = {
     pio.PositionsDecoder: _at_positions,
     pio.VideoDecoder: _at_positions,
     pio.BasicDecoder: _anything,
+    pio.ModalitiesDecoder: _modalities,
 }
 
 

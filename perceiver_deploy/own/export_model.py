@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,66 +99,73 @@ def export_model(
     budget = memory_budget_bytes(memory_budget, target)
     ranges = None if calibration is None else str(Path(calibration).absolute())
     options = ExportOptions(fused, None, precision, target, budget, passes, folder, allow_rounding, ranges, int8_limit)
-    model = _ready(model)
-    found = head.probe(model)
-    if head.row and not head.row.any_latents and [len(shape) for shape in found.latents.values()] != [3]:
-        head = dataclasses.replace(head, row=None)  # its pipeline expects latents (B, N, D) alone
+    with _evaluating(model):
         found = head.probe(model)
-    recipe = ModelRecipe(head, found, options)
-    progress("running the model on inputs to verify with")
-    recipe.check(model)
-    _ = recipe.limits_in_force
-    choice = Choice(recipe, model, progress) if precision in EIGHT_BITS else None
-    for text in recipe.notes:
-        note(text)
+        if head.row and not head.row.any_latents and [len(shape) for shape in found.latents.values()] != [3]:
+            head = dataclasses.replace(head, row=None)  # its pipeline expects latents (B, N, D) alone
+            found = head.probe(model)
+        recipe = ModelRecipe(head, found, options)
+        progress("running the model on inputs to verify with")
+        recipe.check(model)
+        _ = recipe.limits_in_force
+        choice = Choice(recipe, model, progress) if precision in EIGHT_BITS else None
+        for text in recipe.notes:
+            note(text)
 
-    def graphs(staging: Path) -> ExportedGraphs:
-        specs = own_graphs(model, found, head.input_tensors, head.query_tensors, head.sizes, head.values, fused=fused)
-        try:
-            exported = export_specs(specs, staging, progress=progress, lowering=recipe.lowering(), choose_layers=choice)
-        except UntraceableError as error:
-            raise InputError(f"{type(model).__name__}.{error}") from error
-        _check_operators(staging, type(model).__name__)
-        if choice is not None and not any(counts.get("quantize") for counts in exported.choices["passes"].values()):
-            raise InputError(
-                f"{precision} is for linear layers of {MIN_CHANNELS} channels or more, of which the model has none: use fp32"
+        def graphs(staging: Path) -> ExportedGraphs:
+            specs = own_graphs(model, found, head.input_tensors, head.query_tensors, head.sizes, head.values, fused=fused)
+            try:
+                exported = export_specs(specs, staging, progress=progress, lowering=recipe.lowering(), choose_layers=choice)
+            except UntraceableError as error:
+                raise InputError(f"{type(model).__name__}.{error}") from error
+            _check_operators(staging, type(model).__name__)
+            if choice is not None and not any(counts.get("quantize") for counts in exported.choices["passes"].values()):
+                raise InputError(
+                    f"{precision} is for linear layers of {MIN_CHANNELS} channels or more, which the model lacks: use fp32"
+                )
+            return exported
+
+        with tempfile.TemporaryDirectory(prefix="perceiver-cases-") as temporary:
+            if not can_be_rebuilt(model):
+                checkpoint = None  # the child may not have its classes
+            elif checkpoint is None:
+                save_checkpoint(model, Path(temporary) / "checkpoint")
+                checkpoint = find_checkpoint(Path(temporary) / "checkpoint")
+            cases = Path(temporary) / "cases.npz"
+            _write(cases, recipe, model, known=checkpoint is None)
+            request: dict[str, Any] = {"cases": str(cases), "options": dataclasses.asdict(options)}
+            return write_bundle(
+                output,
+                task=head.task,
+                recipe=recipe,
+                graphs=graphs,
+                choice=choice,
+                request=request | ({"checkpoint": checkpoint.to_json()} if checkpoint else {}),
+                config={"model": f"{type(model).__module__}.{type(model).__qualname__}"},
+                source=_source(model, name or (given.source if given else None), license),
+                package=None,
+                never=[],
+                force=force,
+                progress=progress,
             )
-        return exported
-
-    with tempfile.TemporaryDirectory(prefix="perceiver-cases-") as temporary:
-        if not can_be_rebuilt(model):
-            checkpoint = None  # the child may not have its classes
-        elif checkpoint is None:
-            save_checkpoint(model, Path(temporary) / "checkpoint")
-            checkpoint = find_checkpoint(Path(temporary) / "checkpoint")
-        cases = Path(temporary) / "cases.npz"
-        _write(cases, recipe, model, known=checkpoint is None)
-        request: dict[str, Any] = {"cases": str(cases), "options": dataclasses.asdict(options)}
-        return write_bundle(
-            output,
-            task=head.task,
-            recipe=recipe,
-            graphs=graphs,
-            choice=choice,
-            request=request | ({"checkpoint": checkpoint.to_json()} if checkpoint else {}),
-            config={"model": f"{type(model).__module__}.{type(model).__qualname__}"},
-            source=_source(model, name or (given.source if given else None), license),
-            package=None,
-            never=[],
-            force=force,
-            progress=progress,
-        )
 
 
-def _ready(model: Any) -> nn.Module:
-    """The module in evaluation mode. Raises `InputError` where its numbers are not float32 on a CPU."""
+@contextlib.contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """The module in evaluation mode, until the end. Raises `InputError` where its numbers are not float32 on a CPU."""
     if not isinstance(model, nn.Module):
         raise InputError(f"the model is {type(model).__name__}, no torch.nn.Module: give the module itself")
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if tensor.device.type != "cpu" or (tensor.is_floating_point() and tensor.dtype != torch.float32):
             kind = str(tensor.dtype).removeprefix("torch.")
             raise InputError(f"{name} is {kind} on {tensor.device}: give model.float().cpu()")
-    return model.eval()
+    before = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
 
 
 def _check_operators(folder: Path, name: str) -> None:

@@ -1,13 +1,16 @@
-"""Decoders that make their queries of a learned table or of positions, as transformers' basic decoder does."""
+"""Decoders that make their queries of learned tables or of positions, as transformers' basic and multimodal decoders do."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from perceiver_io.config import DecoderConfig, EncoderConfig
+from perceiver_io.config_json import ConfigError
 from perceiver_io.parts.decoders import BasicDecoder
+from perceiver_io.parts.multimodal_preprocessor import NamedVectors
 from perceiver_io.parts.part import part
 from perceiver_io.parts.positions import FourierPositions, TrainablePositions
 
@@ -62,3 +65,44 @@ class PositionsDecoder(BasicDecoder):
     def forward(self, latents: Tensor, queries: Tensor) -> Tensor:
         """latents (B, N, D), queries (B, O, d) in [-1, 1] → (B, O, output_channels)."""
         return super().forward(latents, self.positions.at(queries))
+
+
+@part
+class ModalitiesDecoder(nn.Module):
+    """Queries of several modalities, padded with learned channels to one width, and the cross-attention that they share.
+
+    Queries of a modality are a learned table (`TrainablePositions`), or positions that the caller gives (`FourierPositions`).
+    """
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        encoder: EncoderConfig,
+        *,
+        modalities: Mapping[str, nn.Module],
+        min_padding: int,
+        output_channels: int | None,
+    ) -> None:
+        super().__init__()
+        widths = {name: _width(name, positions) for name, positions in modalities.items()}
+        channels = max(widths.values()) + min_padding
+        self.modalities = nn.ModuleDict({name: modalities[name] for name in sorted(modalities)})
+        self.padding = NamedVectors({name: channels - width for name, width in widths.items()})
+        self.decoder = BasicDecoder(config, encoder, query_channels=channels, output_channels=output_channels)
+
+    def forward(self, latents: Tensor, **positions: Tensor) -> dict[str, Tensor]:
+        """latents (B, N, D), positions (B, O, d) in [-1, 1] by modality → (B, O, output_channels) by modality."""
+        answers = {}
+        for name, module in self.modalities.items():
+            own = module(latents.shape[0]) if isinstance(module, TrainablePositions) else module.at(positions[name])  # type: ignore[operator]
+            padded = torch.cat([own, self.padding[name].expand(*own.shape[:2], -1)], dim=-1)
+            answers[name] = self.decoder(latents, padded)
+        return answers
+
+
+def _width(name: str, positions: nn.Module) -> int:
+    if isinstance(positions, TrainablePositions):
+        return int(positions.table.shape[1])
+    if isinstance(positions, FourierPositions):
+        return positions.channels
+    raise ConfigError(f"{name} is a {type(positions).__name__}: its queries are TrainablePositions or FourierPositions")

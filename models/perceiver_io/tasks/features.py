@@ -10,7 +10,10 @@ from perceiver_io.config import EncoderConfig, FeaturesConfig
 from perceiver_io.parts.encoder import PerceiverEncoder
 from perceiver_io.parts.multimodal_preprocessor import MultimodalPreprocessor
 from perceiver_io.parts.part import part
+from perceiver_io.parts.queried_decoders import ModalitiesDecoder
 from perceiver_io.parts.text_preprocessor import TextPreprocessor
+
+POSITIONS, OUTPUT = "_positions", "_output"  # of a modality, after its name
 
 
 @part
@@ -52,12 +55,21 @@ class PerceiverModel(nn.Module):
         latents: Tensor = self.encoder(tokens, mask)
         return latents
 
-    def decode(self, latents: Tensor, queries: Tensor | None = None) -> Any:
-        """What the decoder and the postprocessor make of latents (B, N, D). Raises `ValueError` without a decoder."""
+    def decode(self, latents: Tensor, queries: Tensor | None = None, **named: Tensor) -> Any:
+        """What the decoder and the postprocessor make of latents (B, N, D). Raises `ValueError` without a decoder.
+
+        `named` are queries under whatever name. Of several modalities the positions of `image` are `image_positions`, and the
+        answers a dictionary with `image_output`, so that inputs, queries and outputs have names of their own.
+        """
         if self.decoder is None:
             raise ValueError("this model has no decoder: it gives latents alone")
-        decoded = self.decoder(latents) if queries is None else self.decoder(latents, queries)
-        return decoded if self.postprocessor is None else self.postprocessor(decoded)
+        several = isinstance(self.decoder, ModalitiesDecoder)
+        if several:
+            decoded = self.decoder(latents, **{name.removesuffix(POSITIONS): each for name, each in named.items()})
+        else:
+            decoded = self.decoder(latents, *(each for each in (queries, *named.values()) if each is not None))
+        answer = decoded if self.postprocessor is None else self.postprocessor(decoded)
+        return {f"{name}{OUTPUT}": each for name, each in answer.items()} if several else answer
 
     def forward(self, *inputs: Tensor, mask: Tensor | None = None, queries: Tensor | None = None) -> Any:
         """Latents (B, N, D) without a decoder, else what it and the postprocessor make of them."""

@@ -45,6 +45,7 @@ class _Scores:
 def recognise_attention(model: ir.Model) -> tuple[int, dict[str, str]]:
     """Replace every attention that is written out: the number replaced, and by place why others were not."""
     count, left = 0, {}
+    _drop_whole_splits(model.graph)
     for node in [node for node in model.graph if node.op_type == "Softmax"]:
         try:
             _replace(model.graph, node)
@@ -74,6 +75,7 @@ def _replace(graph: ir.Graph, softmax: ir.Node) -> None:
         inputs = [_merged(graph, each, count, new) for each in (scores.query, scores.key, value)]
         end = None
     mask = None if scores.mask is None else key_mask(scores.mask, scores.hidden, inputs[1], new)
+    inputs = _one_batch(graph, inputs, mask, new)
     attributes: dict[str, Any] = {"num_heads": count, FOREIGN: 1}
     if not np.isclose(scores.scale, (_fixed(inputs[0], 2) // count) ** -0.5, rtol=1e-6):
         attributes["scale"] = float(scores.scale)
@@ -93,6 +95,27 @@ def _replace(graph: ir.Graph, softmax: ir.Node) -> None:
     last = [node for node in graph if node in (end, product)][-1]
     ir.convenience.replace_nodes_and_values(graph, last, [end], new, [output], [result])
     result.name, result.shape = name, shape
+
+
+def _one_batch(graph: ir.Graph, inputs: list[ir.Value], mask: ir.Value | None, new: list[ir.Node]) -> list[ir.Value]:
+    """Queries, keys and values, those with a batch of one (learned ones, often) repeated for each item of the others'."""
+    whole = next((each for each in (*inputs, *([] if mask is None else [mask])) if dims_of(each)[0] != 1), None)
+    if whole is None or all(dims_of(each)[0] != 1 for each in inputs):
+        return inputs
+    batch = ir.node("Shape", [whole], {"start": 0, "end": 1})
+    size = ir.node("Concat", [batch.outputs[0], _integers(graph, [1, 1])], {"axis": 0})
+    for node, count in ((batch, 1), (size, 3)):
+        node.outputs[0].dtype, node.outputs[0].shape = ir.DataType.INT64, ir.Shape([count])
+    new += [batch, size]
+    repeated = []
+    for value in inputs:
+        if dims_of(value)[0] == 1:
+            node = ir.node("Expand", [value, size.outputs[0]])
+            node.outputs[0].shape = ir.Shape([dims_of(whole)[0], *dims_of(value)[1:]])
+            new.append(node)
+            value = node.outputs[0]
+        repeated.append(value)
+    return repeated
 
 
 def _matched(softmax: ir.Node) -> tuple[_Scores, ir.Value, ir.Node]:
@@ -251,6 +274,14 @@ def _fixed(value: ir.Value, axis: int) -> int:
     if not isinstance(size, int):
         raise NotAttention("the number of its heads or channels varies")
     return size
+
+
+def _drop_whole_splits(graph: ir.Graph) -> None:
+    """Parts of heads, computed one after the other, of which there is one."""
+    for node in [node for node in graph if node.op_type == "Split" and len(node.outputs) == 1]:
+        if node.inputs[0] is not None and not node.outputs[0].is_graph_output():
+            ir.convenience.replace_all_uses_with(node.outputs[0], node.inputs[0])
+            graph.remove(node, safe=True)
 
 
 def _drop_unread(graph: ir.Graph) -> None:

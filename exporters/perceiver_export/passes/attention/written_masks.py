@@ -55,8 +55,8 @@ def key_source(mask: ir.Value, key: ir.Value) -> tuple[ir.Value, bool]:
         known = node is not None and node.op_type in ("Not", "Unsqueeze", "Expand", "Reshape", "Cast")
         if not known or node is None or node.inputs[0] is None or shape[-1] != length or (batch is None and shape[-2] != 1):
             raise NotAttention("its mask is not one of keys, the same for all queries")
-        if node.op_type == "Reshape":
-            apart = dims_of(node.inputs[0])
+        apart = dims_of(node.inputs[0])
+        if node.op_type == "Reshape" and _wide(apart) != _wide(shape):
             if batch is not None or len(apart) < 3 or apart[-1] != length or not all(isinstance(n, int) for n in apart[1:-1]):
                 raise NotAttention("its mask is put together in a way that is not known")
             batch = apart[0]
@@ -80,6 +80,11 @@ def key_mask(mask: ir.Value, hidden: bool, key: ir.Value, new: list[ir.Node]) ->
         each.outputs[0].dtype, each.outputs[0].shape = ir.DataType.BOOL, value.shape
     new += [bits, node]
     return node.outputs[0]
+
+
+def _wide(dims: list[int | str]) -> list[int | str]:
+    """A shape without axes of 1."""
+    return [size for size in dims if size != 1]
 
 
 def number_of(value: ir.Value | None) -> float | None:
