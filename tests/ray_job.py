@@ -49,7 +49,7 @@ def main() -> None:
     folder = Path(output)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-    command = [sys.executable, example, bundle, source, output, "--actors", "2", "--batch-size", "4"]
+    command = [sys.executable, example, bundle, source, output, "--actors", "2", "--batch-size", "4", "--save-every", "0.2"]
     command += ["--address", cluster.address]
     try:
         first = subprocess.Popen(command, start_new_session=True, stdout=sys.stderr)

@@ -26,6 +26,7 @@ FILES = frozenset(
         "passes_tensorrt",
         "precision",
         "ray",
+        "ray_jobs",
         "shipped_clips",
         "shipped_digits",
         "shipped_text",

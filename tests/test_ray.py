@@ -11,12 +11,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import perceiver_runtime as pr
-from perceiver_runtime.common.children import python_module
 from perceiver_runtime.ray import BundleRows
 from perceiver_runtime.tasks.known_answer import FILE, Sample
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ["ray[data]==2.60.0", f"{ROOT / 'runtime'}[cpu,images]"]
 
 
 def column(*values: object) -> np.ndarray:
@@ -102,19 +100,6 @@ def test_a_missing_column(shipped: Callable[..., Path]) -> None:
     rows = BundleRows(shipped("image-classification"))
     with pytest.raises(pr.UsageError, match="the table has no column image: a bundle for image-classification reads it"):
         rows({"picture": column("x")})
-
-
-@pytest.fixture(scope="module")
-def ray_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ray") / "venv"
-    subprocess.run([*python_module("venv"), folder], check=True)
-    python = folder / "bin" / "python"
-    install = [*python_module("pip", python), "install", "--quiet", "--disable-pip-version-check"]
-    constraints = ["--constraint", ROOT / "constraints.txt"]
-    done = subprocess.run([*install, *constraints, *PACKAGES], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"Ray does not install here: {done.stderr.strip().splitlines()[-1]}")
-    return python
 
 
 def test_five_hundred_items_and_a_lost_node(ray_python: Path, shipped: Callable[..., Path], tmp_path: Path) -> None:

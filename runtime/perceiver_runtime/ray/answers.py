@@ -51,11 +51,17 @@ class Answers:
             raise self._unwritable(error) from error
         self._schema = self._arrow.schema([])
         self.done: dict[Any, Done] = {}
+        try:
+            self._open(fresh=fresh)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _open(self, *, fresh: bool) -> None:
         for path in self._files():
             self._read(path, fresh=fresh)
-        if fresh:
-            for path in self._files():
-                path.unlink()
+        for path in self._files() if fresh else ():
+            path.unlink()
         self._unify()
 
     def remove(self, ids: Collection[Any]) -> None:

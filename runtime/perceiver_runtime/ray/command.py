@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ def build_parser(about: str | None) -> argparse.ArgumentParser:
     parser = CommandParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("input", help="a folder, or a .parquet or .csv file with a column id; also at an address such as s3://")
-    parser.add_argument("output", type=Path, help="the folder of the answers; those that are there are not computed again")
+    parser.add_argument("output", help="the folder of the answers; those that are there are not computed again")
     parser.add_argument("--actors", type=positive, default=1, help="processes, each with the bundle loaded (default: 1)")
     parser.add_argument("--threads", type=positive, default=1, help="and cores for each run in them (default: 1)")
     parser.add_argument(
@@ -59,8 +60,7 @@ def main(arguments: Sequence[str] | None = None, about: str | None = None) -> in
     parser = build_parser(about)
     options = parser.parse_args(arguments)
     try:
-        with _terminated():
-            return _run(options)
+        return _run(options)
     except PerceiverError as error:
         message, code = str(error), error.exit_code
     except OSError as error:
@@ -77,9 +77,9 @@ def main(arguments: Sequence[str] | None = None, about: str | None = None) -> in
 
 def _run(options: argparse.Namespace) -> int:
     options.bundle = options.bundle.absolute()
-    if is_address(str(options.output)) or ":/" in str(options.output):
+    if is_address(options.output):
         raise UsageError(f"{options.output} is an address: give a folder for the answers, and copy it there afterwards")
-    options.output = options.output.absolute()
+    options.output = Path(options.output).absolute()
     options.input = options.input if is_address(options.input) else str(Path(options.input).absolute())
     bundle = open_bundle(options.bundle)
     task = check_task(bundle, None)
@@ -141,6 +141,8 @@ def _connected(options: argparse.Namespace) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray = library("ray")
+    if options.address:
+        _check_reachable(options.address)
     local = {"num_cpus": options.actors * options.threads * options.parallel, "include_dashboard": False}
     os.chdir(os.sep)  # Ray puts the current folder first on its workers' module path: a queue.py there would be run
     try:
@@ -154,14 +156,26 @@ def _connected(options: argparse.Namespace) -> Iterator[Any]:
         reason = " ".join(str(error).split())[:300]
         raise BackendError(f"Ray does not start, or the cluster cannot be reached: {reason}") from error
     try:
-        yield ray
+        with _terminated():
+            yield ray
     finally:
         ray.shutdown()
 
 
+def _check_reachable(address: str) -> None:
+    """Raise `BackendError` where nothing listens: Ray itself tries for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():  # such as auto
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise BackendError(f"no Ray cluster is at {address} ({error}): give the address that `ray start` printed") from error
+
+
 @contextlib.contextmanager
 def _terminated() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that what was answered is written."""
+    """SIGTERM ends the block as Ctrl-C does, so that what was answered is written. Ray has set a handler of its own by now."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise SystemExit(TERMINATED)
