@@ -2,7 +2,8 @@
 
     python ray_job.py EXAMPLE BUNDLE INPUT OUTPUT
 
-Prints JSON: rows done at the interruption, the ids and errors at the end, and how many of the first rows' files are unchanged.
+Prints JSON: rows done at the interruption, the ids and errors at the end, how many of the first rows' files are unchanged, and
+what a job was told for which the cluster is too small.
 """
 
 from __future__ import annotations
@@ -65,7 +66,11 @@ def main() -> None:
         code = second.wait(200)
         after = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}
         table = pyarrow.parquet.read_table(folder).to_pandas()
+        more = [each for each in command if each != output] + ["--actors", "9"]
+        more.insert(4, f"{output}-more")
+        refused = subprocess.run(more, capture_output=True, text=True, check=False, timeout=100)
         result = {
+            "refused": [refused.returncode, refused.stderr],
             "code": code,
             "interrupted_at": kept,
             "ids": table["id"].tolist(),

@@ -26,7 +26,7 @@ if "PERCEIVER_KILLER" in os.environ:
     import PIL.Image
     opened = PIL.Image.open
     def open(file, *rest, **options):
-        if str(file).endswith(os.environ["PERCEIVER_KILLER"]):
+        if str(getattr(file, "name", file)).endswith(os.environ["PERCEIVER_KILLER"]):
             os.kill(os.getpid(), 9)
         return opened(file, *rest, **options)
     PIL.Image.open = open
