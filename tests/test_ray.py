@@ -186,6 +186,9 @@ def test_rows_at_once() -> None:
     assert pace.rows == 25
     pace.measured(1, 9.0)
     assert pace.rows == 1
+    shared = Pace(0.5, 512, least=4)  # a row for each of four runs at once, however dear
+    shared.measured(4, 36.0)
+    assert shared.rows == 4
 
 
 def test_several_runs_share_a_bundle(shipped: Callable[..., Path]) -> None:

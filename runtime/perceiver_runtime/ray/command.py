@@ -43,7 +43,7 @@ def build_parser(about: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--parallel", type=positive, default=1, help="runs at once in an actor, which share its weights (default: 1)"
     )
-    parser.add_argument("--batch-size", type=positive, help="rows of a call (default: as many as take half a second)")
+    parser.add_argument("--batch-size", type=positive, help="rows of a run (default: as many as take a quarter of a second)")
     parser.add_argument("--device", default="cpu", help="as perceiver run --device (default: cpu)")
     parser.add_argument("--address", help="of a Ray cluster (default: this machine alone)")
     parser.add_argument("--save-every", type=float, default=10.0, metavar="SECONDS", help="a file of answers (default: 10)")
@@ -113,11 +113,9 @@ def _left(source: Source, ids: list[Any], answers: Answers, *, retry: bool) -> s
 
 def _answer(options: argparse.Namespace, source: Source, left: set[Any], answers: Answers) -> None:
     """Start Ray, and write the answers as they come."""
-    most, size = options.batch_size, options.actors
-    pipeline = {"device": options.device, "threads": options.threads, "parallel": options.parallel, "batch": most}
+    pipeline = {name: getattr(options, name) for name in ("device", "threads", "parallel")} | {"batch": options.batch_size}
     with _connected(options) as ray, progress_bar("rows", len(left)) as bar:
-        cpus = options.threads * options.parallel
-        crew = Crew(ray, str(options.bundle), pipeline, size=size, cpus=cpus, most=most)
+        crew = Crew(ray, str(options.bundle), pipeline, size=options.actors)
         for batch, columns in crew.answers(_tasks(source, left)):
             answers.add(_row(task.source, columns, place) for place, task in enumerate(batch))
             for _ in batch:
@@ -152,7 +150,7 @@ def _connected(options: argparse.Namespace) -> Iterator[Any]:
             log_to_driver=False,
             **({} if options.address else local),
         )
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # of many kinds; a machine that is too busy gives a bare Exception
         reason = " ".join(str(error).split())[:300]
         raise BackendError(f"Ray does not start, or the cluster cannot be reached: {reason}") from error
     try:

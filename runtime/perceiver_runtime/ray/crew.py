@@ -70,19 +70,20 @@ class _Member:
 
 
 class Crew:
-    """`size` actors of a Ray that is connected, with `cpus` each."""
+    """`size` actors of a Ray that is connected, each a `BundleRows` with `options`."""
 
-    def __init__(
-        self, ray: Any, bundle: str, options: dict[str, Any], *, size: int, cpus: int, most: int | None = None
-    ) -> None:
-        """`most` rows in a call; else as many as take half a second. Raises `UsageError` where the cluster is too small."""
+    def __init__(self, ray: Any, bundle: str, options: dict[str, Any], *, size: int) -> None:
+        """Raises `UsageError` where the cluster is too small."""
+        parallel, batch = options["parallel"], options["batch"]
+        cpus = options["threads"] * parallel
         self._ray, self._open, self._cpus, self._size = ray, (bundle, options), cpus, size
         nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
         room = sum(int(own // cpus) for own in nodes)
         if room < size:
             found = f"there is room for {room} actors of {cpus} CPUs on {len(nodes)} nodes, the job asks for {size}"
             raise UsageError(f"{found}, {size * cpus} CPUs: give --actors {max(1, room)}, fewer --threads, or add nodes")
-        self._pace, self._most = Pace(_SECONDS, _MOST), most
+        self._pace = Pace(_SECONDS, _MOST * parallel, least=parallel)  # each run of an actor gets a row at least
+        self._fixed = None if batch is None else batch * parallel
         self._members: list[_Member] = []
         self._again: deque[list[Task]] = deque()
         self._failed_starts = 0
@@ -123,7 +124,7 @@ class Crew:
             return self._again.popleft()
         batch: list[Task] = []
         left = _BYTES
-        for task in itertools.islice(tasks, self._most or self._pace.rows):
+        for task in itertools.islice(tasks, self._fixed or self._pace.rows):
             batch.append(task)
             left -= sum(len(value) for value in task.row.values() if isinstance(value, (bytes, str)))
             left -= sum(value.nbytes for value in task.row.values() if isinstance(value, np.ndarray))

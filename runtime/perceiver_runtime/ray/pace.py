@@ -6,13 +6,13 @@ _GROWTH = 8  # times, at most, from one measurement to the next: the first may b
 
 
 class Pace:
-    """Rows that take about `seconds` together: one to begin with, `most` at most."""
+    """Rows that take about `seconds` together: `least` to begin with, `most` at most."""
 
-    def __init__(self, seconds: float, most: int) -> None:
-        self._seconds, self._most = seconds, most
-        self.rows = 1
+    def __init__(self, seconds: float, most: int, least: int = 1) -> None:
+        self._seconds, self._most, self._least = seconds, most, least
+        self.rows = least
 
     def measured(self, rows: int, seconds: float) -> None:
         """So many rows took so long."""
         fitting = self._seconds * rows / max(seconds, 1e-9)
-        self.rows = int(max(1, min(fitting, rows * _GROWTH, self._most)))
+        self.rows = int(max(self._least, min(fitting, rows * _GROWTH, self._most)))
