@@ -168,7 +168,9 @@ def tables(ray_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     digits(folder / "images", 3)
     (folder / "theirs").mkdir()
     subprocess.run([*python_code(MAKE_TABLES, ray_python), folder], check=True)
-    (folder / "names.csv").write_text("id,image,note\n007,images/0.png,\n8,images/gone.png,x\n9,s3:/nothing.png,y\n")
+    (folder / "names.csv").write_text(
+        f"id,image,note\n007,images/0.png,\n8,images/gone.png,x\n9,file://{folder}/images/1.png,y\n"
+    )
     (folder / "wrong.csv").write_text("id,picture\n1,a.png\n")
     (folder / "broken.parquet").write_bytes(b"PAR1 nothing more")
     return folder
@@ -179,7 +181,8 @@ def test_tables(ray_python: Path, shipped: Callable[..., Path], tables: Path, tm
     image, text = shipped("image-classification"), shipped("text-classification")
     found = calls(
         ray_python,
-        *([image, tables / f"{name}.parquet", tmp_path / name] for name in ("bytes", "hub")),
+        [image, tables / "bytes.parquet", tmp_path / "bytes"],
+        [image, f"file://{tables}/hub.parquet", tmp_path / "hub"],  # an address, as s3:// is
         [image, tables / "names.csv", tmp_path / "csv"],
         *([text, tables / f"{name}.parquet", tmp_path / name, "--fail-on-errors"] for name in ("texts", "numbers")),
     )
@@ -194,15 +197,15 @@ def test_tables(ray_python: Path, shipped: Callable[..., Path], tables: Path, tm
     assert [row["label"] for _, row in sorted(hub.items())] == ["0", "1", "2"]
     assert names["007"]["label"] == "0"
     assert "gone.png" in names["8"]["error"]
+    assert (names["9"]["label"], names["9"]["error"]) == ("1", "")  # by address
     assert (texts["a"]["error"], texts["b"]["label"]) == ("", None)
     assert texts["b"]["error"] == "the column text holds no text: the value is missing"
     assert numbers["a"]["error"] == "the column text holds int: give texts"
 
 
-@pytest.mark.parametrize("task", ["text-classification"])
-def test_refused(ray_python: Path, shipped: Callable[..., Path], tables: Path, tmp_path: Path, task: str) -> None:
+def test_refused(ray_python: Path, shipped: Callable[..., Path], tables: Path, tmp_path: Path) -> None:
     """One sentence each, before Ray starts, and the exit code of its kind."""
-    text, image = shipped(task), shipped("image-classification")
+    text, image = shipped("text-classification"), shipped("image-classification")
     cases: list[tuple[list[object], int, str]] = [
         ([image, tables / "wrong.csv"], 1, "has no column image: the bundle reads id, image; found id, picture"),
         ([text, tables / "noid.parquet"], 1, "has no column id: the bundle reads id, text; found text"),
@@ -235,10 +238,12 @@ def test_refused(ray_python: Path, shipped: Callable[..., Path], tables: Path, t
         [text, tables / "texts.parquet", "s3://bucket/answers"],
         [text, tables / "texts.parquet", tmp_path / "out", "--address", "127.0.0.1:1"],
         [text, tables / "texts.parquet", tmp_path / "out", "--actors", "0"],
+        [text, f"file://{tables}/images", tmp_path / "out"],
     )
-    assert [call["code"] for call in last] == [1, 1, 2, 5, 2]
+    assert [call["code"] for call in last] == [1, 1, 2, 5, 2, 1]
     for call in last[:2]:
         assert "was not written by a job of this version: give another folder for the answers" in call["err"]
     assert (tables / "theirs" / "answers.parquet").exists()
     assert "is an address: give a folder for the answers" in last[2]["err"]
     assert "no Ray cluster is at 127.0.0.1:1" in last[3]["err"]
+    assert "/images holds no files that end in .txt" in last[5]["err"]

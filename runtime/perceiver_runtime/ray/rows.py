@@ -98,7 +98,8 @@ class BundleRows:
             raise UsageError(f"the table has a column {', '.join(taken)}, which answers would replace: rename it first")
         count = len(next(iter(batch.values())))
         rows: list[Row] = [{} for _ in range(count)]
-        parts = _Parts(count, lambda: self._batch or self._pace.rows)
+        share = -(-count // self._parallel)  # so that each run has a part
+        parts = _Parts(count, lambda: self._batch or min(self._pace.rows, share))
         if self._parallel == 1:
             self._work(parts, batch, rows)
         else:
