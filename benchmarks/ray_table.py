@@ -134,7 +134,7 @@ def main() -> None:
                 found[side].append(timed(command))
     seconds = {side: statistics.median(each for each, _ in rounds) for side, rounds in found.items()}
     load = os.getloadavg()[1]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"side": side, "seconds": value, "ratio": value / seconds["pool"], "worker_bytes": max(size for _, size in found[side])}
         for side, value in seconds.items()
     ]
