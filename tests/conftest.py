@@ -128,6 +128,27 @@ def device_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
+@pytest.fixture(scope="session")
+def ray_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a virtual environment that holds perceiver-runtime with Ray, made once for all processes."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder = folder / "ray-venv"
+    python = folder / "bin" / "python"
+    with FileLock(folder.with_name("ray-venv.lock")):
+        if not python.exists():
+            subprocess.run([*python_module("venv"), folder], check=True)
+            install = [*python_module("pip", python), "install", "--quiet", "--disable-pip-version-check"]
+            package = f"{ROOT / 'runtime'}[cpu,images,ray]"
+            command = [*install, "--constraint", ROOT / "constraints.txt", package]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                shutil.rmtree(folder)
+                pytest.skip(f"Ray does not install here: {done.stderr.strip().splitlines()[-1]}")
+    return python
+
+
 @pytest.fixture(autouse=True)
 def fixed_seed() -> None:
     """Every test draws the same random numbers each time."""

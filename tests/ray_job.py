@@ -2,7 +2,8 @@
 
     python ray_job.py EXAMPLE BUNDLE INPUT OUTPUT
 
-Prints JSON: rows done at the interruption, the ids and errors at the end, and how many of the first rows' files are unchanged.
+Prints JSON: rows done at the interruption, the ids and errors at the end, how many of the first rows' files are unchanged, and
+what a job was told for which the cluster is too small.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def main() -> None:
     folder = Path(output)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-    command = [sys.executable, example, bundle, source, output, "--actors", "2", "--batch-size", "4"]
+    command = [sys.executable, example, bundle, source, output, "--actors", "2", "--batch-size", "4", "--save-every", "0.2"]
     command += ["--address", cluster.address]
     try:
         first = subprocess.Popen(command, start_new_session=True, stdout=sys.stderr)
@@ -65,7 +66,11 @@ def main() -> None:
         code = second.wait(200)
         after = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}
         table = pyarrow.parquet.read_table(folder).to_pandas()
+        more = [each for each in command if each != output] + ["--actors", "9"]
+        more.insert(4, f"{output}-more")
+        refused = subprocess.run(more, capture_output=True, text=True, check=False, timeout=100)
         result = {
+            "refused": [refused.returncode, refused.stderr],
             "code": code,
             "interrupted_at": kept,
             "ids": table["id"].tolist(),

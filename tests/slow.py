@@ -31,6 +31,7 @@ FILES = frozenset(
         "precision",
         "ray",
         "recipes",
+        "ray_jobs",
         "shipped_clips",
         "shipped_digits",
         "shipped_text",

@@ -11,12 +11,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import perceiver_runtime as pr
-from perceiver_runtime.common.children import python_module
+from perceiver_runtime.common.children import python_code
 from perceiver_runtime.ray import BundleRows
+from perceiver_runtime.ray.pace import Pace
 from perceiver_runtime.tasks.known_answer import FILE, Sample
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ["ray[data]==2.60.0", f"{ROOT / 'runtime'}[cpu,images]"]
 
 
 def column(*values: object) -> np.ndarray:
@@ -104,19 +104,6 @@ def test_a_missing_column(shipped: Callable[..., Path]) -> None:
         rows({"picture": column("x")})
 
 
-@pytest.fixture(scope="module")
-def ray_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ray") / "venv"
-    subprocess.run([*python_module("venv"), folder], check=True)
-    python = folder / "bin" / "python"
-    install = [*python_module("pip", python), "install", "--quiet", "--disable-pip-version-check"]
-    constraints = ["--constraint", ROOT / "constraints.txt"]
-    done = subprocess.run([*install, *constraints, *PACKAGES], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"Ray does not install here: {done.stderr.strip().splitlines()[-1]}")
-    return python
-
-
 def test_five_hundred_items_and_a_lost_node(ray_python: Path, shipped: Callable[..., Path], tmp_path: Path) -> None:
     source, output = tmp_path / "digits", tmp_path / "table"
     source.mkdir()
@@ -149,3 +136,89 @@ def test_five_hundred_items_and_a_lost_node(ray_python: Path, shipped: Callable[
     assert right > 0.95 * len(found["labels"])
     assert 60 <= found["interrupted_at"] < 500
     assert found["unchanged"] == found["files_before"] > 0  # what was done was not done again
+    code, message = found["refused"]
+    assert code == 2
+    assert "there is room for 3 actors of 1 CPUs on 2 nodes, the job asks for 9, 9 CPUs: give --actors 3" in message
+    assert "Traceback" not in message
+
+
+def test_map_batches_as_the_guide_says(ray_python: Path, shipped: Callable[..., Path], tmp_path: Path) -> None:
+    """The block of docs/scale.md, on a table of five pairs and a block of nothing but errors."""
+    block = (ROOT / "docs" / "scale.md").read_text().split("```python\nimport ray\n")[1].split("```")[0]
+    frames = Sample.read(shipped("flow") / FILE).inputs
+    for name in ("frame1", "frame2"):
+        np.save(tmp_path / f"{name}.npy", frames[name])
+    code = (
+        f"""
+import ray, sys, pyarrow, pyarrow.parquet
+good, bad = {str(tmp_path)!r} + "/frame1.npy", "gone.npy"
+pyarrow.parquet.write_table(pyarrow.table({{"frame1": [good] * 2 + [bad] * 2, "frame2": [good] * 4}}), "pairs.parquet")
+ray.init(num_cpus=2, include_dashboard=False)
+"""
+        + block.replace("/bundles/flow", str(shipped("flow")))
+        .replace("num_cpus=2", "num_cpus=1")
+        .replace("size=4", "size=1")
+        .replace("batch_size=64", "batch_size=2")
+        + """
+found = pyarrow.parquet.read_table("motion").to_pylist()
+good = [row for row in found if not row["error"] and row["mean_dx"] is not None]
+print(len(found), len(good), sum("gone.npy" in row["error"] for row in found))
+"""
+    )
+    done = subprocess.run(
+        [*python_code(code, ray_python)], capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines()[-1] == "4 2 2"
+    assert "ray_remote_args" not in done.stderr
+
+
+def test_rows_at_once() -> None:
+    """As many as take a quarter of a second: one that takes longer runs alone, and the first says little of the rest."""
+    pace = Pace(0.25, 64)
+    assert pace.rows == 1
+    pace.measured(1, 0.001)
+    assert pace.rows == 8
+    for _ in range(3):
+        pace.measured(pace.rows, pace.rows * 0.001)
+    assert pace.rows == 64
+    pace.measured(64, 64 * 0.01)
+    assert pace.rows == 25
+    pace.measured(1, 9.0)
+    assert pace.rows == 1
+    shared = Pace(0.5, 512, least=4)  # a row for each of four runs at once, however dear
+    shared.measured(4, 36.0)
+    assert shared.rows == 4
+
+
+def test_several_runs_share_a_bundle(shipped: Callable[..., Path]) -> None:
+    images = column(*(digit(number) for number in range(40)), "gone.png")
+    bundle = shipped("image-classification")
+    expected = BundleRows(bundle, batch=1)({"image": images})
+    for found in (
+        BundleRows(bundle, parallel=3)({"image": images}),
+        BundleRows(bundle, batch=7, parallel=2)({"image": images}),
+    ):
+        assert found["label"].tolist() == expected["label"].tolist()
+        assert found["error"].tolist() == expected["error"].tolist()
+        np.testing.assert_allclose(found["probability"], expected["probability"], atol=1e-5)
+    with pytest.raises(pr.UsageError, match="parallel is 0: give a whole number of at least 1"):
+        BundleRows(bundle, parallel=0)
+
+
+def test_values_that_are_missing(shipped: Callable[..., Path]) -> None:
+    """A null is no text; a column of answers without any is no column of numbers."""
+    found = BundleRows(shipped("text-classification"))({"text": column(None, float("nan"), 7)})
+    missing = "the column text holds no text: the value is missing"
+    assert found["error"].tolist() == [missing, missing, "the column text holds int: give texts"]
+    assert found["label"].tolist() == [None] * 3
+
+
+def test_a_column_that_answers_would_replace(shipped: Callable[..., Path]) -> None:
+    with pytest.raises(pr.UsageError, match="the table has a column label, which answers would replace: rename it first"):
+        BundleRows(shipped("image-classification"))({"image": column(digit(1)), "label": column("1")})
+
+
+def test_addresses_of_the_web(shipped: Callable[..., Path]) -> None:
+    found = BundleRows(shipped("image-classification"))({"image": column("https://example.org/a.png")})
+    assert found["error"][0].startswith("https://example.org/a.png is an address of the web: download it first")

@@ -8,7 +8,7 @@ from typing import Any
 from perceiver_runtime.processing.text import from_bytes
 from perceiver_runtime.tasks.kinds.frames import pair_of
 from perceiver_runtime.tasks.kinds.kind import Constants, InputKind
-from perceiver_runtime.tasks.kinds.text import TEXT
+from perceiver_runtime.tasks.kinds.text import TEXT, text_of
 
 
 def _add_arguments(parser: argparse.ArgumentParser, constants: Constants) -> None:
@@ -28,7 +28,7 @@ QUESTION = InputKind(
     sample_files=lambda inputs, folder, constants: ["--", from_bytes(inputs["question"]), from_bytes(inputs["text"])],
     reader=TEXT.reader,
     columns=("question", "text"),
-    from_row=lambda row: (str(row["question"]), str(row["text"])),
+    from_row=lambda row: (text_of(row, "question"), text_of(row, "text")),
     read=_read,
     tuples=False,
 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.processing.text import TextProcessor, from_bytes
 from perceiver_runtime.tasks.arguments import add_plain
-from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Inputs, Reader, TextOptions
+from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Inputs, Reader, Row, TextOptions
 
 
 def _add_arguments(parser: argparse.ArgumentParser, constants: Constants) -> None:
@@ -26,6 +27,16 @@ def _reader(constants: Constants) -> Reader:
     return read
 
 
+def text_of(row: Row, column: str) -> str:
+    """A row's text. Raises `InputError` where there is none, or something else."""
+    value = row[column]
+    if isinstance(value, str):
+        return value
+    missing = value is None or value != value  # pandas' NaN
+    found = "no text: the value is missing" if missing else f"{type(value).__name__}: give texts"
+    raise InputError(f"the column {column} holds {found}")
+
+
 TEXT = InputKind(
     name="text",
     add_arguments=_add_arguments,
@@ -34,6 +45,6 @@ TEXT = InputKind(
     sample_files=lambda inputs, folder, constants: ["--", from_bytes(inputs["text"])],
     reader=_reader,
     columns=("text",),
-    from_row=lambda row: str(row["text"]),
+    from_row=lambda row: text_of(row, "text"),
     tuples=False,
 )
