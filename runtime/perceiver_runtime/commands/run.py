@@ -52,7 +52,7 @@ def add_parser(commands: Any, argv: Sequence[str]) -> None:
 
 
 def _run(arguments: argparse.Namespace, command: RunCommand) -> dict[str, object]:
-    if arguments.resume:
+    if arguments.resume or arguments.retry_failed:
         raise UsageError("--resume goes on with a table: add --jsonl FILE or --csv FILE")
     return command.run(arguments, lambda: load_for(arguments))
 
