@@ -66,7 +66,7 @@ def main() -> int:
                 if writer is None:
                     height, width = shown.shape[:2]
                     rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
-                    writer = cv2.VideoWriter(options.output, cv2.VideoWriter_fourcc(*"mp4v"), rate, (width, height))
+                    writer = cv2.VideoWriter(options.output, cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
                 writer.write(shown)
             print(f"{stream.fields} fields of {stream.read} frames, {stream.dropped} of them passed over")
     except pr.PerceiverError as error:

@@ -40,7 +40,7 @@ def example(name: str) -> Any:
 def clip(tmp_path: Path) -> Path:
     """Four frames of a photograph that moves by two pixels to the right, made by OpenCV."""
     path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (56, 40))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (56, 40))
     frame = real_frames(40, 56)[0]
     for step in range(4):
         writer.write(np.ascontiguousarray(np.roll(frame, 2 * step, axis=1)[..., ::-1]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -100,15 +102,27 @@ def test_refused(hub: Hub, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, c
     assert NAME not in hub.repositories
 
 
-def test_by_command(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_by_command(hub: Hub, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """After an export, which is another's test: here a bundle that is there is what it wrote."""
+
+    def exported(arguments: argparse.Namespace) -> Manifest:
+        arguments.output = Path(arguments.output)
+        shutil.copytree(tiny_bundle, arguments.output)
+        return Manifest.from_json((arguments.output / "manifest.json").read_bytes())
+
+    monkeypatch.setattr(cli, "run", exported)
     assert cli.main(["--task", "flow", "-o", "bundle", "--push", "user/flow", "--private"]) == 0
     assert "pushed to user/flow: " in capsys.readouterr().out
     head = hub.repositories["user/flow"].commits[hub.repositories["user/flow"].head]
     assert head["README.md"] == Path("bundle/README.md").read_bytes()
-    hub.refuse["/commit/"] = 503
-    assert cli.main(["--task", "flow", "-o", "bundle", "--force", "--push", "user/flow"]) == 5
-    assert "bundle was written, and not pushed: the hub answered 503" in capsys.readouterr().err
-    assert main(["verify", "bundle"]) == 0
+    hub.refuse["/commit/"] = 400
+    assert cli.main(["--task", "flow", "-o", "again", "--push", "user/flow", "--json"]) == 5
+    assert json.loads(capsys.readouterr().out)["error"].startswith(
+        "again was written, and not pushed: the hub refused user/flow"
+    )
+    assert main(["verify", "again"]) == 0
+    assert cli.main(["--task", "flow", "-o", "third", "--private"]) == 2
+    assert "--private is for --push: give both, or neither" in capsys.readouterr().err
 
 
 def test_the_card(tiny_bundle: Path) -> None:
