@@ -7,7 +7,7 @@ It subscribes to `image` (sensor_msgs/Image: rgb8, bgr8, rgba8, bgra8 or mono8) 
 pixels) and `flow_picture` (rgb8). The queue holds one picture, the newest; ROS drops what came between.
 
 Not yet tested in ROS 2: rclpy comes with ROS itself, and was not there. The tests run this file against a stand-in that has
-only names which rclpy and sensor_msgs have (tests/test_examples.py).
+only names which rclpy and sensor_msgs have (tests/test_ros_example.py).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ EXPECTED = {  # what its outputs hold, beside pictures
     "text-classification": ["known answer right", "a soup of beans and bacon"],
     "image-classification": ["known answer right", "right"],
     "multimodal": ["known answer right"],
-    "features": ["known answer right", "(3, 128)"],
+    "features": ["known answer right", "(3, 256)"],
 }
 PICTURES = {"flow": 2, "image-classification": 1, "multimodal": 1}
 TABLES = {"fill-mask": 1, "text-classification": 1, "image-classification": 1, "multimodal": 1}
