@@ -28,7 +28,7 @@ EXPECTED = {  # what its outputs hold, beside pictures
     "features": ["known answer right", "(3, 256)"],
 }
 PICTURES = {"flow": 2, "image-classification": 1, "multimodal": 1}
-TABLES = {"fill-mask": 1, "text-classification": 1, "image-classification": 1, "multimodal": 1}
+TABLES = {"fill-mask": 2, "text-classification": 1, "image-classification": 1, "multimodal": 1}
 
 
 def outputs(notebook: Any) -> list[Any]:

@@ -21,8 +21,12 @@ def run(path: Path) -> Any:
     """The notebook with the outputs of this run. Raises nbclient's `CellExecutionError`."""
     notebook = nbformat.read(path, as_version=4)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", record_timing=False)
+    client = NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", record_timing=False, coalesce_streams=True)
     client.execute(env=environment)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output["data"].pop("image/jpeg", None)  # the same picture again
     return notebook
 
 

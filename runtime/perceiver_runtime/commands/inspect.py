@@ -35,8 +35,8 @@ def inspect_bundle(arguments: argparse.Namespace) -> dict[str, object]:
         choices = Choices.of(bundle.manifest)
         done = {name: getattr(choices, name) for name in ("passes", "conditions", "unrecognised")}
         return {"bundle": str(bundle.folder), **done}
-    found = {"bundle": str(bundle.folder), "manifest_sha256": bundle.manifest_sha256, "unlisted": list(bundle.unlisted)}
-    found["signed"] = (bundle.folder / SIGNATURE).exists()
+    found: dict[str, object] = {"bundle": str(bundle.folder), "manifest_sha256": bundle.manifest_sha256}
+    found |= {"unlisted": list(bundle.unlisted), "signed": (bundle.folder / SIGNATURE).exists()}
     return found | dataclasses.asdict(bundle.manifest)
 
 
