@@ -9,6 +9,7 @@ from perceiver_deploy.own.export_model import export_model
 from perceiver_deploy.own.kinds import Arrays, Image, Labels, Positions, Text
 from perceiver_deploy.own.media_kinds import Audio, Video
 from perceiver_deploy.own.output_kinds import Boxes, BoxLabels, Spans, TokenLabels
+from perceiver_deploy.pushing import push_bundle
 
 __version__ = "0.1.0"
 
@@ -27,4 +28,5 @@ __all__ = [
     "__version__",
     "export_bundle",
     "export_model",
+    "push_bundle",
 ]

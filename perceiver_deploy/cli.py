@@ -17,6 +17,7 @@ from perceiver_deploy.options import PRECISIONS, combinations
 from perceiver_deploy.own import command
 from perceiver_deploy.own.head import ARRAYS
 from perceiver_deploy.own.task_rows import ROWS
+from perceiver_deploy.pushing import check_push, push_bundle
 from perceiver_deploy.staging import check_destination
 from perceiver_deploy.tasks.registry import EXPORT_TASKS, about, other_names, published_for, task_name
 from perceiver_export import MissingPlanWarning
@@ -89,6 +90,9 @@ def build_parser() -> argparse.ArgumentParser:
     help_text = "for TensorRT: also build the engines, which takes minutes, where TensorRT and a GPU are"
     parser.add_argument("--build", action="store_true", help=help_text)
     command.add_arguments(parser)
+    help_text = "push the bundle to this repository of the Hugging Face hub, in one commit; made if it is not there"
+    parser.add_argument("--push", metavar="USER/BUNDLE", help=help_text)
+    parser.add_argument("--private", action="store_true", help="with --push: a repository that is made is private")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--version", action="version", version=f"perceiver-deploy {__version__}")
@@ -207,6 +211,10 @@ def _main(argv: Sequence[str] | None) -> int:
         arguments.task = arguments.task and task_name(arguments.task)
         if arguments.output or arguments.task:  # before anything is downloaded
             check_destination(Path(arguments.output or arguments.task), force=arguments.force)
+        if arguments.private and not arguments.push:
+            raise UsageError("--private is for --push: give both, or neither")
+        if arguments.push:
+            check_push(arguments.push)
         manifest = run(arguments)
     except PerceiverError as error:
         return _failed(arguments, str(error), error.exit_code)
@@ -218,8 +226,15 @@ def _main(argv: Sequence[str] | None) -> int:
         return _failed(arguments, f"there is not enough memory; nothing was written to {arguments.output}", 1)
     except KeyboardInterrupt:
         return _failed(arguments, f"interrupted; nothing was written to {arguments.output}", 130)
+    pushed = None
+    if arguments.push:
+        try:
+            pushed = push_bundle(arguments.output, arguments.push, private=arguments.private or None)
+        except PerceiverError as error:
+            return _failed(arguments, f"{arguments.output} was written, and not pushed: {error}", error.exit_code)
     if arguments.json:
-        write_lines(json_text({"bundle": str(arguments.output), **dataclasses.asdict(manifest)}), sys.stdout)
+        told = {"bundle": str(arguments.output), "pushed": pushed, **dataclasses.asdict(manifest)}
+        write_lines(json_text(told), sys.stdout)
         return 0
     summary, record = manifest.parity["summary"], EXPORT_TASKS.get(manifest.task)
     unit, usage = (record.recipe.unit, record.recipe.usage) if record else ("", "--sample")
@@ -236,6 +251,8 @@ def _main(argv: Sequence[str] | None) -> int:
         _say(f"note: {printable(name)}: {note}")
     if TARGETS[manifest.target].profiles:
         write_lines(one_line(build_engines(arguments.output, build=arguments.build)), sys.stdout)
+    if pushed:
+        write_lines(one_line(f"pushed to {arguments.push}: {pushed}"), sys.stdout)
     write_lines(f"next: perceiver run {output} {usage}", sys.stdout)
     return 0
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from perceiver_runtime import InputError, IntegrityError
 from perceiver_runtime.bundle.manifest import MAX_MANIFEST_BYTES, Manifest
+from perceiver_runtime.bundle.origin.signature import FILE as SIGNATURE
 
 try:
     import fcntl
@@ -140,10 +141,10 @@ def _check_replaceable(output: Path) -> None:
 
 
 def _listed(bundle: Path) -> set[str]:
-    """The names of a bundle's files, from its manifest. Raises `IntegrityError`, `OSError`."""
+    """The names of a bundle's files, from its manifest, and of its signature. Raises `IntegrityError`, `OSError`."""
     with (bundle / "manifest.json").open("rb") as file:
         manifest = Manifest.from_json(file.read(MAX_MANIFEST_BYTES + 1))
-    return {"manifest.json", *(entry.path for entry in manifest.files)}
+    return {"manifest.json", SIGNATURE, *(entry.path for entry in manifest.files)}
 
 
 def _move_into_place(staging: Path, output: Path, locks: contextlib.ExitStack) -> None:

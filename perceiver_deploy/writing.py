@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import onnx
 import torch
 
+from perceiver_deploy.card import model_card
 from perceiver_deploy.eight_bits.choice import Choice
 from perceiver_deploy.staging import staged_folder
 from perceiver_deploy.tasks.recipe import Recipe
@@ -76,7 +78,6 @@ def write_bundle(
         if recipe.labels is not None:
             labels = json.dumps(list(recipe.labels), indent=0, ensure_ascii=False)
             (staging / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")
-        (staging / "README.md").write_text(_readme(task, recipe, source), encoding="utf-8")
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             task=task,
@@ -90,8 +91,10 @@ def write_bundle(
             source=source,
             tools=_tools(),
             parity=report,
-            files=tuple(FileEntry(path.name, *file_sha256(path)) for path in sorted(staging.iterdir())),
+            files=_listed(staging),
         )
+        (staging / "README.md").write_text(model_card(manifest, recipe.usage), encoding="utf-8")
+        manifest = dataclasses.replace(manifest, files=_listed(staging))
         (staging / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
         progress("checking the finished bundle")
         _check_finished(staging)
@@ -150,14 +153,5 @@ def _tools() -> dict[str, str]:
     }
 
 
-def _readme(task: str, recipe: Recipe, source: Source) -> str:
-    return (
-        f"# {task} bundle\n\n"
-        f"Made by perceiver-export from `{source.checkpoint}` (licence of the weights: {source.license}).\n"
-        "`manifest.json` says what is in it and how it was checked against PyTorch.\n\n"
-        "```\n"
-        "pip install 'perceiver-runtime[cpu,images]'\n"
-        "perceiver verify .\n"
-        f"perceiver run . {recipe.usage.replace('-o ', '-o ../')}\n"
-        "```\n"
-    )
+def _listed(folder: Path) -> tuple[FileEntry, ...]:
+    return tuple(FileEntry(path.name, *file_sha256(path)) for path in sorted(folder.iterdir()))

@@ -64,6 +64,9 @@ TESTS = frozenset(
         "eight_bits::test_a_calibration_folder_without_inputs",
         "evaluate::test_evaluate_and_compare_classifiers",
         "evaluate::test_refused",
+        "evaluate_several::test_by_command",
+        "examples::test_service",
+        "examples::test_service_that_is_busy",
         "image_config::test_any_file",
         "image_config::test_without_a_file_the_export_says_what_it_assumed",
         "inputs::test_every_task_takes_them",
@@ -82,6 +85,7 @@ TESTS = frozenset(
         "serving::test_configs_fit_schema_and_graphs",
         "serving::test_versions",
         "shipped_checkpoint::test_synthetic_pairs_of_unseen_photographs",
+        "signature::test_model_signing_reads_ours_and_we_read_its",
         "video_commands::test_a_clip_and_its_sound_reconstructed",
         "video_commands::test_pictures_of_every_kind_are_clips",
     }

@@ -147,8 +147,6 @@ def test_labels_are_scored_as_sklearn_does() -> None:
     assert score.picture().shape == (8 * 24, 8 * 24, 3)
     with pytest.raises(pr.InputError, match="'x' is none of the bundle's 8 labels, which begin with a, b, c, d, e"):
         score.add(LabelScores([LabelScore("a", 1.0)]), "x")
-    with pytest.raises(pr.InputError, match="the bundle is for multi_label"):
-        LabelMetric(Labels(names, "multi_label"))
 
 
 def test_the_interval() -> None:

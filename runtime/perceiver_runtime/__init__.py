@@ -14,6 +14,7 @@ from perceiver_runtime.common.errors import (
     IntegrityError,
     PerceiverError,
     ProviderFallbackWarning,
+    UnpinnedWarning,
     UsageError,
     VerificationError,
 )
@@ -92,6 +93,7 @@ __all__ = [
     "TimedFrame",
     "TokenClassificationPipeline",
     "Tracked",
+    "UnpinnedWarning",
     "UsageError",
     "VerificationError",
     "Video",

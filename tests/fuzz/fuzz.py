@@ -35,6 +35,7 @@ import numpy as np
 from perceiver_runtime import PerceiverError
 from perceiver_runtime.bundle.graph_check import GraphCheck
 from perceiver_runtime.bundle.manifest import FileEntry, Manifest
+from perceiver_runtime.bundle.origin.signature import sign, signed_files
 from perceiver_runtime.bundle.reader import file_sha256, open_bundle
 from perceiver_runtime.files.flo import read_flo
 from perceiver_runtime.files.frames import open_video
@@ -144,7 +145,20 @@ def targets(bundle: Path) -> dict[str, tuple[Callable[[bytes], object], bytes]]:
         found[suffix[1:]] = (from_file(read_video if suffix == ".gif" else read_image, suffix), picture)
     if importlib.util.find_spec("av") is not None:
         found["mp4"] = (from_file(lambda path: [*open_video(path).frames(start=0.05), read_sound(path)], ".mp4"), mp4())
+    if importlib.util.find_spec("cryptography") is not None:
+        found["signature"] = signature()
     return found | commands.of_bundle(bundle)
+
+
+def signature() -> tuple[Callable[[bytes], object], bytes]:
+    """The reader of signatures, with the key of the one that is given."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, kind = ec.derive_private_key(7, ec.SECP256R1()), serialization
+    private = key.private_bytes(kind.Encoding.PEM, kind.PrivateFormat.PKCS8, kind.NoEncryption())
+    public = key.public_key().public_bytes(kind.Encoding.PEM, kind.PublicFormat.SubjectPublicKeyInfo)
+    return lambda data: signed_files(data, public), sign({"manifest.json": "ab" * 32, "a": "cd" * 32}, "x", private)
 
 
 def wav() -> bytes:

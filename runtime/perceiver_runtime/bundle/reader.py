@@ -3,8 +3,8 @@
 Every listed file must have its size and sha256. What is not listed is never read. How a file is stored (plain, a link, one of
 several names) does not matter: what was hashed is what is used. Small files are hashed each time they are read; graphs are
 checked by graph_check.py, which gives engines bytes of its own; weights stay open from then on (held_file.py). Nothing
-in a bundle is ever run as code. What this does not promise: that the manifest is the one its author wrote (compare the sha256
-that `perceiver inspect` prints with theirs), or that the weights mean well.
+in a bundle is ever run as code. What this does not promise: that the manifest is the one its author wrote (ask for its sha256
+or a signature, origin/trust.py), or that the weights mean well.
 """
 
 from __future__ import annotations
@@ -19,10 +19,14 @@ from perceiver_runtime.bundle.choices import Choices
 from perceiver_runtime.bundle.graph_check import MAX_GRAPH_BYTES, CheckedGraph, GraphCheck
 from perceiver_runtime.bundle.held_file import HeldFile, open_regular
 from perceiver_runtime.bundle.manifest import MAX_MANIFEST_BYTES, FileEntry, Manifest
+from perceiver_runtime.bundle.origin.hub import is_hub_name
+from perceiver_runtime.bundle.origin.signature import FILE as SIGNATURE
+from perceiver_runtime.bundle.origin.trust import Trust, read_signature
 from perceiver_runtime.common.errors import InputError, IntegrityError
 
 _CHUNK = 1 << 20
 MAX_READ = 256 << 20  # bytes of a file that is neither a graph nor weights
+WHOLE = Trust()  # asks for nothing more
 MAX_UNLISTED = 100  # names of unlisted files that are kept, for `perceiver inspect`
 
 
@@ -62,23 +66,28 @@ class Bundle:
         return _read(self.folder / name, entry)
 
 
-def open_bundle(folder: str | Path, *, partial: bool = False, wait: bool = True) -> Bundle:
+def open_bundle(folder: str | Path, *, partial: bool = False, wait: bool = True, trust: Trust = WHOLE) -> Bundle:
     """Check a bundle from end to end and return it. With `partial` files may be left out of it, to run its graphs elsewhere.
 
-    With `wait` off its weights are hashed meanwhile: engines may load them, and `Bundle.check` comes before any run.
+    With `wait` off its weights are hashed meanwhile: engines may load them, and `Bundle.check` comes before any run. What
+    `trust` asks for is checked before the manifest is believed.
 
     Raises `InputError` where there is no bundle, `IntegrityError` where there is one that cannot be trusted.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"there is no bundle at {folder}: give a folder made by perceiver-export")
+        pull = f", or get the hub's with perceiver pull {folder} -o FOLDER" if is_hub_name(str(folder)) else ""
+        raise InputError(f"there is no bundle at {folder}: give a folder made by perceiver-export{pull}")
     if not os.path.lexists(folder / "manifest.json"):
         raise InputError(f"{folder} has no manifest.json: give a folder made by perceiver-export")
     with os.fdopen(open_regular(folder / "manifest.json"), "rb") as file:
         text = file.read(MAX_MANIFEST_BYTES + 1)
+    signature = read_signature(folder) if trust.public_key is not None else None
+    trust.check_manifest(folder, text, signature)
     manifest = Manifest.from_json(text)
     Choices.of(manifest)
     found = set(os.listdir(folder))
+    trust.check_files(folder, manifest, signature, found)
     expected = [entry for entry in manifest.files if entry.path in found or not partial]
     sizes = {entry.path: entry.size for entry in manifest.files if entry.path.endswith(".safetensors")}
     if len(sizes) > 1:
@@ -100,7 +109,7 @@ def open_bundle(folder: str | Path, *, partial: bool = False, wait: bool = True)
         content = _read(folder / entry.path, entry)
         for name in holds:
             graphs[name] = GraphCheck(entry.path, sizes).model(content, manifest.graphs[name])
-    unlisted = sorted(found - {entry.path for entry in manifest.files} - {"manifest.json"})[:MAX_UNLISTED]
+    unlisted = sorted(found - {entry.path for entry in manifest.files} - {"manifest.json", SIGNATURE})[:MAX_UNLISTED]
     present = frozenset(entry.path for entry in expected)
     return Bundle(folder, manifest, hashlib.sha256(text).hexdigest(), present, graphs, weights, tuple(unlisted))
 

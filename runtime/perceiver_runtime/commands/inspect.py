@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any
 
 from perceiver_runtime.bundle.choices import Choices, Work
+from perceiver_runtime.bundle.origin.signature import FILE as SIGNATURE
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.arguments import add_bundle
 from perceiver_runtime.common.records import record
@@ -34,7 +35,8 @@ def inspect_bundle(arguments: argparse.Namespace) -> dict[str, object]:
         choices = Choices.of(bundle.manifest)
         done = {name: getattr(choices, name) for name in ("passes", "conditions", "unrecognised")}
         return {"bundle": str(bundle.folder), **done}
-    found = {"bundle": str(bundle.folder), "manifest_sha256": bundle.manifest_sha256, "unlisted": list(bundle.unlisted)}
+    found: dict[str, object] = {"bundle": str(bundle.folder), "manifest_sha256": bundle.manifest_sha256}
+    found |= {"unlisted": list(bundle.unlisted), "signed": (bundle.folder / SIGNATURE).exists()}
     return found | dataclasses.asdict(bundle.manifest)
 
 
@@ -53,6 +55,7 @@ def render(result: dict[str, Any]) -> str:
         "files",
         *(f"  {entry['path']:24} {entry['size'] / 1e6:10.3f} MB" for entry in result["files"]),
         *(f"  '{name}' is not listed, and ignored" for name in result["unlisted"]),
+        *([f"  {SIGNATURE}, which perceiver verify --public-key checks"] if result["signed"] else []),
         "graphs",
     ]
     for name, graph in result["graphs"].items():

@@ -122,6 +122,8 @@ def verify_isolated(arguments: argparse.Namespace) -> dict[str, object]:
     threads = arguments.threads or min(_MAX_THREADS, len(os.sched_getaffinity(0)))
     options = ["--device", "cpu" if arguments.device == "auto" else arguments.device, "--threads", str(threads)]
     options += [] if arguments.max_memory is None else ["--max-memory", f"{arguments.max_memory}B"]
+    options += [] if arguments.public_key is None else ["--public-key", os.path.abspath(arguments.public_key)]
+    options += [] if arguments.manifest_sha256 is None else ["--manifest-sha256", arguments.manifest_sha256]
     command = ["verify", os.path.abspath(arguments.bundle), "--json", *options]
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         with tempfile.TemporaryDirectory(prefix="perceiver-") as folder:

@@ -1,4 +1,4 @@
-"""`perceiver run | inspect | verify | evaluate | compare | build | bench | doctor | report | triton`: what a user types.
+"""`perceiver run | inspect | verify | pull | sign | evaluate | compare | build | bench | …`: what a user types.
 
 Results go to stdout (as one JSON object with `--json`), progress and hints to stderr. Exit codes: 0 ok, 1 bad input, 2
 usage, 3 verification failed, 4 integrity refused, 5 something missing on this machine.
@@ -15,6 +15,7 @@ from typing import Any
 from perceiver_runtime import __version__
 from perceiver_runtime.commands import bench, build, doctor, inspect, report, run, triton, verify
 from perceiver_runtime.commands.quality import compare, evaluate
+from perceiver_runtime.commands.sharing import pull, sign
 from perceiver_runtime.common.errors import DamagedFileWarning, InputError, PerceiverError, ProviderFallbackWarning
 from perceiver_runtime.common.terminal import CommandParser, json_text, one_line, shown, write_lines
 from perceiver_runtime.tasks.outputs import warnings_as_lines
@@ -32,6 +33,8 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     run.add_parser(commands, argv)
     inspect.add_parser(commands)
     verify.add_parser(commands)
+    pull.add_parser(commands)
+    sign.add_parser(commands)
     build.add_parser(commands)
     evaluate.add_parser(commands)
     compare.add_parser(commands)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from perceiver_runtime.bundle.manifest import MAX_MANIFEST_BYTES, Manifest
-from perceiver_runtime.commands.arguments import add_bundle, add_device, load_for
+from perceiver_runtime.commands.arguments import add_bundle, add_device, add_trust, load_for
 from perceiver_runtime.commands.sample_inputs import sample_inputs
 from perceiver_runtime.common.errors import PerceiverError, UsageError
 from perceiver_runtime.tasks.jobs import job
@@ -33,6 +33,7 @@ def add_parser(commands: Any, argv: Sequence[str]) -> None:
     )
     add_bundle(parser)
     add_device(parser)
+    add_trust(parser)
     if found and manifest:
         parser.add_argument(SAMPLE, action="store_true", help="run the input that comes with the bundle, instead of others")
         task, command = found.task, found.task.command
@@ -51,7 +52,7 @@ def add_parser(commands: Any, argv: Sequence[str]) -> None:
 
 
 def _run(arguments: argparse.Namespace, command: RunCommand) -> dict[str, object]:
-    if arguments.resume:
+    if arguments.resume or arguments.retry_failed:
         raise UsageError("--resume goes on with a table: add --jsonl FILE or --csv FILE")
     return command.run(arguments, lambda: load_for(arguments))
 

@@ -47,3 +47,7 @@ class ProviderFallbackWarning(UserWarning):
 
 class DamagedFileWarning(UserWarning):
     """A part of a file could not be read, and the rest is used."""
+
+
+class UnpinnedWarning(UserWarning):
+    """A bundle came from the hub as it is there today: another may be served under its name tomorrow."""

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from perceiver_runtime.common.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
@@ -39,6 +46,37 @@ def replacing(path: str | Path) -> Iterator[Path]:
         if "Symlink loop" not in str(error):
             raise
         raise InputError(f"{path} cannot be written: {error}") from error
+
+
+def open_alone(path: str, *, keep: bool) -> IO[bytes]:
+    """A file, open for reading and writing, which no other process opens so until it is closed; empty unless `keep`.
+
+    What is no regular file, such as a pipe, is opened for writing. Raises `OSError`, `InputError` where another process has it.
+    Where the system has no such locks nobody can tell.
+    """
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        except OSError:
+            return open(path, "wb")
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            return open(path, "wb")
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise InputError(f"{path} is being written by another process: wait for it, or give another name") from None
+        except OSError:
+            pass  # a file system without locks
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(status, os.stat(path)):
+                if not keep:
+                    os.truncate(descriptor, 0)
+                return os.fdopen(descriptor, "r+b")
+        os.close(descriptor)  # another was renamed to it meanwhile: that one
 
 
 def check_ending(path: str | Path, endings: Sequence[str], what: str) -> None:

@@ -28,7 +28,9 @@ class LabelScore(Record):
 
 
 class LabelScores(list[LabelScore]):
-    """Labels, the most probable first: a list, which notebooks show as a table."""
+    """Labels, the most probable first: a list, which notebooks show as a table. `problem_type` is the bundle's."""
+
+    problem_type = "single_label"
 
     def to_dict(self) -> dict[str, Any]:
         """`labels`, a list of label and probability."""
@@ -59,10 +61,14 @@ class Labels:
 
     def scores(self, logits: NDArray[np.float32], top_k: int) -> LabelScores:
         """logits (labels,) → the `top_k` best, best first."""
-        top_k = whole_number("top_k", top_k, InputError)
-        values = self.probabilities(logits)
-        best = np.argsort(-values, kind="stable")[:top_k]
-        return LabelScores(LabelScore(self.names[number], float(values[number])) for number in best)
+        return self.ranked(self.probabilities(logits), top_k)
+
+    def ranked(self, values: NDArray[np.float32], top_k: int) -> LabelScores:
+        """probabilities, or values, (labels,) → the `top_k` largest, the largest first."""
+        best = np.argsort(-values, kind="stable")[: whole_number("top_k", top_k, InputError)]
+        found = LabelScores(LabelScore(self.names[number], float(values[number])) for number in best)
+        found.problem_type = self.problem_type
+        return found
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """logits (..., labels) → probabilities, or for a regression the values, of the same shape."""

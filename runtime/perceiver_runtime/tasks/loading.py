@@ -1,15 +1,19 @@
-"""From a bundle's folder to the pipeline of its task."""
+"""From a bundle's folder, or its name on the hub, to the pipeline of its task."""
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, overload
 
 from perceiver_runtime.bundle.choices import Choices
-from perceiver_runtime.bundle.reader import Bundle, open_bundle
+from perceiver_runtime.bundle.origin.hub import download, is_hub_name
+from perceiver_runtime.bundle.origin.trust import Trust
+from perceiver_runtime.bundle.reader import WHOLE, Bundle, open_bundle
 from perceiver_runtime.common.amounts import memory_bytes, thread_count
-from perceiver_runtime.common.errors import IntegrityError, UsageError
+from perceiver_runtime.common.errors import InputError, IntegrityError, UnpinnedWarning, UsageError
 from perceiver_runtime.tasks.arrays.pipeline import ArraysPipeline
 from perceiver_runtime.tasks.audio_classification.pipeline import AudioClassificationPipeline
 from perceiver_runtime.tasks.features.pipeline import FeaturesPipeline
@@ -35,6 +39,9 @@ def load(
     device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
+    revision: str | None = None,
+    manifest_sha256: str | None = None,
+    public_key: str | os.PathLike[str] | bytes | None = None,
 ) -> FlowPipeline: ...
 
 
@@ -46,6 +53,9 @@ def load(
     device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
+    revision: str | None = None,
+    manifest_sha256: str | None = None,
+    public_key: str | os.PathLike[str] | bytes | None = None,
 ) -> FillMaskPipeline: ...
 
 
@@ -57,6 +67,9 @@ def load(
     device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
+    revision: str | None = None,
+    manifest_sha256: str | None = None,
+    public_key: str | os.PathLike[str] | bytes | None = None,
 ) -> TextClassificationPipeline: ...
 
 
@@ -68,6 +81,9 @@ def load(
     device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
+    revision: str | None = None,
+    manifest_sha256: str | None = None,
+    public_key: str | os.PathLike[str] | bytes | None = None,
 ) -> ImageClassificationPipeline: ...
 
 
@@ -79,6 +95,9 @@ def load(
     device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
+    revision: str | None = None,
+    manifest_sha256: str | None = None,
+    public_key: str | os.PathLike[str] | bytes | None = None,
 ) -> MultimodalPipeline: ...
 
 
@@ -90,6 +109,9 @@ def load(
     device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
+    revision: str | None = None,
+    manifest_sha256: str | None = None,
+    public_key: str | os.PathLike[str] | bytes | None = None,
 ) -> FeaturesPipeline: ...
 
 
@@ -101,6 +123,9 @@ def load(
     device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
+    revision: str | None = None,
+    manifest_sha256: str | None = None,
+    public_key: str | os.PathLike[str] | bytes | None = None,
 ) -> TokenClassificationPipeline: ...
 
 
@@ -112,6 +137,9 @@ def load(
     device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
+    revision: str | None = None,
+    manifest_sha256: str | None = None,
+    public_key: str | os.PathLike[str] | bytes | None = None,
 ) -> AudioClassificationPipeline: ...
 
 
@@ -123,6 +151,9 @@ def load(
     device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
+    revision: str | None = None,
+    manifest_sha256: str | None = None,
+    public_key: str | os.PathLike[str] | bytes | None = None,
 ) -> VideoClassificationPipeline: ...
 
 
@@ -134,6 +165,9 @@ def load(
     device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
+    revision: str | None = None,
+    manifest_sha256: str | None = None,
+    public_key: str | os.PathLike[str] | bytes | None = None,
 ) -> ObjectDetectionPipeline: ...
 
 
@@ -145,6 +179,9 @@ def load(
     device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
+    revision: str | None = None,
+    manifest_sha256: str | None = None,
+    public_key: str | os.PathLike[str] | bytes | None = None,
 ) -> QuestionAnsweringPipeline: ...
 
 
@@ -156,6 +193,9 @@ def load(
     device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
+    revision: str | None = None,
+    manifest_sha256: str | None = None,
+    public_key: str | os.PathLike[str] | bytes | None = None,
 ) -> ArraysPipeline: ...
 
 
@@ -167,6 +207,9 @@ def load(
     device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
+    revision: str | None = None,
+    manifest_sha256: str | None = None,
+    public_key: str | os.PathLike[str] | bytes | None = None,
 ) -> Pipeline: ...
 
 
@@ -177,6 +220,9 @@ def load(
     device: str | Sequence[str] = "auto",
     threads: int | None = None,
     max_memory: int | str | None = None,
+    revision: str | None = None,
+    manifest_sha256: str | None = None,
+    public_key: str | os.PathLike[str] | bytes | None = None,
 ) -> Pipeline:
     """Check a bundle and open it for use: the pipeline of its task, see `perceiver_runtime.tasks`.
 
@@ -185,23 +231,55 @@ def load(
     whole model, and calls from several threads are spread over them. `threads` defaults to the cores this process may use. With
     `task`, a bundle of another task is refused, and type checkers know the pipeline. `max_memory`, bytes or a text such as
     "700MB", is what weights and intermediate values may take with ONNX Runtime on a CPU or CUDA, on each device, for one input
-    of the usual size: queries and batches become smaller to fit. Raises `InputError`, also where that is too little,
-    `UsageError`, `IntegrityError`, `BackendError`.
+    of the usual size: queries and batches become smaller to fit.
+
+    A text `user/bundle` that is no folder here names a repository of the Hugging Face hub, at `revision` (a branch, tag or
+    commit; None: main); what its manifest lists is downloaded into the hub's cache. A folder of that name comes first, and then
+    a revision is a `UsageError`. Before anything is loaded, `manifest_sha256`, as `perceiver inspect` prints it, refuses any
+    other bundle, of a folder too, and `public_key`, a file in PEM or its content, what its holder did not sign (docs/hub.md).
+
+    Raises `InputError`, also where memory is too little, `UsageError`, `IntegrityError`, `BackendError`.
 
     >>> with perceiver_runtime.load("flow") as flow:
     ...     field = flow(frame1, frame2)
     """
+    trust = Trust.of(manifest_sha256, public_key)
     runtime_options = RuntimeOptions(
         device,
         None if threads is None else thread_count(threads),
         None if max_memory is None else memory_bytes("max_memory", max_memory),
     )
-    return load_pipeline(folder, runtime_options, task=task)
+    return load_pipeline(local_folder(folder, revision, trust), runtime_options, task=task, trust=trust)
 
 
-def load_pipeline(folder: str | Path, runtime_options: RuntimeOptions, *, task: str | None = None) -> Pipeline:
-    """`load`; weights are hashed while engines load them, for either takes as long as the other."""
-    bundle = open_bundle(folder, wait=False)
+def local_folder(bundle: str | Path, revision: str | None, trust: Trust) -> str | Path:
+    """The folder of a bundle: the one of that name, else the hub's in its cache. Raises what `load` does."""
+    if os.path.lexists(bundle):
+        if revision is not None:
+            raise UsageError(f"{bundle} is a folder here, a revision is for the hub: leave it out, or work in another folder")
+        return bundle
+    if not isinstance(bundle, str) or not is_hub_name(bundle):
+        if revision is not None:
+            raise UsageError(f"a revision is for the hub, and {bundle} is no name there: give user/bundle, or leave it out")
+        return bundle
+    parent = bundle.partition("/")[0]
+    if revision is None and os.path.isdir(parent):
+        raise InputError(
+            f"there is no bundle at {bundle}, though there is a folder {parent}: check the name, or give a revision, such as "
+            "main, where the hub's is meant"
+        )
+    found = download(bundle, revision=revision, trust=trust)
+    if revision != found.commit and trust == WHOLE:
+        pin = f"pin it with revision={found.commit!r}, else it may be another tomorrow"
+        warnings.warn(f"{bundle} is the hub's, commit {found.commit}: {pin}", UnpinnedWarning, stacklevel=3)
+    return found.folder
+
+
+def load_pipeline(
+    folder: str | Path, runtime_options: RuntimeOptions, *, task: str | None = None, trust: Trust = WHOLE
+) -> Pipeline:
+    """`load` of a folder; weights are hashed while engines load them, for either takes as long as the other."""
+    bundle = open_bundle(folder, wait=False, trust=trust)
     try:
         pipeline = open_pipeline(bundle, runtime_options, task=task)
     except Exception:

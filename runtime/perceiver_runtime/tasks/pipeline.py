@@ -56,6 +56,7 @@ class Pipeline(Opened, ABC):
     def __init__(self, bundle: Bundle, runtime_options: RuntimeOptions) -> None:
         self.check_graphs(bundle.manifest)
         self.manifest = bundle.manifest
+        self.folder = bundle.folder  # that it was opened from; of the hub's, in its cache
         self.timing = Timing()
         self._max_memory = runtime_options.max_memory
         self._largest_batch = self.manifest.ranges["B"].max if "B" in self.manifest.ranges else 1

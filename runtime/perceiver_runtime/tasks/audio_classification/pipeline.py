@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -114,7 +113,7 @@ class AudioClassificationPipeline(OnePassPipeline):
             raise error if count == 1 else InputError(f"sound {place} of {count}: {error}") from error
 
     def _best(self, probabilities: Floats, top_k: int) -> LabelScores:
-        return dataclasses.replace(self.labels, problem_type="regression").scores(probabilities, top_k)  # as they are
+        return self.labels.ranked(probabilities, top_k)
 
     def _windows(self, sound: Audio, rate: float | None, hop: float | None) -> list[SoundWindow]:
         if hop is not None and not hop > 0:

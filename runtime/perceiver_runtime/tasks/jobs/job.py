@@ -17,8 +17,9 @@ from perceiver_runtime.tasks.jobs.lines import Lines, run_id
 from perceiver_runtime.tasks.jobs.listing import STANDARD_INPUT, Entry, count_lines, list_file, named, read_entry
 from perceiver_runtime.tasks.jobs.mapping import in_batches
 from perceiver_runtime.tasks.jobs.tally import SHOWN_ERRORS, Tally
+from perceiver_runtime.tasks.kinds.kind import InputKind
 from perceiver_runtime.tasks.outputs import add_force, check_outputs
-from perceiver_runtime.tasks.several import Item
+from perceiver_runtime.tasks.several import Answer, Item
 from perceiver_runtime.tasks.task import Load, Task
 
 _WANTED = ("--jsonl", "--csv", "--from-file")
@@ -40,6 +41,7 @@ def add_table_options(parser: argparse.ArgumentParser) -> Any:
     group.add_argument("--csv", metavar="FILE", help="write a table with the best answer to each input")
     group.add_argument("--from-file", metavar="LIST", help="inputs, one a line: a text, a path, or paths with tabs between")
     group.add_argument("--resume", action="store_true", help="go on with the table that is there")
+    group.add_argument("--retry-failed", action="store_true", help="the same, and try again what failed")
     return group
 
 
@@ -62,7 +64,8 @@ def run(arguments: argparse.Namespace, task: Task, load: Load) -> dict[str, obje
     if arguments.inputs and arguments.from_file:
         raise UsageError("give inputs, or --from-file LIST with an input a line: one of them")
     output = arguments.jsonl or arguments.csv
-    check_outputs([output], force=arguments.force or arguments.resume)
+    resume = (arguments.resume or arguments.retry_failed) and not arguments.force
+    check_outputs([output], force=arguments.force or resume)
     bundle = open_bundle(arguments.bundle)
     kind = task.kind(bundle.manifest)
     if kind.from_row is None:
@@ -80,33 +83,45 @@ def run(arguments: argparse.Namespace, task: Task, load: Load) -> dict[str, obje
         listed = list(named(arguments.inputs, kind))
         total, entries = len(listed), iter(listed)
     columns = None if arguments.csv is None else task.columns_of(bundle.manifest)
-    resume = arguments.resume and not arguments.force
     start = time.perf_counter()
     with load() as pipeline:
         loaded = time.perf_counter() - start
         lines = Lines(output, run_id(bundle, options), columns, resume=resume)
         try:
-            skipped = _skip(lines, entries)
-            tally = Tally(skipped, total)
-            if lines.failed:
-                tally.failed_before(output, lines.failed)
+            again = _skip(lines, entries, retry=arguments.retry_failed)
+            tally = Tally(len(lines.done) - len(again), total)
             answer = _answers(task, pipeline, options, rows=columns is not None)
-            _write(lines, entries, tally, lambda items: in_batches(items, arguments.batch, answer), kind)
+
+            def answered(items: Iterator[Item]) -> Iterator[Answer]:
+                return in_batches(items, arguments.batch, answer)
+
+            with tally.bar():
+                if again:
+                    lines.replace_failed(_answer_entries(iter(again), tally, answered, kind))
+                if lines.failed:
+                    tally.failed_before(output, len(lines.failed))
+                for shown, value in _answer_entries(entries, tally, answered, kind):
+                    lines.write(tally.done - 1, shown, value)
         finally:
             lines.close()
         result: dict[str, object] = {"provider": pipeline.provider, "written": output, **tally.result()}
         return {**result, "seconds": {"load": loaded, **pipeline.timing.seconds()}}
 
 
-def _skip(lines: Lines, entries: Iterator[Entry]) -> int:
-    """Pass over the inputs that have their line. Raises `InputError` where they are others, or fewer."""
+def _skip(lines: Lines, entries: Iterator[Entry], *, retry: bool) -> list[Entry]:
+    """Pass over the inputs that have their line, and with `retry` give those that failed.
+
+    Raises `InputError` where the inputs are others, or fewer.
+    """
+    failed, again = set(lines.failed) if retry else set(), []
     for number in range(len(lines.done)):
         entry = next(entries, None)
         if entry is None:
             found = f"the table has {len(lines.done)} lines, there are {number} inputs"
             raise InputError(f"{found}: give the inputs that it was made of")
         lines.check_input(number, entry.shown)
-    return len(lines.done)
+        again += [entry] if number in failed else []
+    return again
 
 
 def _answers(task: Task, pipeline: Any, options: dict[str, Any], *, rows: bool) -> Callable[[list[Any]], list[Any]]:
@@ -121,14 +136,16 @@ def _object(answer: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else {"answer": found}
 
 
-def _write(lines: Lines, entries: Iterator[Entry], tally: Tally, answered: Any, kind: Any) -> None:
+def _answer_entries(
+    entries: Iterator[Entry], tally: Tally, answered: Callable[[Iterator[Item]], Iterator[Answer]], kind: InputKind
+) -> Iterator[tuple[str | list[str], dict[str, Any]]]:
+    """What names each entry, and what its line holds."""
     for_lines, for_answers = itertools.tee(entries)  # apart by a batch at most
-    items: Iterator[Item] = (read_entry(entry, kind) for entry in for_answers)
-    with tally.bar():
-        for entry, (item, value) in zip(for_lines, answered(items)):
-            failed = isinstance(value, InputError)
-            lines.write(tally.done, entry.shown, {"error": str(value)} if failed else value)
-            tally.count(item.name, value if failed else None)
+    items = (read_entry(entry, kind) for entry in for_answers)
+    for entry, (item, value) in zip(for_lines, answered(items)):
+        failed = isinstance(value, InputError)
+        tally.count(item.name, value if failed else None)
+        yield entry.shown, {"error": str(value)} if failed else value
 
 
 def render(result: dict[str, Any]) -> str:

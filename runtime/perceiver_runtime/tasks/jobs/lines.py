@@ -1,7 +1,7 @@
 """A table of answers on the disk, a line each, JSON or CSV: written as they come, and continued where it ends.
 
 Lines are in the order of the inputs and numbered. `run` in each line says which bundle made it, and with which options: a file
-of another is not continued. What an interruption left of the last line is cut off.
+of another is not continued. What an interruption left of the last line is cut off. One process writes a table at a time.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import io
 import json
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import IO, Any
 
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.common.plain import plain
+from perceiver_runtime.files.outputs import open_alone, replacing
 
 FIRST = ("number", "input", "run")  # of every line
 
@@ -38,13 +38,13 @@ class Lines:
         self._columns = None if columns is None else (*FIRST, *columns, "error")
         self._path = path
         self.done: list[Any] = []  # the inputs that are there already
-        self.failed = 0  # of these
+        self.failed: list[int] = []  # the numbers of those that have an error
         try:
-            self._file: IO[bytes] = open(path, "r+b" if resume and Path(path).exists() else "wb")  # noqa: SIM115
+            self._file: IO[bytes] = open_alone(path, keep=resume)
         except OSError as error:
             raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
         try:
-            if resume:
+            if resume and self._file.readable():
                 self._continue()
             if self._columns is not None and self._file.tell() == 0:
                 self._file.write(_csv_line(self._columns))
@@ -84,8 +84,8 @@ class Lines:
             raise InputError(f"{self._path} was written {other}: give another name, or --force to write it anew")
         if line["number"] != len(self.done):
             raise InputError(f"{self._path} lacks line {len(self.done)}: give another name, or --force to write it anew")
+        self.failed += [len(self.done)] if line["error"] else []
         self.done.append(line["input"])
-        self.failed += bool(line["error"])
 
     def check_input(self, number: int, shown: str | list[str]) -> None:
         """Raise `InputError` unless the line that is there is of this input."""
@@ -96,16 +96,38 @@ class Lines:
 
     def write(self, number: int, shown: str | list[str], answer: dict[str, Any]) -> None:
         """Add a line, and hand it to the system. Raises `InputError` where the disk is full."""
-        line = {"number": number, "input": shown, "run": self._run, **answer}
-        if self._columns is None:
-            text = json.dumps(plain(line), allow_nan=False).encode() + b"\n"
-        else:
-            text = _csv_line([_cell(line.get(name, "")) for name in self._columns])
+        text = self._line(number, shown, answer)
         try:
             self._file.write(text)
             self._file.flush()
         except OSError as error:
             raise InputError(f"{self._path} cannot be written: {error.strerror or error}; --resume goes on") from error
+
+    def replace_failed(self, answers: Iterator[tuple[str | list[str], dict[str, Any]]]) -> None:
+        """Put these in the places of the lines with an error, in their order; until the last, the table stays as it was."""
+        failed = set(self.failed)
+        self._file.seek(0)
+        records = (record for record, _ in _records(self._file, quoted=self._columns is not None))
+        with replacing(self._path) as path:
+            new = open_alone(str(path), keep=False)
+            try:
+                if self._columns is not None:
+                    new.write(next(records))
+                for number, record in enumerate(records):
+                    new.write(self._line(number, *next(answers)) if number in failed else record)
+                new.flush()
+                os.fsync(new.fileno())
+            except BaseException:
+                new.close()
+                raise
+        self._file.close()
+        self._file, self.failed = new, []
+
+    def _line(self, number: int, shown: str | list[str], answer: dict[str, Any]) -> bytes:
+        line = {"number": number, "input": shown, "run": self._run, **answer}
+        if self._columns is None:
+            return json.dumps(plain(line), allow_nan=False).encode() + b"\n"
+        return _csv_line([_cell(line.get(name, "")) for name in self._columns])
 
     def close(self) -> None:
         """Make sure that what was written is on the disk."""

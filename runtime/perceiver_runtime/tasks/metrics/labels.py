@@ -15,6 +15,12 @@ from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.files.picture_series import natural_order
 from perceiver_runtime.tasks.labels import Labels, LabelScores
 from perceiver_runtime.tasks.metrics.metric import Metric, Row, Score, unknown_label
+from perceiver_runtime.tasks.metrics.several_labels import (
+    MultiLabelMetric,
+    RegressionMetric,
+    distance_of_several,
+    render_several,
+)
 
 TOP = 5  # how many labels are looked at
 SHOWN_CLASSES = 60
@@ -26,8 +32,6 @@ class LabelMetric(Score):
     """Accuracy of the best label, and of the best five; the classes are the bundle's."""
 
     def __init__(self, labels: Labels) -> None:
-        if labels.problem_type != "single_label":
-            raise InputError(f"the bundle is for {labels.problem_type}, not for one right label of several: it is not scored")
         self._names = labels.names
         self._classes = {name: number for number, name in enumerate(labels.names)}
         self._confusion: Counter[tuple[int, int]] = Counter()
@@ -98,8 +102,17 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     return max(0.0, (middle - width) / scale), min(1.0, (middle + width) / scale)
 
 
+def score_of(labels: Labels) -> Score:
+    """The score for a bundle's labels: one right label, any number of them, or values."""
+    if labels.problem_type == "single_label":
+        return LabelMetric(labels)
+    return (MultiLabelMetric if labels.problem_type == "multi_label" else RegressionMetric)(labels.names)
+
+
 def render(result: Mapping[str, Any]) -> list[str]:
     """The same for people."""
+    if "accuracy" not in result:
+        return render_several(result)
     low, high = result["accuracy_interval"]
     lines = [f"accuracy {result['accuracy']:.1%}, between {low:.1%} and {high:.1%} with 95 % confidence"]
     if f"top_{TOP}_accuracy" in result:
@@ -115,7 +128,12 @@ def render(result: Mapping[str, Any]) -> list[str]:
 
 
 def distance(first: LabelScores, second: LabelScores) -> tuple[bool, dict[str, float]]:
-    """Whether the best labels are the same; how far the probability of the first's best label is apart in the second."""
+    """Whether the best labels are the same; how far the probability of the first's best label is apart in the second.
+
+    Of labels that do not exclude each other, and of values, what `distance_of_several` says.
+    """
+    if first.problem_type != "single_label":
+        return distance_of_several(first, second)
     other = {each.label: each.probability for each in second}
     same = first[0].label == second[0].label
     return same, {"probability": abs(first[0].probability - other.get(first[0].label, 0.0))}
@@ -141,7 +159,7 @@ def label_metric(rows: Callable[[Path], list[Row]] | None = None) -> Metric:
     return Metric(
         truth="label",
         read_truth=lambda text: text,
-        score=lambda pipeline: LabelMetric(labels_of(pipeline)),
+        score=lambda pipeline: score_of(labels_of(pipeline)),
         render=render,
         distance=distance,
         rows=rows,
