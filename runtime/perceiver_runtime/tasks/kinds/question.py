@@ -31,4 +31,6 @@ QUESTION = InputKind(
     from_row=lambda row: (str(row["question"]), str(row["text"])),
     read=_read,
     tuples=False,
+    forms={"question": "text", "text": "text"},
+    check=TEXT.check,
 )

@@ -36,4 +36,6 @@ TEXT = InputKind(
     columns=("text",),
     from_row=lambda row: str(row["text"]),
     tuples=False,
+    forms={"text": "text"},
+    check=lambda constants: TextProcessor.from_json(dict(constants)).check,
 )
