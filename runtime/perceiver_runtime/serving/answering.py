@@ -16,12 +16,15 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError, UsageError
 from perceiver_runtime.common.plain import json_object
 from perceiver_runtime.serving.wire import WireSpec, named
+from perceiver_runtime.tasks.kinds.kind import InputKind
 from perceiver_runtime.tasks.pipeline import Pipeline
 from perceiver_runtime.tasks.registry import find_task
+from perceiver_runtime.tasks.task import Task
 
 ANSWER = "answer"  # the output that is JSON, and what models that read texts and files end in
 NOT_OFFERED = ("size",)  # another size is another amount of memory, which whoever starts the server has to choose
@@ -35,19 +38,14 @@ class Answering:
 
     def __init__(self, pipeline: Pipeline, *, max_item_bytes: int = MAX_ITEM_BYTES) -> None:
         """Of an open pipeline. Raises `UsageError` where no client can send what its bundle takes."""
-        task = find_task(pipeline.manifest.task)
-        assert task is not None  # it was loaded
-        kind = task.kind(pipeline.manifest)
-        if kind.from_row is None:
-            raise UsageError(f"a {task.name} bundle takes {kind.name}, which no client can send")
+        task, kind = _task_and_kind(pipeline.manifest)
+        self.inputs, self.outputs = answer_specs(pipeline.manifest)
+        assert kind.from_row is not None  # that was checked
         self.task, self.pipeline, self._read, self._max_item_bytes = task, pipeline, kind.from_row, max_item_bytes
-        self._forms = {column: kind.forms.get(column, "path") for column in (*kind.columns, *kind.optional)}
+        self._forms = {spec.name: kind.forms.get(spec.name, "path") for spec in self.inputs}
         self._arrays = task.arrays_of(pipeline.manifest)
         self._parser = _Options(add_help=False, allow_abbrev=False, prog="parameters")
         task.command.add_options(self._parser)
-        self.inputs = [WireSpec(column, "bytes", ("B", 1), column in kind.optional) for column in self._forms]
-        arrays = [WireSpec(name, "float32", ("B", *axes)) for name, axes in self._arrays.items()]
-        self.outputs = [WireSpec(ANSWER, "bytes", ("B", 1)), *arrays]
 
     def is_text(self, column: str) -> bool:
         """Whether a column holds a text, not a file's content."""
@@ -142,6 +140,26 @@ class Answering:
         path.write_bytes(value)
         written[str(path)] = name
         return str(path)
+
+
+def answer_specs(manifest: Manifest) -> tuple[list[WireSpec], list[WireSpec]]:
+    """What a model that answers texts and files takes and gives, of a bundle: its columns, JSON and arrays.
+
+    Raises `UsageError` where no client can send what the bundle takes.
+    """
+    task, kind = _task_and_kind(manifest)
+    inputs = [WireSpec(column, "bytes", ("B", 1), column in kind.optional) for column in (*kind.columns, *kind.optional)]
+    arrays = [WireSpec(name, "float32", ("B", *axes)) for name, axes in task.arrays_of(manifest).items()]
+    return inputs, [WireSpec(ANSWER, "bytes", ("B", 1)), *arrays]
+
+
+def _task_and_kind(manifest: Manifest) -> tuple[Task, InputKind]:
+    task = find_task(manifest.task)
+    assert task is not None  # its pipeline was opened, or its bundle checked
+    kind = task.kind(manifest)
+    if kind.from_row is None:
+        raise UsageError(f"a {task.name} bundle takes {kind.name}, which no client can send")
+    return task, kind
 
 
 class _Options(argparse.ArgumentParser):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from perceiver_runtime.common.errors import InputError, PerceiverError, UsageError
 
+_OBJECT = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>")  # how libraries call what they read from memory
 FAILED = "the server failed on this request; its log says why"
 
 
@@ -23,4 +25,6 @@ class Stopped(Exception):
 
 def told(error: PerceiverError) -> HttpError:
     """An error of this package for a client: of its own input all, of the server's files and engines nothing."""
-    return HttpError(400, str(error)) if isinstance(error, (InputError, UsageError)) else HttpError(500, FAILED)
+    if isinstance(error, (InputError, UsageError)):
+        return HttpError(400, _OBJECT.sub("the file", str(error)))
+    return HttpError(500, FAILED)
