@@ -71,6 +71,7 @@ TESTS = frozenset(
         "report::test_a_report_on_a_cpu",
         "report::test_differences_are_measured",
         "results::test_every_task_s_result_is_json",
+        "serve::test_a_stop_lets_answers_end",
         "results::test_spans_fill_the_text",
         "serving::test_configs_fit_schema_and_graphs",
         "serving::test_versions",

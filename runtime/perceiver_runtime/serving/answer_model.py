@@ -1,4 +1,4 @@
-"""NAME_answer in a Triton repository: texts and the contents of files to answers, by a whole pipeline in Triton's Python backend.
+"""NAME_answer in a Triton repository: texts and contents of files to answers, by a whole pipeline in Triton's Python backend.
 
 The functions are those of `perceiver serve`. The limits are Triton's: how large a request is, how many wait and for how long.
 """

@@ -29,6 +29,7 @@ from perceiver_runtime.serving.model_config import (
     ModelConfig,
     Step,
 )
+from perceiver_runtime.serving.wire import WireSpec
 from perceiver_runtime.tasks.known_answer import FILE as SAMPLE_FILE
 from perceiver_runtime.tasks.known_answer import Sample, check_known_answer, tolerances
 from perceiver_runtime.tasks.labels import FILE as LABELS_FILE
@@ -184,7 +185,7 @@ def _parameters(graph: str, options: RepositoryOptions) -> dict[str, str]:
 def _ensemble(name: str, encode: ModelConfig, decode: ModelConfig, version: int) -> ModelConfig:
     """Encode, then decode: only what neither makes is asked of the client, and only the answer goes back."""
     made = {spec.name for spec in encode.outputs}
-    inputs: list[TensorSpec] = [*encode.inputs, *(spec for spec in decode.inputs if spec.name not in made)]
+    inputs: list[TensorSpec | WireSpec] = [*encode.inputs, *(spec for spec in decode.inputs if spec.name not in made)]
     steps = [
         Step(model.name, version, [spec.name for spec in model.inputs], [spec.name for spec in model.outputs])
         for model in (encode, decode)

@@ -180,7 +180,7 @@ def _from_json(data: Any, name: str, datatype: str, count: int, encoding: Any) -
     try:
         array = np.asarray(data)
     except ValueError:
-        array = np.empty(0, object)  # lists of different lengths
+        array = np.empty(1, object)  # lists of different lengths
     if array.size and array.dtype.kind not in _KINDS[datatype]:
         raise InputError(f"the data of {name} should be numbers, {datatype}, in lists of one length")
     with np.errstate(over="ignore"):  # too large a number becomes infinity, which is refused

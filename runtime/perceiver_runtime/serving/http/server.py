@@ -83,9 +83,11 @@ def listen(options: ServeOptions) -> socket.socket:
     """A socket that is bound and does not listen yet. Raises `InputError`."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
+        with contextlib.ExitStack() as failed:
+            bound = failed.enter_context(socket.socket(family, kind, protocol))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+            failed.pop_all()
     except OSError as error:
         raise InputError(f"{options.host} port {options.port} cannot be bound: {error.strerror or error}") from error
     return bound
