@@ -36,6 +36,7 @@ FILES = frozenset(
         "tensorrt_run",
         "token_classification",
         "triton",
+        "triton_processing",
         "which_gpu",
     }
 )
