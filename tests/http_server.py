@@ -72,6 +72,13 @@ def serving(folder: Path, *arguments: str) -> Iterator[Server]:
             process.stdout.close()
 
 
+def raw_answer(headers: Mapping[str, str], body: bytes) -> Any:
+    """The JSON in the only output of an answer in binary: after the protocol's own JSON and a length."""
+    start = int(headers["inference-header-content-length"])
+    assert int.from_bytes(body[start : start + 4], "little") == len(body) - start - 4
+    return json.loads(body[start + 4 :])
+
+
 def form(**parts: bytes) -> tuple[bytes, dict[str, str]]:
     """A body of multipart/form-data and its header."""
     lines = []

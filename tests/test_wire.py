@@ -138,11 +138,10 @@ def test_shell(server: Server, bundles: dict[str, Path], folder: Path) -> None:
     (block,) = blocks("sh")
     environment = {**os.environ, "SERVER": f"http://{server.address}"}
     done = subprocess.run(["bash", "-euc", block], cwd=folder, env=environment, capture_output=True, check=True)
-    decoder, text, found = json.JSONDecoder(), done.stdout.decode(), []
-    while text:
-        answer, end = decoder.raw_decode(text)
-        found.append(json.loads(answer["outputs"][0]["data"][0]))
-        text = text[end:]
+    answer, end = json.JSONDecoder().raw_decode(done.stdout.decode("latin-1"))
+    binary = done.stdout[end:]
+    start = json.JSONDecoder().raw_decode(binary.decode("latin-1"))[1]
+    found = [json.loads(answer["outputs"][0]["data"][0]), json.loads(binary[start + 4 :])]
     with pr.load(bundles["senses"], device="cpu", threads=1) as classify:
         assert found[0] == classify("a bird that swims", top_k=2, plain=True).to_dict()
     with pr.load(bundles["digits"], device="cpu", threads=1) as classify:

@@ -36,7 +36,7 @@ class InferRequest:
 def read_request(body: bytes, header_length: int | None, model: ServedModel) -> InferRequest:
     """The request in a body whose first `header_length` bytes are JSON (None: all). Raises `InputError`.
 
-    With 0 the body is a single element of the model's only input, which is of bytes.
+    With 0 the body is a single element of the model's only input, which is of bytes; the answer is then binary, as Triton's is.
     """
     if header_length == 0:
         return _raw_request(body, model)
@@ -69,7 +69,7 @@ def _raw_request(body: bytes, model: ServedModel) -> InferRequest:
     if first.dtype != "bytes" or any(not spec.optional for spec in others):
         raise InputError(f"a body without a header is for models with one input of bytes; this one takes {named(model.inputs)}")
     element = np.array([body], object).reshape(1, 1)
-    return InferRequest(None, {first.name: element}, {}, {spec.name: False for spec in model.outputs})
+    return InferRequest(None, {first.name: element}, {}, {spec.name: True for spec in model.outputs})
 
 
 def read_object(body: bytes) -> dict[str, Any]:
