@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from http_server import raw_answer
+from PIL import Image
 from triton_server import Triton, make_environment, serve
 
 import perceiver_runtime as pr
