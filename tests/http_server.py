@@ -31,21 +31,24 @@ class Server:
         self.process, self.port, self.log = process, port, log
         self.address = f"127.0.0.1:{port}"
 
-    def ask(
-        self, method: str, path: str, body: bytes | Any = None, headers: Mapping[str, str] | None = None, timeout: float = 60
-    ) -> Reply:
-        """One request on a connection of its own; a body that is no bytes goes as JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        given = dict(headers or {})
-        if body is not None and not isinstance(body, bytes):
-            body = json.dumps(body).encode()
-            given.setdefault("Content-Type", "application/json")
-        try:
-            connection.request(method, path, body, given)
-            answer = connection.getresponse()
-            return Reply(answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read())
-        finally:
-            connection.close()
+    def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
+        """One request."""
+        return ask(self.port, method, path, body, headers)
+
+
+def ask(port: int, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
+    """One request on a connection of its own; a body that is no bytes goes as JSON."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    given = dict(headers or {})
+    if body is not None and not isinstance(body, bytes):
+        body = json.dumps(body).encode()
+        given.setdefault("Content-Type", "application/json")
+    try:
+        connection.request(method, path, body, given)
+        answer = connection.getresponse()
+        return Reply(answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read())
+    finally:
+        connection.close()
 
 
 @contextlib.contextmanager

@@ -42,6 +42,7 @@ FILES = frozenset(
 )
 TESTS = frozenset(
     {
+        "answering::test_every_task_s_sample",
         "added_tokens::test_a_bundle_answers_as_transformers",
         "amounts::test_a_clip_in_a_budget",
         "checkpoint_folders::test_the_task_is_the_checkpoints_own",

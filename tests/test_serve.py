@@ -237,9 +237,7 @@ def test_a_stop_lets_answers_end(tmp_path: Path, field: Any) -> None:
     body, header = form(frame1=encoded(large[0]), frame2=encoded(large[1]))
     replies: list[Any] = []
     with serving(tmp_path, f"flow={GOLDEN}", "--json", "--max-body", "50MB") as server:
-        asking = threading.Thread(
-            target=lambda: replies.append(server.ask("POST", "/v2/models/flow/answer", body, header, timeout=120))
-        )
+        asking = threading.Thread(target=lambda: replies.append(server.ask("POST", "/v2/models/flow/answer", body, header)))
         asking.start()
         while b"perceiver_requests_running 1" not in server.ask("GET", "/metrics").body:
             time.sleep(0.02)

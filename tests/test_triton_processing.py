@@ -1,6 +1,5 @@
 """`perceiver triton --with-processing` on a real Triton: texts and files to answers, equal to local ones, for any client."""
 
-import http.client
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from http_server import raw_answer
+from http_server import Reply, ask, raw_answer
 from PIL import Image
 from triton_server import Triton, make_environment, serve
 
@@ -46,15 +45,13 @@ def server(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
 
 def infer(server: Triton, model: str, body: dict[str, Any]) -> Any:
     """What a client without any package gets: the status, and JSON."""
-    reply = requested(server, model, json.dumps(body).encode(), {})
-    return reply.status, json.loads(reply.read())
+    reply = asked(server, model, json.dumps(body).encode(), {})
+    return reply.status, reply.json()
 
 
-def requested(server: Triton, model: str, body: bytes, headers: dict[str, str]) -> http.client.HTTPResponse:
-    host, _, port = server.http_address.partition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=120)
-    connection.request("POST", f"/v2/models/{model}/infer", body, headers)
-    return connection.getresponse()
+def asked(server: Triton, model: str, body: bytes, headers: dict[str, str]) -> Reply:
+    port = int(server.http_address.rpartition(":")[2])
+    return ask(port, "POST", f"/v2/models/{model}/infer", body, headers)
 
 
 def text(value: str, **parameters: Any) -> dict[str, Any]:
@@ -86,8 +83,8 @@ def test_a_picture_as_the_body(server: Triton, bundles: dict[str, Path]) -> None
     with pr.load(bundles["image-classification"], device="cpu", threads=1) as classify:
         expected = classify(digit).to_dict()
     raw = {"Inference-Header-Content-Length": "0", "Content-Type": "application/octet-stream"}
-    reply = requested(server, "image-classification_answer", digit, raw)
-    assert raw_answer({key.lower(): value for key, value in reply.getheaders()}, reply.read()) == expected
+    reply = asked(server, "image-classification_answer", digit, raw)
+    assert raw_answer(reply.headers, reply.body) == expected
 
 
 def test_flow(server: Triton) -> None:
