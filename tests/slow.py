@@ -42,11 +42,13 @@ FILES = frozenset(
         "tensorrt_run",
         "token_classification",
         "triton",
+        "triton_processing",
         "which_gpu",
     }
 )
 TESTS = frozenset(
     {
+        "answering::test_every_task_s_sample",
         "added_tokens::test_a_bundle_answers_as_transformers",
         "amounts::test_a_clip_in_a_budget",
         "checkpoint_folders::test_the_task_is_the_checkpoints_own",
@@ -81,6 +83,7 @@ TESTS = frozenset(
         "report::test_a_report_on_a_cpu",
         "report::test_differences_are_measured",
         "results::test_every_task_s_result_is_json",
+        "serve::test_a_stop_lets_answers_end",
         "results::test_spans_fill_the_text",
         "serving::test_configs_fit_schema_and_graphs",
         "serving::test_versions",

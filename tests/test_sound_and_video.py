@@ -23,6 +23,7 @@ from perceiver_deploy.cli import main as export
 from perceiver_runtime.commands.main import main
 from perceiver_runtime.files.wav import Sound
 from perceiver_runtime.ray import BundleRows
+from perceiver_runtime.serving.answering import Answering
 
 CONFIG = PerceiverConfig(
     num_latents=6, d_latents=16, d_model=12, num_blocks=1, num_self_attends_per_block=1, num_self_attention_heads=4,
@@ -244,3 +245,27 @@ def test_video_files(watcher: Path, listener: Path, tmp_path: Path, capsys: pyte
         capsys.readouterr()
         assert main(["evaluate", str(bundle), str(tmp_path / "data"), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["classes"][0]["count"] == 1
+
+
+def test_contents_of_files(listener: Path, watcher: Path, tmp_path: Path) -> None:
+    """What servers are sent: a WAV's bytes, a video file's and a GIF's; no path of the server is in an error."""
+    pr.write_wav(tmp_path / "tone.wav", tone(0.1), RATE)
+    with pr.load(listener, device="cpu", threads=1) as hear:
+        answering = Answering(hear)
+        (found,) = answering.answers([{"audio": (tmp_path / "tone.wav").read_bytes()}], {"top_k": 2})
+        assert found == hear(tmp_path / "tone.wav", top_k=2)
+        with pytest.raises(pr.InputError, match="the sound"):
+            answering.answers([{"audio": b"no sound at all"}], {})
+    frames = clip(FRAMES)
+    np.save(tmp_path / "clip.npy", frames)
+    stills = [Pillow.fromarray(np.asarray(frame)) for frame in frames]
+    stills[0].save(tmp_path / "clip.gif", save_all=True, append_images=stills[1:], duration=40)
+    with pr.load(watcher, device="cpu", threads=1) as watch:
+        answering = Answering(watch)
+        for name in ("clip.npy", "clip.gif"):
+            (found,) = answering.answers([{"video": (tmp_path / name).read_bytes()}], {"top_k": 3})
+            assert found == watch(tmp_path / name, top_k=3)
+        with pytest.raises(pr.InputError) as refused:
+            answering.answers([{"video": b"no video at all"}], {})
+        assert "video" in str(refused.value)
+        assert "/tmp" not in str(refused.value)

@@ -18,7 +18,7 @@ import pytest
 from perceiver_runtime.common.children import python_code, python_module
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ["nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime==1.31.1"]  # its stub needs numpy 1
+PACKAGES = ["nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime==1.31.1", "pillow>=10"]  # its stub needs numpy 1
 
 
 def make_environment(folder: Path) -> Path:
@@ -35,8 +35,9 @@ def make_environment(folder: Path) -> Path:
 class Triton:
     """A running server: where it listens, its process, its log."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path, http_port: int) -> None:
         self.process, self.address, self.log = process, f"127.0.0.1:{port}", log
+        self.http_address = f"127.0.0.1:{http_port}"
 
     def workers(self, model: str) -> list[int]:
         """Process ids of a model's Python workers."""
@@ -74,7 +75,7 @@ def serve(python: Path, repository: Path, folder: Path) -> Iterator[Triton]:
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
     try:
-        server = Triton(process, grpc_port, log)
+        server = Triton(process, grpc_port, log, http_port)
         client = tritonclient.grpc.InferenceServerClient(server.address)
         for _ in range(240):
             assert process.poll() is None, log.read_text(errors="replace")[-3000:]

@@ -1,4 +1,4 @@
-"""`perceiver run | inspect | verify | pull | sign | evaluate | compare | build | bench | …`: what a user types.
+"""`perceiver run | inspect | verify | pull | sign | evaluate | compare | build | bench | …`: the commands.
 
 Results go to stdout (as one JSON object with `--json`), progress and hints to stderr. Exit codes: 0 ok, 1 bad input, 2
 usage, 3 verification failed, 4 integrity refused, 5 something missing on this machine.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from perceiver_runtime import __version__
-from perceiver_runtime.commands import bench, build, doctor, inspect, report, run, triton, verify
+from perceiver_runtime.commands import bench, build, doctor, inspect, report, run, serve, triton, verify
 from perceiver_runtime.commands.quality import compare, evaluate
 from perceiver_runtime.commands.sharing import pull, sign
 from perceiver_runtime.common.errors import DamagedFileWarning, InputError, PerceiverError, ProviderFallbackWarning
@@ -42,6 +42,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     doctor.add_parser(commands)
     report.add_parser(commands)
     triton.add_parser(commands)
+    serve.add_parser(commands)
     return parser
 
 

@@ -39,6 +39,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--device", type=_device, default=Placement("cpu"), metavar="DEVICE", help=help_text)
     help_text = "onnxruntime: Triton's own; python: this package in Triton's Python backend, for servers without the other"
     parser.add_argument("--backend", choices=["onnxruntime", "python"], default="onnxruntime", help=help_text)
+    help_text = "add NAME_answer, which takes texts, pictures, sounds as they are and gives labels, texts, flow: Python backend"
+    parser.add_argument("--with-processing", action="store_true", help=help_text)
     parser.add_argument("--version", type=positive, metavar="N", help="of the models (default: the next)")
     parser.set_defaults(function=run, render=render)
 
@@ -64,6 +66,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         instances=arguments.instances,
         max_batch=arguments.max_batch,
         threads=arguments.threads,
+        processing=arguments.with_processing,
         version=arguments.version,
     )
     check_outside_bundles(Path(arguments.output) / "model")

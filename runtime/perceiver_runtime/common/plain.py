@@ -33,6 +33,12 @@ def plain(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
+def json_object(answer: Any) -> dict[str, Any]:
+    """A pipeline's answer as a JSON object, as `plain` makes it; what is none becomes its `answer`."""
+    found = plain(answer)
+    return found if isinstance(found, dict) else {"answer": found}
+
+
 def html_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table, its cells escaped; numbers with three digits."""
     shown = [[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]

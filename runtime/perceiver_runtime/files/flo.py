@@ -35,8 +35,14 @@ def read_flo(path: str | Path) -> NDArray[np.float32]:
 
 def write_flo(path: str | Path, flow: NDArray[Any]) -> None:
     """Write flow (H, W, 2) in pixels as a `.flo` file. Raises `InputError`."""
+    content = encode_flo(flow)
+    with replacing(path) as whole:
+        whole.write_bytes(content)
+
+
+def encode_flo(flow: NDArray[Any]) -> bytes:
+    """Flow (H, W, 2) in pixels as the bytes of a `.flo` file. Raises `InputError`."""
     if flow.ndim != 3 or flow.shape[2] != 2:
         raise InputError(f"flow has shape {flow.shape}, expected (H, W, 2)")
     size = np.array([flow.shape[1], flow.shape[0]], "<i4")
-    with replacing(path) as whole:
-        whole.write_bytes(_TAG + size.tobytes() + np.ascontiguousarray(flow, "<f4").tobytes())
+    return _TAG + size.tobytes() + np.ascontiguousarray(flow, "<f4").tobytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,13 @@ def tile_input(frame1: Picture, frame2: Picture, tile: tuple[int, int]) -> Float
     if first.shape[:2] != tile:
         raise InputError(f"frames of {size_text(first)} are larger than the model's {tile[1]}x{tile[0]}: crop or resize both")
     return np.stack([first, second]).transpose(0, 3, 1, 2)
+
+
+def check_frames(inputs: Mapping[str, NDArray[Any]]) -> None:
+    """Raise `InputError` for frames (B, 2, 3, H, W) that are not in [-1, 1]."""
+    frames = inputs["frames"]
+    if frames.size and (frames.min() < -1.001 or frames.max() > 1.001):
+        raise InputError(f"frames are {frames.min():.3g} to {frames.max():.3g}: give value / 127.5 - 1, which is -1 to 1")
 
 
 def size_text(image: Image) -> str:

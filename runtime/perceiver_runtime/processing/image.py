@@ -6,6 +6,7 @@ to a level); the resize is in image_resize.py.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -109,6 +110,19 @@ class ImageProcessor:
         scaled = (pixels.astype(np.float64) * scale).astype(np.float32)
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         return np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1))
+
+    def check(self, inputs: Mapping[str, NDArray[Any]]) -> None:
+        """Raise `InputError` for pixel_values (B, channels, H, W) far outside of what pixels become: 0 to 255, say."""
+        mean, std = np.array(self.mean)[:, None, None], np.array(self.std)[:, None, None]
+        ends = (np.array([[[0.0]], [[255.0]]]) * self.scale)[:, None] - mean
+        low, high = (ends / std).min(axis=0), (ends / std).max(axis=0)
+        room = (high - low) / 4  # float pictures may swing over when they are resized
+        pixels = inputs["pixel_values"]
+        if ((pixels < low - room) | (pixels > high + room)).any():
+            raise InputError(
+                f"pixel_values are {pixels.min():.3g} to {pixels.max():.3g}, those of pictures {low.min():.3g} to "
+                f"{high.max():.3g}: give value * scale, less the mean, divided by std, of the manifest's processor"
+            )
 
     def _target(self, sides: tuple[int, ...], name: str) -> tuple[int, int]:
         """The height and width that an image of these `sides` is resized to."""

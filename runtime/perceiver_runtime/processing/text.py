@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.common.records import KINDS, PROCESSOR, check_fields, record
 from perceiver_runtime.processing import tokenizer
-from perceiver_runtime.processing.vocabulary import BYTES, Vocabulary
+from perceiver_runtime.processing.vocabulary import BYTES, FIRST_BYTE, Vocabulary
 
 Text = str | tuple[str, str]  # a text, or a pair
 MAX_POSITIONS = 1 << 20
@@ -78,6 +78,28 @@ class TextProcessor:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """input_ids and attention_mask, int64 (B, L). Raises `InputError`."""
         return tokenizer.pad(self.encode_all(texts, truncate=truncate, plain=plain))
+
+    def check(self, inputs: Mapping[str, NDArray[Any]]) -> None:
+        """Raise `InputError` for input_ids and attention_mask (B, L) that are not of texts: bytes without the 6, say."""
+        for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"]):
+            if not _is_text(ids, mask, self.vocabulary.size):
+                raise InputError(
+                    f"input_ids begin with {ids[:3].tolist()}: a text is [CLS]={tokenizer.CLS}, each byte of its UTF-8 + "
+                    f"{FIRST_BYTE}, [SEP]={tokenizer.SEP}, then [PAD]={tokenizer.PAD} where attention_mask is 0"
+                )
+
+
+def _is_text(ids: NDArray[Any], mask: NDArray[Any], size: int) -> bool:
+    """Whether a row is `[CLS]` … `[SEP]`, then padding that its mask leaves out."""
+    length = int(mask.sum())
+    return (
+        2 <= length <= len(ids)
+        and bool((mask[:length] == 1).all())
+        and ids[0] == tokenizer.CLS
+        and ids[length - 1] == tokenizer.SEP
+        and bool((ids[length:] == tokenizer.PAD).all())
+        and bool(((ids >= 0) & (ids < size)).all())
+    )
 
 
 def to_bytes(text: str) -> NDArray[np.uint8]:

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 
 from perceiver_runtime.bundle.manifest import TensorSpec
 from perceiver_runtime.common.arrays import Array
+from perceiver_runtime.serving.wire import WireSpec
 
 BUNDLE_KEY = "perceiver_bundle_"  # begins a parameter's name, a version ends it: the sha256 of that version's manifest
 GRAPH_KEY = "perceiver_graph"
 DEVICE_KEY = "perceiver_device"
 THREADS_KEY = "perceiver_threads"
+ANSWER_KEY = "perceiver_answer"  # of models that answer texts and files, with a pipeline in place of a graph
 KEPT_VERSIONS = 2  # while one is replaced, calls that began with it end with it
-_TYPES = {"float32": "TYPE_FP32", "int64": "TYPE_INT64"}
+_TYPES = {"float32": "TYPE_FP32", "int64": "TYPE_INT64", "bytes": "TYPE_STRING"}
 _QUEUE_MICROSECONDS = 500
 
 
@@ -36,8 +38,8 @@ class ModelConfig:
     """One model: what it takes and gives, where and how often it runs."""
 
     name: str
-    inputs: Sequence[TensorSpec]
-    outputs: Sequence[TensorSpec]
+    inputs: Sequence[TensorSpec | WireSpec]
+    outputs: Sequence[TensorSpec | WireSpec]
     max_batch: int
     parameters: Mapping[str, str]
     backend: str = ""  # onnxruntime or python; empty for an ensemble
@@ -81,10 +83,11 @@ class ModelConfig:
         return f"  inputs {{ key: {_quoted(name)} value {{ {spec} }} }}"
 
 
-def _tensor(spec: TensorSpec, labels: str = "") -> str:
+def _tensor(spec: TensorSpec | WireSpec, labels: str = "") -> str:
     dims = [size if isinstance(size, int) else -1 for size in spec.shape[1:]]
     names = f" label_filename: {_quoted(labels)}" if labels else ""
-    return f"{{ name: {_quoted(spec.name)} data_type: {_TYPES[spec.dtype]} dims: {dims}{names} }}"
+    optional = " optional: true" if isinstance(spec, WireSpec) and spec.optional else ""
+    return f"{{ name: {_quoted(spec.name)} data_type: {_TYPES[spec.dtype]} dims: {dims}{names}{optional} }}"
 
 
 def _step(step: Step) -> str:

@@ -1,7 +1,7 @@
 """What Triton's Python backend runs: one graph of a bundle, on ONNX Runtime or OpenVINO, verified before it is used.
 
-For servers without Triton's own ONNX Runtime backend. Requests of a batch are answered one after the other, so an answer is the
-same, to the last bit, whoever else is asking.
+For servers without Triton's own ONNX Runtime backend; or, as NAME_answer, a whole pipeline (answer_model.py). Requests of a
+batch are answered one after the other, so an answer is the same, to the last bit, whoever else is asking.
 """
 
 from __future__ import annotations
@@ -13,9 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from perceiver_runtime.backends.selection import open_graphs
+from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.common.errors import PerceiverError
-from perceiver_runtime.serving.model_config import DEVICE_KEY, GRAPH_KEY, THREADS_KEY
+from perceiver_runtime.serving.answer_model import AnswerModel
+from perceiver_runtime.serving.model_config import ANSWER_KEY, DEVICE_KEY, GRAPH_KEY, THREADS_KEY
+from perceiver_runtime.tasks.kinds.kind import InputsCheck
+from perceiver_runtime.tasks.pipeline import RuntimeOptions
+from perceiver_runtime.tasks.registry import find_task
+
+
+def _input_check(manifest: Manifest) -> InputsCheck | None:
+    """What finds inputs that no text and no picture becomes; None for a task of a package that is not here."""
+    task = find_task(manifest.task)
+    return None if task is None else task.kind(manifest).check(manifest.processor)
 
 
 class TritonPythonModel:
@@ -27,8 +38,14 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"])["parameters"]
         values = {key: entry["string_value"] for key, entry in parameters.items()}
         bundle = open_bundle(Path(args["model_repository"]) / args["model_version"] / "bundle")
-        name, threads = values[GRAPH_KEY], values.get(THREADS_KEY)
+        threads = values.get(THREADS_KEY)
         device, count = values.get(DEVICE_KEY, "cpu"), int(threads) if threads else None
+        self._answers: AnswerModel | None = None
+        if ANSWER_KEY in values:
+            self._answers = AnswerModel(bundle, RuntimeOptions(device, count), self._utils)
+            return
+        name = values[GRAPH_KEY]
+        self._check = _input_check(bundle.manifest) if name == "encode" else None
         self._graph = open_graphs(bundle, [name], device=device, threads=count)[name]
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -36,15 +53,19 @@ class TritonPythonModel:
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
+        if self._answers is not None:
+            return self._answers.respond(request)
         utils = self._utils
         entry = self._graph.entry
         try:
             given = {spec.name: utils.get_input_tensor_by_name(request, spec.name).as_numpy() for spec in entry.inputs}
+            if self._check is not None:
+                self._check(given)
             outputs = self._graph.run(given)
         except PerceiverError as error:
             return utils.InferenceResponse(error=utils.TritonError(str(error)))
         return utils.InferenceResponse([utils.Tensor(spec.name, array) for spec, array in zip(entry.outputs, outputs)])
 
     def finalize(self) -> None:
-        """Release the graph."""
-        self._graph.close()
+        """Release the graph, or the pipeline."""
+        (self._answers or self._graph).close()

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from perceiver_runtime.bundle.manifest import TensorSpec
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Array, Tensor, on_host
 from perceiver_runtime.common.errors import InputError, UsageError
+from perceiver_runtime.serving.answer_model import answer_config
 from perceiver_runtime.serving.model_config import (
     BUNDLE_KEY,
     DEVICE_KEY,
@@ -28,6 +29,7 @@ from perceiver_runtime.serving.model_config import (
     ModelConfig,
     Step,
 )
+from perceiver_runtime.serving.wire import WireSpec
 from perceiver_runtime.tasks.known_answer import FILE as SAMPLE_FILE
 from perceiver_runtime.tasks.known_answer import Sample, check_known_answer, tolerances
 from perceiver_runtime.tasks.labels import FILE as LABELS_FILE
@@ -65,6 +67,7 @@ class RepositoryOptions:
     instances: int = 1
     max_batch: int = 8
     threads: int | None = None
+    processing: bool = False  # NAME_answer too, which takes texts and files
     version: int | None = None  # None: the first, or the one after the last that is there
 
 
@@ -163,6 +166,11 @@ def _models(
         )
     if check_task(bundle, None).single_call:
         models[name] = _ensemble(name, models[f"{name}_encode"], models[f"{name}_decode"], version)
+    if options.processing:
+        parameters = _parameters("", replace(options, backend="python"))
+        del parameters[GRAPH_KEY]
+        answers = answer_config(bundle, name, models[f"{name}_encode"], MODEL_FILE, parameters)
+        models[answers.name] = answers
     return models
 
 
@@ -177,7 +185,7 @@ def _parameters(graph: str, options: RepositoryOptions) -> dict[str, str]:
 def _ensemble(name: str, encode: ModelConfig, decode: ModelConfig, version: int) -> ModelConfig:
     """Encode, then decode: only what neither makes is asked of the client, and only the answer goes back."""
     made = {spec.name for spec in encode.outputs}
-    inputs: list[TensorSpec] = [*encode.inputs, *(spec for spec in decode.inputs if spec.name not in made)]
+    inputs: list[TensorSpec | WireSpec] = [*encode.inputs, *(spec for spec in decode.inputs if spec.name not in made)]
     steps = [
         Step(model.name, version, [spec.name for spec in model.inputs], [spec.name for spec in model.outputs])
         for model in (encode, decode)

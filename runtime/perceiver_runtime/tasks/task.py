@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from perceiver_runtime.bundle.manifest import Manifest
@@ -14,6 +14,7 @@ from perceiver_runtime.tasks.pipeline import Pipeline
 
 Load = Callable[[], Any]  # opens the pipeline of the bundle that a command names
 Row = dict[str, Any]
+Arrays = Mapping[str, tuple[int | str, ...]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,9 @@ class Task:
     pipeline's own, unless a part of them is enough. With `batched` the pipeline is called with a list of items, else with the
     parts of one. `fixed_size` is for inputs of one usual size, whose operations say how well a machine is used; `single_call`
     where encode and decode alone give the whole answer, so that a server can join them. Where a task `takes_plain`, `rows` and
-    the pipeline take `plain`, for texts of strangers. `metric` says how good answers are, and how far two are apart.
+    the pipeline take `plain`, for texts of strangers.
+    `arrays` names what an answer holds besides JSON, for servers, with its axes: the answer itself where that is an array, else
+    its entries by name; or a function that says so of a bundle. `metric` says how good answers are, and how far two are apart.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Task:
     fixed_size: bool = False
     single_call: bool = False
     gives_field: bool = False
+    arrays: Arrays | Callable[[Manifest], Arrays] = field(default_factory=dict)
     takes_plain: bool = False
     answers: Callable[..., list[Any]] | None = None
     metric: Metric | None = None
@@ -63,6 +67,10 @@ class Task:
     def columns_of(self, manifest: Manifest) -> tuple[str, ...]:
         """What answers have as a table's rows, of a bundle."""
         return self.columns(manifest) if callable(self.columns) else self.columns
+
+    def arrays_of(self, manifest: Manifest) -> Arrays:
+        """The arrays in an answer, of a bundle: by name, sizes, or names of sizes that vary."""
+        return self.arrays(manifest) if callable(self.arrays) else self.arrays
 
     def call(self, pipeline: Any, item: Any, batch: int) -> Callable[[], object]:
         """A call as a user makes it, with `batch` times the item where the task is `batched`."""

@@ -37,12 +37,18 @@ def write_kitti_flow(path: str | Path, flow: NDArray[Any]) -> None:
     Raises `InputError`, also for motion of 512 pixels and more, which does not fit.
     """
     check_ending(path, (".png",), "KITTI's flow")
+    content = encode_kitti_flow(flow, str(path))
+    with replacing(path) as whole:
+        whole.write_bytes(content)
+
+
+def encode_kitti_flow(flow: NDArray[Any], name: str = "the flow") -> bytes:
+    """The same as the bytes of the file, which errors call `name`."""
     if flow.ndim != 3 or flow.shape[2] != 2 or 0 in flow.shape:
         raise InputError(f"flow has shape {flow.shape}, expected (H, W, 2)")
     known = np.isfinite(flow).all(axis=2)
     values = np.rint(np.where(known[..., None], flow, 0).astype(np.float64) * _STEPS) + _ZERO
     if values.min() < 0 or values.max() > 65535:
-        raise InputError(f"{path} cannot be written: KITTI's files hold motion up to 512 pixels; use .flo")
+        raise InputError(f"{name} cannot be written: KITTI's files hold motion up to 512 pixels; use .flo")
     picture = np.concatenate([np.where(known[..., None], values, 0), known[..., None]], axis=2).astype(np.uint16)
-    with replacing(path) as whole:
-        whole.write_bytes(encode_png(picture))
+    return encode_png(picture)

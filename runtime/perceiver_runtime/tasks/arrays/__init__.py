@@ -21,5 +21,6 @@ TASK = Task(
     ),
     columns=lambda manifest: tuple(spec.name for spec in manifest.graphs["decode"].outputs),
     rows=lambda pipeline, items, **options: list(pipeline(items, **options)),
+    arrays=lambda manifest: {spec.name: spec.shape[1:] for spec in manifest.graphs["decode"].outputs},
     single_call=True,
 )

@@ -17,7 +17,7 @@ from perceiver_runtime.files.sources import array_of, check_file, file_source
 from perceiver_runtime.processing.text import from_bytes
 from perceiver_runtime.tasks.arrays.signature import ARRAY, ItemInput, Signature, query_specs
 from perceiver_runtime.tasks.kinds import KINDS
-from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Inputs, Reader, TextOptions
+from perceiver_runtime.tasks.kinds.kind import Constants, Form, InputKind, Inputs, Reader, TextOptions
 
 Item = Mapping[str, Any]
 _SAMPLE = "item_"  # before names in sample.npz
@@ -91,6 +91,19 @@ class ItemReader:
         kind = KINDS[self.kind_of(name)]
         assert kind.from_row is not None  # the signature has looked
         return kind.from_row({kind.columns[0]: given})
+
+    def form(self, name: str) -> Form:
+        """How a value that a client sent is given to `value`."""
+        if self.kind_of(name) == ARRAY:
+            return "bytes"
+        kind = KINDS[self.kind_of(name)]
+        return kind.forms.get(kind.columns[0], "path")
+
+    def check(self, inputs: Mapping[str, Array]) -> None:
+        """Raise `InputError` for inputs of `encode` that no item becomes."""
+        for given in self.signature.inputs:
+            if given.kind != ARRAY:
+                KINDS[given.kind].check(given.constants)({own: inputs[name] for own, name in given.graph.items()})
 
     def from_sample(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
         """The item of a known answer."""
@@ -194,4 +207,6 @@ def items_of(manifest: Manifest) -> InputKind:
         suffixes=reader.suffixes,
         from_row=lambda row: {name: reader.value(name, row[name]) for name in reader.names},
         read=opened,
+        forms={name: reader.form(name) for name in reader.names},
+        check=lambda constants: reader.check,
     )

@@ -17,5 +17,6 @@ TASK = Task(
     columns=("latents",),
     rows=lambda pipeline, items, **options: [{"latents": np.asarray(each)} for each in pipeline(items, **options)],
     takes_plain=True,
+    arrays={"latents": ("N", "D")},
     metric=LATENTS,
 )

@@ -31,5 +31,6 @@ TASK = Task(
     batched=False,
     fixed_size=True,
     gives_field=True,
+    arrays={"flow": ("H", "W", 2)},
     metric=FLOW,
 )

@@ -11,7 +11,7 @@ from typing import Any
 from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.common.errors import InputError, UsageError
-from perceiver_runtime.common.plain import plain
+from perceiver_runtime.common.plain import json_object
 from perceiver_runtime.tasks.arguments import positive
 from perceiver_runtime.tasks.jobs.lines import Lines, run_id
 from perceiver_runtime.tasks.jobs.listing import STANDARD_INPUT, Entry, count_lines, list_file, named, read_entry
@@ -128,12 +128,7 @@ def _answers(task: Task, pipeline: Any, options: dict[str, Any], *, rows: bool) 
     """From items to what their lines hold."""
     if rows:
         return lambda items: list(task.rows(pipeline, items, **options))
-    return lambda items: [_object(each) for each in task.answer(pipeline, items, options)]
-
-
-def _object(answer: Any) -> dict[str, Any]:
-    found = plain(answer)
-    return found if isinstance(found, dict) else {"answer": found}
+    return lambda items: [json_object(each) for each in task.answer(pipeline, items, options)]
 
 
 def _answer_entries(

@@ -68,4 +68,5 @@ AUDIO = InputKind(
     from_row=_from_row,
     read=_read,
     tuples=False,
+    forms={"audio": "bytes"},
 )

@@ -123,4 +123,5 @@ CLIP = InputKind(
     from_row=_from_row,
     read=_read,
     tuples=False,
+    forms={"audio": "bytes"},
 )

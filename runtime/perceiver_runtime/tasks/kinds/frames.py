@@ -10,7 +10,7 @@ import numpy as np
 from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.files.picture_series import PICTURES
-from perceiver_runtime.processing.flow import FlowProcessor, read_frames, tile_input
+from perceiver_runtime.processing.flow import FlowProcessor, check_frames, read_frames, tile_input
 from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, Reader, array_files
 
 
@@ -51,4 +51,6 @@ FRAMES = InputKind(
     from_row=lambda row: read_frames(row["frame1"], row["frame2"]),
     read=_read,
     tuples=False,
+    forms={"frame1": "bytes", "frame2": "bytes"},
+    check=lambda constants: check_frames,
 )

@@ -33,4 +33,6 @@ IMAGE = InputKind(
     from_row=lambda row: read_image(row["image"]),
     read=read_image,
     axes=3,
+    forms={"image": "bytes"},
+    check=lambda constants: ImageProcessor.from_json(dict(constants)).check,
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,13 @@ Inputs = dict[str, Array]  # of a graph
 Row = Mapping[str, Any]  # of a table
 TextOptions = Mapping[str, bool]  # truncate and plain, of `TextProcessor.batch`
 Reader = Callable[[list[Any], TextOptions], Inputs]
+Form = Literal["text", "bytes", "path"]  # how `from_row` is given what a client sends for a column
+InputsCheck = Callable[[Mapping[str, Array]], None]
+
+
+def unchecked(constants: Constants) -> InputsCheck:
+    """For kinds whose graphs take any numbers."""
+    return lambda inputs: None
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,10 @@ class InputKind:
 
     `read` makes an item of texts and arrays alone of one as people have it: it opens files. An item that is an array has `axes`
     axes (0: any); with one more it is several. Where an item may be a tuple, `tuples` is off and a tuple is never several.
+
+    For servers, `forms` says of each column how a value that a client sent is given to `from_row`: as a `text`, as the
+    `bytes` of a file, or as the `path` of a file that was written with them (where it is not said). `check` makes of the
+    manifest's constants what raises `InputError` for inputs of `encode` that `reader` never makes, such as bytes for ids.
     """
 
     name: str
@@ -49,6 +60,8 @@ class InputKind:
     read: Callable[[Any], Any] = lambda item: item
     axes: int = 0
     tuples: bool = True
+    forms: Mapping[str, Form] = field(default_factory=dict)
+    check: Callable[[Constants], InputsCheck] = unchecked
 
     def items(self, value: Any) -> tuple[list[Any], bool]:
         """The items in what a pipeline is called with, and whether it is several: a list, a generator, a stack of arrays.

@@ -31,4 +31,6 @@ QUESTION = InputKind(
     from_row=lambda row: (text_of(row, "question"), text_of(row, "text")),
     read=_read,
     tuples=False,
+    forms={"question": "text", "text": "text"},
+    check=TEXT.check,
 )

@@ -47,4 +47,6 @@ TEXT = InputKind(
     columns=("text",),
     from_row=lambda row: text_of(row, "text"),
     tuples=False,
+    forms={"text": "text"},
+    check=lambda constants: TextProcessor.from_json(dict(constants)).check,
 )

@@ -54,4 +54,5 @@ VECTORS = InputKind(
     from_row=lambda row: _read(row["vectors"]),
     read=_read,
     axes=2,
+    forms={"vectors": "bytes"},
 )
