@@ -1,7 +1,7 @@
 """What Triton's Python backend runs: one graph of a bundle, on ONNX Runtime or OpenVINO, verified before it is used.
 
 For servers without Triton's own ONNX Runtime backend. Requests of a batch are answered one after the other, so an answer is the
-same, to the last bit, whoever else is asking.
+same, to the last bit, whoever else is asking. A version whose bundle is not the one that the configuration names is not loaded.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from perceiver_runtime.backends.selection import open_graphs
 from perceiver_runtime.bundle.reader import open_bundle
-from perceiver_runtime.common.errors import PerceiverError
-from perceiver_runtime.serving.model_config import DEVICE_KEY, GRAPH_KEY, THREADS_KEY
+from perceiver_runtime.common.errors import IntegrityError, PerceiverError
+from perceiver_runtime.serving.model_config import BUNDLE_KEY, DEVICE_KEY, GRAPH_KEY, THREADS_KEY
 
 
 class TritonPythonModel:
@@ -27,6 +27,12 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"])["parameters"]
         values = {key: entry["string_value"] for key, entry in parameters.items()}
         bundle = open_bundle(Path(args["model_repository"]) / args["model_version"] / "bundle")
+        named = values.get(f"{BUNDLE_KEY}{args['model_version']}")
+        if named != bundle.manifest_sha256:
+            raise IntegrityError(
+                f"version {args['model_version']} has the bundle {bundle.manifest_sha256[:12]}…, and config.pbtxt names "
+                f"{f'{named[:12]}…' if named else 'none'}: remove the version, and add the bundle with perceiver triton"
+            )
         name, threads = values[GRAPH_KEY], values.get(THREADS_KEY)
         device, count = values.get(DEVICE_KEY, "cpu"), int(threads) if threads else None
         self._graph = open_graphs(bundle, [name], device=device, threads=count)[name]
