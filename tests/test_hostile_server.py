@@ -15,8 +15,8 @@ import perceiver_runtime as pr
 from perceiver_runtime.bundle.manifest import TensorSpec
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.common.terminal import one_line
-from perceiver_runtime.serving import client
-from perceiver_runtime.serving.client import _float32
+from perceiver_runtime.serving.remote import calls
+from perceiver_runtime.serving.remote.graph import float32_output
 
 grpc = pytest.importorskip("tritonclient.grpc", reason="tritonclient is not here")
 rpc = pytest.importorskip("grpc", reason="grpc comes with tritonclient")
@@ -33,7 +33,7 @@ def answer(name: str = "y", datatype: str = "FP32", shape: tuple[int, ...] = (2,
 
 def test_a_right_answer() -> None:
     values = np.arange(6, dtype="<f4")
-    found = _float32(answer(raw=values.tobytes()), SPEC)
+    found = float32_output(answer(raw=values.tobytes()), SPEC)
     assert found is not None
     np.testing.assert_array_equal(found, values.reshape(2, 3))
 
@@ -57,7 +57,7 @@ def test_a_right_answer() -> None:
     ],
 )
 def test_wrong_answers(wrong: dict[str, Any]) -> None:
-    assert _float32(answer(**wrong), SPEC) is None
+    assert float32_output(answer(**wrong), SPEC) is None
 
 
 METHODS = "/inference.GRPCInferenceService/"
@@ -161,7 +161,7 @@ ANSWERS: dict[str, bytes | rpc.StatusCode] = {
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_PAUSES", (0.01,))
+    monkeypatch.setattr(calls, "_FIRST_PAUSE", 0.01)
 
 
 def test_a_right_server() -> None:
