@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,7 +32,12 @@ def side_by_side(work: Callable[[T], R], items: Sequence[T], most: int) -> Itera
     pool = ThreadPoolExecutor(min(most, len(items)), thread_name_prefix="perceiver")
     try:
         futures = [pool.submit(contextvars.copy_context().run, work, item) for item in items]
+        left = set(futures)
         for future in futures:
+            while not future.done():
+                done, left = wait(left, return_when=FIRST_COMPLETED)
+                for each in done:
+                    each.result()  # an error ends it, whichever item's it is
             yield future.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
