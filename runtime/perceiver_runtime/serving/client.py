@@ -11,21 +11,22 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from perceiver_runtime.bundle.reader import Bundle
+from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import BackendError
 from perceiver_runtime.serving.model_config import BUNDLE_KEY
 from perceiver_runtime.serving.remote.access import Access
 from perceiver_runtime.serving.remote.calls import Backoff, Call, open_call, opened
-from perceiver_runtime.serving.remote.failures import explained, may_come_back, status_of
+from perceiver_runtime.serving.remote.failures import explained, may_come_back, status_of, text_of
 from perceiver_runtime.serving.remote.graph import RemoteGraph
+from perceiver_runtime.serving.remote.protocol import Connection
 from perceiver_runtime.tasks.pipeline import FUSED
 
 _VERSION = re.compile(re.escape(BUNDLE_KEY) + r"([0-9]{1,18})")
-_GRACE = 5.0  # seconds after a deadline that gRPC keeps itself, before it is taken as forgotten
 
 
 class GoneError(BackendError):
@@ -34,7 +35,7 @@ class GoneError(BackendError):
 
 @dataclass
 class Server:
-    """Where the models are, and the client to ask them with, which threads share."""
+    """Where the models are, and the connection to ask them through, which threads share."""
 
     access: Access
     name: str
@@ -42,7 +43,7 @@ class Server:
     timeout: float
     retry_for: float
     _version: str = ""
-    _client: Any = None
+    _connection: Connection | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _open: int = 0
 
@@ -81,9 +82,9 @@ class Server:
         """Of `encode`. Raises `BackendError`, also where the server has no such service."""
         model = self.model("encode")
         try:
-            return self.client().get_model_config(model, headers=call.headers, client_timeout=call.left).config
+            return self.connection().configuration(model, call)
         except Exception as error:
-            if "UNIMPLEMENTED" in status_of(error) and "status:" not in str(error):
+            if status_of(error) == "UNIMPLEMENTED" and "status:" not in text_of(error):
                 raise self.unnamed(model) from error
             raise self.failure(model, error) from error
 
@@ -116,27 +117,26 @@ class Server:
 
     def _is_ready(self, version: str, call: Call) -> bool | None:
         """None where the server does not say: asking the model will."""
-        options = {"headers": call.headers, "client_timeout": call.left}
+        graphs, server = [graph for graph in self.bundle.manifest.graphs if graph != FUSED], self.connection()
         try:
-            graphs = [graph for graph in self.bundle.manifest.graphs if graph != FUSED]
-            return all(self.client().is_model_ready(self.model(graph), version, **options) for graph in graphs)
+            return all(server.is_ready(self.model(graph), version, call) for graph in graphs)
         except Exception:
             return None
 
-    def client(self) -> Any:
-        """The one client."""
+    def connection(self) -> Connection:
+        """The one to the server."""
         with self._lock:
-            if self._client is None:
-                self._client = self.access.client()
-            return self._client
+            if self._connection is None:
+                self._connection = Connection(self.access)
+            return self._connection
 
-    def infer(self, graph: str, inputs: list[Any], outputs: list[Any]) -> Any:
+    def infer(self, graph: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Any:
         """A model's answer, asked for again where something went that comes back. Raises `BackendError`."""
         model, backoff = self.model(graph), Backoff(self.retry_for)
         with self.call() as call:
             while True:
                 try:
-                    return self._try(model, inputs, outputs, call)
+                    return self.connection().infer(model, self._version, inputs, outputs, call)
                 except Exception as error:
                     pause = backoff.pause() if may_come_back(error) else None
                     if pause is None or call.is_over or pause >= call.left:
@@ -152,35 +152,6 @@ class Server:
             raise
         except BackendError:
             pass  # the server may not be back; the next try will say it
-
-    def _try(self, model: str, inputs: list[Any], outputs: list[Any], call: Call) -> Any:
-        """One request, which the server drops from its queue when the call's time is over."""
-        done, seconds = threading.Event(), call.left
-        answers: list[Any] = []
-
-        def answered(result: Any, error: Exception | None) -> None:
-            answers.append(error if error is not None else result)
-            done.set()
-
-        request = self.client().async_infer(
-            model,
-            inputs,
-            answered,
-            model_version=self._version,
-            outputs=outputs,
-            request_id=call.request_id,
-            timeout=round(1e6 * seconds),
-            client_timeout=seconds,
-            headers=call.headers,
-        )
-        with call.sending(request):
-            if not done.wait(seconds + _GRACE):
-                raise BackendError(
-                    f"{self.address} did not answer for {model} within {self.timeout:g} s: give a longer timeout"
-                )
-        if isinstance(answers[0], Exception):
-            raise answers[0]
-        return answers[0]
 
     def unnamed(self, model: str) -> BackendError:
         """The server does not say which bundle it serves."""
@@ -204,6 +175,6 @@ class Server:
     def close(self) -> None:
         """Close the connection."""
         with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import os
+import pathlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from perceiver_runtime.common.errors import BackendError, InputError, UsageError
+from perceiver_runtime.common.errors import InputError, UsageError
 
 Path = str | os.PathLike[str]
 Headers = Mapping[str, str]
-_LARGEST = 2**31 - 1  # bytes of a message, as tritonclient has it
+_LARGEST = 2**31 - 1  # bytes of a message
 _RECONNECT = {"initial": 200, "min": 1000, "max": 2000}  # milliseconds; gRPC's own pauses grow to two minutes
 _KEY = re.compile(r"[0-9a-z_.-]{1,100}")
 
@@ -58,24 +58,19 @@ class Access:
         """Whether TLS is spoken."""
         return self.tls or self.ca is not None or self.certificate is not None
 
-    def client(self) -> Any:
-        """A client of tritonclient, which any threads may use. Raises `BackendError`."""
+    def channel(self, grpc: Any) -> Any:
+        """A channel of that module. Raises `InputError` where a file cannot be read."""
         options: list[tuple[str, str | int]] = [(f"grpc.max_{way}_message_length", _LARGEST) for way in ("send", "receive")]
-        options += [("grpc.initial_reconnect_backoff_ms", _RECONNECT["initial"])]
-        options += [(f"grpc.{which}_reconnect_backoff_ms", _RECONNECT[which]) for which in ("min", "max")]
+        options += [(f"grpc.{which}_reconnect_backoff_ms", pause) for which, pause in _RECONNECT.items()]
         if self.authority is not None:
             options.append(("grpc.default_authority", self.authority))
-            if self.secure:
-                options.append(("grpc.ssl_target_name_override", self.authority.partition(":")[0]))
+        if not self.secure:
+            return grpc.insecure_channel(self.address, options=options)
+        if self.authority is not None:
+            options.append(("grpc.ssl_target_name_override", self.authority.partition(":")[0]))
         certificate, key = self.certificate or (None, None)
-        return tritonclient().InferenceServerClient(
-            self.address,
-            ssl=self.secure,
-            root_certificates=None if self.ca is None else os.fspath(self.ca),
-            certificate_chain=None if certificate is None else os.fspath(certificate),
-            private_key=None if key is None else os.fspath(key),
-            channel_args=options,
-        )
+        credentials = grpc.ssl_channel_credentials(_read(self.ca), _read(key), _read(certificate))
+        return grpc.secure_channel(self.address, credentials, options=options)
 
     def metadata(self) -> dict[str, str]:
         """The headers of a request; functions are asked now. Raises `InputError`, `UsageError`."""
@@ -111,9 +106,8 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and value.isascii() and value.isprintable()
 
 
-def tritonclient() -> Any:
-    """The module. Raises `BackendError` that says how to get it."""
+def _read(file: Path | None) -> bytes | None:
     try:
-        return importlib.import_module("tritonclient.grpc")
-    except ImportError as error:
-        raise BackendError(f"tritonclient cannot be imported ({error}): pip install 'tritonclient[grpc]'") from error
+        return None if file is None else pathlib.Path(file).read_bytes()
+    except OSError as error:
+        raise InputError(f"{os.fspath(file or '')} cannot be read ({error.strerror}): give a file in PEM format") from error

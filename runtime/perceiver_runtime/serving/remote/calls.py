@@ -18,7 +18,7 @@ class Call:
     """Requests to one server that end by one time."""
 
     def __init__(self, owner: object, seconds: float, headers: Mapping[str, str], request_id: str) -> None:
-        self.headers, self.request_id = headers, request_id
+        self.metadata, self.request_id = tuple(headers.items()), request_id
         self.owner, self._end = owner, time.monotonic() + seconds
         self._stopped, self._lock = threading.Event(), threading.Lock()
         self._sent: set[Any] = set()

@@ -40,39 +40,45 @@ _REASONS = [  # (what gRPC or Triton says, what it means); the first that is fou
 
 
 def status_of(error: Exception) -> str:
-    """The status code, as text; empty where there is none."""
-    status = getattr(error, "status", None)
-    return str(status() if callable(status) else "")
+    """The name of gRPC's status code; empty where there is none."""
+    code = getattr(error, "code", None)
+    return str(getattr(code(), "name", "")) if callable(code) else ""
+
+
+def text_of(error: Exception) -> str:
+    """What the server says, or gRPC."""
+    details = getattr(error, "details", None)
+    return str((details() if callable(details) else None) or error)
 
 
 def may_come_back(error: Exception) -> bool:
     """Whether another try can be answered: the server is away or busy, a worker died, a version is being loaded."""
-    text = str(error).lower()
-    return any(code in status_of(error) for code in _AWAY) or any(part in text for part in _AWAY_TEXTS)
+    text = text_of(error).lower()
+    return status_of(error) in _AWAY or any(part in text for part in _AWAY_TEXTS)
 
 
 def explained(address: str, model: str, error: Exception, seconds: float) -> str:
     """One line for the user."""
-    status, text = status_of(error), str(error)
-    if "DEADLINE" in status:
+    status, text = status_of(error), text_of(error)
+    if status == "DEADLINE_EXCEEDED":
         return f"{address} did not answer for {model} within {seconds:g} s: give a longer timeout"
-    if "CANCELLED" in status:
+    if status == "CANCELLED":
         return f"{address} was not waited for any longer: another request of the same call failed, or it was interrupted"
-    if "UNAUTHENTICATED" in status or "PERMISSION_DENIED" in status:
+    if status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
         return f"{address} refuses this client: check token= and headers=, it says: {_first_line(error)}"
     if re.search(_BUSY, text):
         return f"{address} is busy, the queue of {model} is full: ask less at a time, retry longer (retry_for=), or serve more"
     if "is not healthy" in text:
         return f"{address} lost the worker of {model} and did not start another in time: unload the model there, and load it"
-    if "UNAVAILABLE" in status or "UNIMPLEMENTED" in status:
+    if status in ("UNAVAILABLE", "UNIMPLEMENTED"):
         for pattern, meaning in _REASONS:
             if re.search(pattern, text):
                 return f"{address} cannot be reached, {meaning}"
-        if "UNAVAILABLE" in status and "odel" not in text:
+        if status == "UNAVAILABLE" and "odel" not in text:
             return f"{address} cannot be reached: is the server up, and is this its gRPC port?"
     return f"{address} failed on {model}: {_first_line(error)}"
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else repr(error)
+    lines = text_of(error).strip().splitlines() or [repr(error)]
+    return f"{status_of(error)} {lines[0]}".strip()

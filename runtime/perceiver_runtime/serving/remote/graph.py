@@ -13,12 +13,9 @@ from perceiver_runtime.backends.device import Arithmetic
 from perceiver_runtime.bundle.manifest import GraphEntry, TensorSpec
 from perceiver_runtime.common.arrays import Tensor, on_host
 from perceiver_runtime.common.errors import BackendError
-from perceiver_runtime.serving.remote.access import tritonclient
 
 if TYPE_CHECKING:
     from perceiver_runtime.serving.client import Server
-
-_TYPES = {"float32": "FP32", "int64": "INT64"}
 
 
 class RemoteGraph:
@@ -34,17 +31,11 @@ class RemoteGraph:
         """The outputs in order. Raises `BackendError`, for NaN or infinity too."""
         if self._closed:
             raise BackendError(f"{self.name} cannot run: this pipeline was closed: connect again")
-        library, given = tritonclient(), []
-        for spec in self.entry.inputs:
-            array = np.ascontiguousarray(on_host(inputs[spec.name]), spec.dtype)
-            tensor = library.InferInput(spec.name, list(array.shape), _TYPES[spec.dtype])
-            tensor.set_data_from_numpy(array)
-            given.append(tensor)
-        wanted = [library.InferRequestedOutput(spec.name) for spec in self.entry.outputs]
-        answer = self._server.infer(self.name, given, wanted)
+        given = {spec.name: np.asarray(on_host(inputs[spec.name]), spec.dtype) for spec in self.entry.inputs}
+        answer = self._server.infer(self.name, given, [spec.name for spec in self.entry.outputs])
         outputs = []
         for spec in self.entry.outputs:
-            output = float32_output(answer.get_response(), spec)
+            output = float32_output(answer, spec)
             if output is None:
                 raise BackendError(
                     f"{self._server.address} gave no float32 output {spec.name} of shape {list(spec.shape)} for {self.name}"
