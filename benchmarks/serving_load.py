@@ -2,7 +2,7 @@
 
     python benchmarks/serving_load.py localhost:8001 digits glosses flow [--threads 16] [--calls 100] [--name NAME]
 
-Each thread makes so many calls of `perceiver_runtime.connect`'s pipeline, one after the other; a call is the bundle's known answer,
+Each thread makes so many calls of `perceiver_runtime.connect`, one after the other; a call is the bundle's known answer,
 encode and decode, and is compared with the answer of this machine's CPU. One line for each bundle, as a row of docs/scale.md.
 """
 

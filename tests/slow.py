@@ -36,6 +36,7 @@ FILES = frozenset(
         "tensorrt_run",
         "token_classification",
         "triton",
+        "triton_explicit",
         "which_gpu",
     }
 )
@@ -68,6 +69,8 @@ TESTS = frozenset(
         "jobs::test_map",
         "jobs::test_texts_and_features",
         "known_answer::test_rows_that_are_not_there",
+        "remote_calls::test_a_server_that_is_away_for_a_while",
+        "remote_calls::test_one_timeout_for_a_whole_call",
         "report::test_a_report_on_a_cpu",
         "report::test_differences_are_measured",
         "results::test_every_task_s_result_is_json",
