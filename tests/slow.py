@@ -43,6 +43,7 @@ FILES = frozenset(
         "token_classification",
         "triton",
         "triton_processing",
+        "triton_explicit",
         "which_gpu",
     }
 )
@@ -80,6 +81,8 @@ TESTS = frozenset(
         "jobs::test_texts_and_features",
         "known_answer::test_rows_that_are_not_there",
         "memory_plan::test_planned_is_measured",
+        "remote_calls::test_a_server_that_is_away_for_a_while",
+        "remote_calls::test_one_timeout_for_a_whole_call",
         "report::test_a_report_on_a_cpu",
         "report::test_differences_are_measured",
         "results::test_every_task_s_result_is_json",

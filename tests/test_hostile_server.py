@@ -15,8 +15,8 @@ import perceiver_runtime as pr
 from perceiver_runtime.bundle.manifest import TensorSpec
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.common.terminal import one_line
-from perceiver_runtime.serving import client
-from perceiver_runtime.serving.client import _float32
+from perceiver_runtime.serving.remote import calls
+from perceiver_runtime.serving.remote.graph import float32_output
 
 grpc = pytest.importorskip("tritonclient.grpc", reason="tritonclient is not here")
 rpc = pytest.importorskip("grpc", reason="grpc comes with tritonclient")
@@ -33,7 +33,7 @@ def answer(name: str = "y", datatype: str = "FP32", shape: tuple[int, ...] = (2,
 
 def test_a_right_answer() -> None:
     values = np.arange(6, dtype="<f4")
-    found = _float32(answer(raw=values.tobytes()), SPEC)
+    found = float32_output(answer(raw=values.tobytes()), SPEC)
     assert found is not None
     np.testing.assert_array_equal(found, values.reshape(2, 3))
 
@@ -57,7 +57,7 @@ def test_a_right_answer() -> None:
     ],
 )
 def test_wrong_answers(wrong: dict[str, Any]) -> None:
-    assert _float32(answer(**wrong), SPEC) is None
+    assert float32_output(answer(**wrong), SPEC) is None
 
 
 METHODS = "/inference.GRPCInferenceService/"
@@ -161,7 +161,7 @@ ANSWERS: dict[str, bytes | rpc.StatusCode] = {
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_PAUSES", (0.01,))
+    monkeypatch.setattr(calls, "_FIRST_PAUSE", 0.01)
 
 
 def test_a_right_server() -> None:
@@ -174,7 +174,7 @@ def test_a_right_server() -> None:
 def test_answers(what: str) -> None:
     with (
         serving(ModelInfer=ANSWERS[what]) as address,
-        pr.connect(address, bundle=BUNDLE, timeout=20) as flow,
+        pr.connect(address, bundle=BUNDLE, timeout=20, retry_for=0.1) as flow,
         pytest.raises(pr.PerceiverError) as refused,
     ):
         flow(FRAME, FRAME)
@@ -220,7 +220,7 @@ def test_any_largest_batch(batch: int) -> None:
         assert flow(FRAME, FRAME).shape == (40, 56, 2)
 
 
-@pytest.mark.parametrize("ready", [b"\xff" * 40, b"", rpc.StatusCode.INTERNAL])
+@pytest.mark.parametrize("ready", [b"\xff" * 40, rpc.StatusCode.INTERNAL])
 def test_a_model_that_may_be_ready(ready: bytes | rpc.StatusCode) -> None:
     with serving(ModelReady=ready, ModelInfer=ENCODE) as address, pr.connect(address, bundle=BUNDLE) as flow:
         assert flow(FRAME, FRAME).shape == (40, 56, 2)

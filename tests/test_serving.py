@@ -62,7 +62,10 @@ def test_configs_fit_schema_and_graphs(
             dtype = np.dtype(spec.dtype)
             assert (folder / "warmup" / given.input_data_file).stat().st_size == np.prod(given.dims) * dtype.itemsize
         assert (folder / "1" / entry.file).read_bytes() == open_bundle(bundle).graphs[name].content
-        assert (folder / "1" / "weights.safetensors").samefile(bundle / "weights.safetensors")
+        weights = folder / "1" / "weights.safetensors"
+        assert weights.read_bytes() == (bundle / "weights.safetensors").read_bytes()
+        assert weights.samefile(tmp_path / "models" / f"{task}_encode" / "1" / "weights.safetensors")
+        assert not weights.samefile(bundle / "weights.safetensors")  # that may be written into
         onnxruntime.InferenceSession(folder / "1" / entry.file)
     assert (tmp_path / "models" / task).exists() == (task in ("fill-mask", "image-classification", "arrays"))
 
@@ -71,7 +74,8 @@ def test_ensemble_and_labels(shipped: Callable[..., Path], tmp_path: Path) -> No
     bundle = shipped("image-classification")
     assert main(["triton", str(bundle), "-o", str(tmp_path), "--name", "digits", "--copy"]) == 0
     config = parsed(tmp_path / "digits" / "config.pbtxt")
-    assert not (tmp_path / "digits_decode" / "1" / "weights.safetensors").samefile(bundle / "weights.safetensors")
+    weights = [tmp_path / f"digits_{graph}" / "1" / "weights.safetensors" for graph in ("encode", "decode")]
+    assert not weights[0].samefile(weights[1])
     assert config.platform == "ensemble"
     assert [(step.model_name, step.model_version) for step in config.ensemble_scheduling.step] == [
         ("digits_encode", 1),
@@ -162,7 +166,7 @@ def test_usage(
 
 
 def test_no_server(small_bundle: Path) -> None:
-    with pytest.raises(pr.BackendError, match=r"127.0.0.1:9 cannot be reached: is the server up"):
+    with pytest.raises(pr.BackendError, match=r"127.0.0.1:9 cannot be reached, nobody listens there: is the server up"):
         connect("127.0.0.1:9", bundle=small_bundle, timeout=2)
     with pytest.raises(pr.UsageError, match="timeout is 0: give seconds, more than 0"):
         connect("127.0.0.1:9", bundle=small_bundle, timeout=0)

@@ -39,6 +39,17 @@ class Triton:
         self.process, self.address, self.log = process, f"127.0.0.1:{port}", log
         self.http_address = f"127.0.0.1:{http_port}"
 
+    def load(self, *models: str, unload: bool = False) -> None:
+        """As `curl -X POST …/v2/repository/models/MODEL/load` does, of each; with `unload` first that."""
+        import tritonclient.grpc
+
+        client = tritonclient.grpc.InferenceServerClient(self.address)
+        for model in models:
+            if unload:
+                client.unload_model(model)
+            client.load_model(model)
+        client.close()
+
     def workers(self, model: str) -> list[int]:
         """Process ids of a model's Python workers."""
         command = ["pgrep", "-f", f"triton_python_backend_stub .*/{model}/"]
@@ -48,7 +59,7 @@ class Triton:
 
 @contextlib.contextmanager
 def serve(python: Path, repository: Path, folder: Path) -> Iterator[Triton]:
-    """Serve a repository, polled for changes each second, until the end of the block."""
+    """Serve a repository's models until the end of the block. What is added is loaded when `Triton.load` says so."""
     import tritonclient.grpc
 
     home = Path(
@@ -70,7 +81,7 @@ def serve(python: Path, repository: Path, folder: Path) -> Iterator[Triton]:
     }
     command = [home / "bin" / "tritonserver", f"--model-repository={repository}", f"--backend-directory={backends}"]
     command += ["--grpc-address=127.0.0.1", f"--grpc-port={grpc_port}", "--http-address=127.0.0.1", f"--http-port={http_port}"]
-    command += ["--allow-metrics=false", "--model-control-mode=poll", "--repository-poll-secs=1", "--exit-timeout-secs=2"]
+    command += ["--allow-metrics=false", "--model-control-mode=explicit", "--load-model=*", "--exit-timeout-secs=2"]
     log = folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)

@@ -18,7 +18,6 @@ from typing import Any
 import loop
 import numpy as np
 import torch
-from samples import write_image_sample
 from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
@@ -35,6 +34,7 @@ from perceiver_io import (
 )
 from perceiver_io.parts.positions import FourierPositions
 from perceiver_runtime.processing.image import ImageProcessor
+from samples import write_image_sample
 
 SIDES = {"fourier": 16, "learned": 16, "conv": 32}  # pixels that a picture is enlarged to
 INPUTS = {

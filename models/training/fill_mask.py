@@ -21,7 +21,6 @@ import torch
 from local_start import BYTE_FREQUENCIES, TEXT_CODE, read_bytes_near, start_text, write_places
 from masking import Batch, make_batch
 from numpy.typing import NDArray
-from samples import write_text_sample
 from torch import Tensor
 from wordnet import FOLDER, Synset, read_synsets
 
@@ -38,6 +37,7 @@ from perceiver_io import (
 from perceiver_runtime.processing.tokenizer import CLS, MASK, SEP, pad
 from perceiver_runtime.processing.vocabulary import FIRST_BYTE
 from perceiver_runtime.tasks.fill_mask.byte_search import search
+from samples import write_text_sample
 
 CHANNELS, LONGEST = 256, 254
 SAMPLE = "a small boat that is moved[MASK*3] oars"

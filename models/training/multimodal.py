@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from clips import FRAMES, RATE, SAMPLES, SHAPES, SIDE, make_clip
 from local_start import Code, look_near, soften, write_places
-from samples import write_clip_sample
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,6 +30,7 @@ from perceiver_io import (
     save_checkpoint,
 )
 from perceiver_io.parts.positions import fourier_frequencies
+from samples import write_clip_sample
 
 PATCH, RUN = 4, 16  # pixels of a video token's side, samples of an audio token
 CONFIG = MultimodalConfig(

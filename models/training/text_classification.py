@@ -16,7 +16,6 @@ from pathlib import Path
 
 import loop
 import torch
-from samples import write_text_sample
 from torch import Tensor
 from wordnet import FOLDER, NOUN_CLASSES, Synset, read_synsets
 
@@ -31,6 +30,7 @@ from perceiver_io import (
 )
 from perceiver_runtime.processing.tokenizer import CLS, MASK, PAD, SEP
 from perceiver_runtime.processing.vocabulary import FIRST_BYTE
+from samples import write_text_sample
 
 LATENTS, LONGEST = 32, 126  # of the masked-bytes model's 64 latents, those that begin at the first half of its 256 places
 SAMPLE = "a small brown bird that nests in barns and sings at dawn"

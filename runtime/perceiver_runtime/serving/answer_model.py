@@ -43,6 +43,8 @@ def answer_config(bundle: Bundle, name: str, encode: ModelConfig, file: str, par
         instances=encode.instances,
         gpu=encode.gpu,
         gpus=encode.gpus,
+        queue_size=encode.queue_size,
+        queue_seconds=encode.queue_seconds,
     )
 
 

@@ -1,53 +1,56 @@
 """Graphs that run on a server which speaks the Open Inference Protocol over gRPC: Triton, KServe and others.
 
 Of a repository that `perceiver triton` wrote, the version that has this very bundle is used, and encode and decode are of one
-version. A call that meets a lost connection, a worker that died or a version that went is tried again, three times at most;
-graphs have no state, so that is safe. Needs tritonclient.
+version. A request that meets a lost connection, a full queue, a worker that died or a version that is being loaded is sent
+again, with growing pauses, for a stated time; graphs have no state, so that is safe. One timeout is for all requests of a call.
+Needs tritonclient.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import math
 import re
 import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from perceiver_runtime.backends.device import Arithmetic
-from perceiver_runtime.bundle.manifest import GraphEntry, TensorSpec
 from perceiver_runtime.bundle.reader import Bundle
-from perceiver_runtime.common.arrays import Tensor, on_host
+from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import BackendError
 from perceiver_runtime.serving.model_config import BUNDLE_KEY
+from perceiver_runtime.serving.remote.access import Access
+from perceiver_runtime.serving.remote.calls import Backoff, Call, open_call, opened
+from perceiver_runtime.serving.remote.failures import explained, may_come_back, status_of, text_of
+from perceiver_runtime.serving.remote.graph import RemoteGraph
+from perceiver_runtime.serving.remote.protocol import Connection
+from perceiver_runtime.tasks.pipeline import FUSED
 
 _VERSION = re.compile(re.escape(BUNDLE_KEY) + r"([0-9]{1,18})")
-_TYPES = {"float32": "FP32", "int64": "INT64"}
-_PAUSES = (0.5, 1.0, 2.0)  # seconds before another try; a worker that died needs one or two to start again
-_GONE = ("UNAVAILABLE", "INTERNAL", "NOT_FOUND")  # status codes, and what servers say of workers and versions that went
-_GONE_TEXTS = ("stub process", "is not ready", "not found", "unloaded", "failed to process the request")
+
+
+class GoneError(BackendError):
+    """The server no longer names this bundle."""
 
 
 @dataclass
 class Server:
-    """Where the models are, and the clients to ask them with: one for each thread."""
+    """Where the models are, and the connection to ask them through, which threads share."""
 
-    address: str
+    access: Access
     name: str
     bundle: Bundle
     timeout: float
-    tls: bool
+    retry_for: float
     _version: str = ""
-    _clients: list[Any] = field(default_factory=list)
-    _local: threading.local = field(default_factory=threading.local)
+    _connection: Connection | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _open: int = 0
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+        return self.access.address
 
     def graphs(self, bundle: Bundle, names: Sequence[str]) -> dict[str, RemoteGraph]:
         """The graphs, as pipelines know them."""
@@ -60,25 +63,33 @@ class Server:
 
     def max_batch(self) -> int:
         """The largest batch there; also finds the version. Raises `BackendError`."""
-        config = self._configuration()
-        self._version = self._find(config)
+        with self.call() as call:
+            config = self._configuration(call)
+            self._version = self._find(config, call, ready=True)
         return max(1, int(config.max_batch_size))
 
-    def find_version(self) -> None:
-        """Look again which version has this bundle."""
-        self._version = self._find(self._configuration())
+    @contextlib.contextmanager
+    def call(self) -> Iterator[Call]:
+        """Requests inside share one timeout, headers and id; within an open call they are that one's."""
+        call = open_call(self)
+        if call is not None:
+            yield call
+            return
+        with opened(Call(self, self.timeout, self.access.metadata(), self.access.identity())) as call:
+            yield call
 
-    def _configuration(self) -> Any:
+    def _configuration(self, call: Call) -> Any:
         """Of `encode`. Raises `BackendError`, also where the server has no such service."""
         model = self.model("encode")
         try:
-            return self.client().get_model_config(model, client_timeout=self.timeout).config
+            return self.connection().configuration(model, call)
         except Exception as error:
-            if "UNIMPLEMENTED" in _status(error):
+            if status_of(error) == "UNIMPLEMENTED" and "status:" not in text_of(error):
                 raise self.unnamed(model) from error
             raise self.failure(model, error) from error
 
-    def _find(self, config: Any) -> str:
+    def _find(self, config: Any, call: Call, *, ready: bool) -> str:
+        """The version of this bundle, where one is `ready`; else, unless it has to be, the newest."""
         sums = {
             int(found[1]): entry.string_value
             for key, entry in config.parameters.items()
@@ -87,47 +98,60 @@ class Server:
         if not sums:
             raise self.unnamed(self.model("encode"))
         own = [version for version, value in sums.items() if value == self.bundle.manifest_sha256]
+        there = {version: f"version {version} {value[:12]}…" for version, value in sums.items()}
         if not own:
-            there = ", ".join(f"version {version} {value[:12]}…" for version, value in sums.items())
-            raise BackendError(
-                f"{self.address} serves other bundles as {self.name} ({there}) than this one, "
+            raise GoneError(
+                f"{self.address} serves other bundles as {self.name} ({', '.join(there.values())}) than this one, "
                 f"{self.bundle.manifest_sha256[:12]}…: give the bundle that is served, or add this one with perceiver triton"
             )
-        ready = [version for version in sorted(own, reverse=True) if self._is_ready(str(version))]
-        return str(ready[0] if ready else max(own))
+        states = {version: self._is_ready(str(version), call) for version in sorted(own, reverse=True)}
+        usable = [version for version, state in states.items() if state is not False]
+        if ready and not usable:
+            others = ", ".join(text for version, text in there.items() if version not in own)
+            way_out = f", or give a bundle that is served: {others}" if others else ""
+            raise BackendError(
+                f"{self.address} names this bundle as version {max(own)} of {self.name}, but that version is not ready: it is "
+                f"being loaded, or was unloaded or removed. Wait{way_out}"
+            )
+        return str(usable[0] if usable else max(own))
 
-    def _is_ready(self, version: str) -> bool:
-        client, graphs = self.client(), [graph for graph in self.bundle.manifest.graphs if graph != "model"]
+    def _is_ready(self, version: str, call: Call) -> bool | None:
+        """None where the server does not say: asking the model will."""
+        graphs, server = [graph for graph in self.bundle.manifest.graphs if graph != FUSED], self.connection()
         try:
-            return all(client.is_model_ready(self.model(graph), version, client_timeout=self.timeout) for graph in graphs)
+            return all(server.is_ready(self.model(graph), version, call) for graph in graphs)
         except Exception:
-            return False  # as good as not ready; whatever it is, asking the model will say it
+            return None
 
-    def client(self) -> Any:
-        """The thread's own."""
-        if not hasattr(self._local, "client"):
-            client = tritonclient().InferenceServerClient(self.address, ssl=self.tls)
-            self._local.client = client
-            with self._lock:
-                self._clients.append(client)
-        return self._local.client
+    def connection(self) -> Connection:
+        """The one to the server."""
+        with self._lock:
+            if self._connection is None:
+                self._connection = Connection(self.access)
+            return self._connection
 
-    def infer(self, graph: str, inputs: list[Any], outputs: list[Any]) -> Any:
-        """A model's answer, tried again where something went that comes back. Raises `BackendError`."""
-        model, deadline = self.model(graph), time.monotonic() + self.timeout
-        for pause in (*_PAUSES, None):
-            try:
-                return self._try(model, inputs, outputs, max(0.001, deadline - time.monotonic()))
-            except Exception as error:
-                if pause is None or not _is_gone(error) or time.monotonic() + pause >= deadline:
-                    raise self.failure(model, error) from error
-            time.sleep(pause)
-            with contextlib.suppress(BackendError):  # the server may not be back; the next try will say it
-                self.find_version()
-        raise AssertionError("the last try returns or raises")
+    def infer(self, graph: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Any:
+        """A model's answer, asked for again where something went that comes back. Raises `BackendError`."""
+        model, backoff = self.model(graph), Backoff(self.retry_for)
+        with self.call() as call:
+            while True:
+                try:
+                    return self.connection().infer(model, self._version, inputs, outputs, call)
+                except Exception as error:
+                    pause = backoff.pause() if may_come_back(error) else None
+                    if pause is None or call.is_over or pause >= call.left:
+                        raise self.failure(model, error) from error
+                call.wait(pause)
+                self._look_again(call)
 
-    def _try(self, model: str, inputs: list[Any], outputs: list[Any], seconds: float) -> Any:
-        return self.client().infer(model, inputs, model_version=self._version, outputs=outputs, client_timeout=seconds)
+    def _look_again(self, call: Call) -> None:
+        """Which version has this bundle now. Raises `GoneError` where none ever will."""
+        try:
+            self._version = self._find(self._configuration(call), call, ready=False)
+        except GoneError:
+            raise
+        except BackendError:
+            pass  # the server may not be back; the next try will say it
 
     def unnamed(self, model: str) -> BackendError:
         """The server does not say which bundle it serves."""
@@ -138,15 +162,10 @@ class Server:
 
     def failure(self, model: str, error: Exception) -> BackendError:
         """What to tell the user."""
-        status = _status(error)
-        if "DEADLINE" in status:
-            return BackendError(f"{self.address} did not answer for {model} within {self.timeout:g} s: give a longer timeout")
-        if "UNAVAILABLE" in status and "odel" not in str(error):
-            return BackendError(f"{self.address} cannot be reached: is the server up, and is this its gRPC port?")
-        return BackendError(f"{self.address} failed on {model}: {_first_line(error)}")
+        return error if isinstance(error, BackendError) else BackendError(explained(self.address, model, error, self.timeout))
 
     def release(self) -> None:
-        """A graph was closed; the last one closes the connections."""
+        """A graph was closed; the last one closes the connection."""
         with self._lock:
             self._open -= 1
             if self._open:
@@ -154,88 +173,8 @@ class Server:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connection."""
         with self._lock:
-            clients, self._clients = self._clients, []
-        for client in clients:
-            client.close()
-
-
-class RemoteGraph:
-    """A graph on a server: `perceiver_runtime.backends.device.Graph`. Threads may share it."""
-
-    arithmetic: Arithmetic = "float32"
-
-    def __init__(self, server: Server, name: str, entry: GraphEntry) -> None:
-        self.name, self.entry, self.provider = name, entry, f"the server {server.address}"
-        self._server, self._closed = server, False
-
-    def run(self, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
-        """The outputs in order. Raises `BackendError`, for NaN or infinity too."""
-        if self._closed:
-            raise BackendError(f"{self.name} cannot run: this pipeline was closed: connect again")
-        library, given = tritonclient(), []
-        for spec in self.entry.inputs:
-            array = np.ascontiguousarray(on_host(inputs[spec.name]), spec.dtype)
-            tensor = library.InferInput(spec.name, list(array.shape), _TYPES[spec.dtype])
-            tensor.set_data_from_numpy(array)
-            given.append(tensor)
-        wanted = [library.InferRequestedOutput(spec.name) for spec in self.entry.outputs]
-        answer = self._server.infer(self.name, given, wanted)
-        outputs = []
-        for spec in self.entry.outputs:
-            output = _float32(answer.get_response(), spec)
-            if output is None:
-                raise BackendError(
-                    f"{self._server.address} gave no float32 output {spec.name} of shape {list(spec.shape)} for {self.name}"
-                )
-            if not np.isfinite(output).all():
-                raise BackendError(f"{self.name} gave NaN or infinity in its output {spec.name}")
-            outputs.append(output)
-        return outputs
-
-    def run_on_device(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        """The outputs, here: the protocol has nothing that stays there."""
-        return list(self.run(inputs))
-
-    def close(self) -> None:
-        """No more calls; the connections go with the last graph."""
-        if not self._closed:
-            self._closed = True
-            self._server.release()
-
-
-def _float32(response: Any, spec: TensorSpec) -> NDArray[np.float32] | None:
-    """An output by its name; None where it is not there, or not of the type, shape and length that it should have."""
-    for place, output in enumerate(response.outputs):
-        if output.name != spec.name or output.datatype != "FP32" or len(output.shape) != len(spec.shape):
-            continue
-        if place >= len(response.raw_output_contents):
-            return None
-        shape, raw = [int(size) for size in output.shape], response.raw_output_contents[place]
-        fits = all(own >= 0 and (own == wanted or isinstance(wanted, str)) for own, wanted in zip(shape, spec.shape))
-        return np.frombuffer(raw, "<f4").reshape(shape) if fits and 4 * math.prod(shape) == len(raw) else None
-    return None
-
-
-def _status(error: Exception) -> str:
-    status = getattr(error, "status", None)
-    return str(status() if callable(status) else "")
-
-
-def _is_gone(error: Exception) -> bool:
-    text = str(error).lower()
-    return any(code in _status(error) for code in _GONE) or any(part in text for part in _GONE_TEXTS)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else repr(error)
-
-
-def tritonclient() -> Any:
-    """The module. Raises `BackendError` that says how to get it."""
-    try:
-        return importlib.import_module("tritonclient.grpc")
-    except ImportError as error:
-        raise BackendError(f"tritonclient cannot be imported ({error}): pip install 'tritonclient[grpc]'") from error
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

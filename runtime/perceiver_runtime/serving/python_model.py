@@ -1,7 +1,8 @@
 """What Triton's Python backend runs: one graph of a bundle, on ONNX Runtime or OpenVINO, verified before it is used.
 
 For servers without Triton's own ONNX Runtime backend; or, as NAME_answer, a whole pipeline (answer_model.py). Requests of a
-batch are answered one after the other, so an answer is the same, to the last bit, whoever else is asking.
+batch are answered one after the other, so an answer is the same, to the last bit, whoever else is asking. A version whose bundle
+is not the one that the configuration names is not loaded.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Any
 from perceiver_runtime.backends.selection import open_graphs
 from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.bundle.reader import open_bundle
-from perceiver_runtime.common.errors import PerceiverError
+from perceiver_runtime.common.errors import IntegrityError, PerceiverError
 from perceiver_runtime.serving.answer_model import AnswerModel
-from perceiver_runtime.serving.model_config import ANSWER_KEY, DEVICE_KEY, GRAPH_KEY, THREADS_KEY
+from perceiver_runtime.serving.model_config import ANSWER_KEY, BUNDLE_KEY, DEVICE_KEY, GRAPH_KEY, THREADS_KEY
 from perceiver_runtime.tasks.kinds.kind import InputsCheck
 from perceiver_runtime.tasks.pipeline import RuntimeOptions
 from perceiver_runtime.tasks.registry import find_task
@@ -38,6 +39,12 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"])["parameters"]
         values = {key: entry["string_value"] for key, entry in parameters.items()}
         bundle = open_bundle(Path(args["model_repository"]) / args["model_version"] / "bundle")
+        named = values.get(f"{BUNDLE_KEY}{args['model_version']}")
+        if named != bundle.manifest_sha256:
+            raise IntegrityError(
+                f"version {args['model_version']} has the bundle {bundle.manifest_sha256[:12]}…, and config.pbtxt names "
+                f"{f'{named[:12]}…' if named else 'none'}: remove the version, and add the bundle with perceiver triton"
+            )
         threads = values.get(THREADS_KEY)
         device, count = values.get(DEVICE_KEY, "cpu"), int(threads) if threads else None
         self._answers: AnswerModel | None = None

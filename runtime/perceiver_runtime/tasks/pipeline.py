@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, ClassVar, Literal, TypeVar
@@ -22,11 +23,13 @@ from perceiver_runtime.common.errors import BackendError, IntegrityError, UsageE
 from perceiver_runtime.common.forks import Opened
 from perceiver_runtime.common.heap import release_heap
 from perceiver_runtime.common.timing import Timing
+from perceiver_runtime.tasks.calls import side_by_side, whole_call
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 Self = TypeVar("Self", bound="Pipeline")
 T = TypeVar("T")
+R = TypeVar("R")
 FUSED = "model"  # the graph of the whole model, for other tools
 
 
@@ -38,7 +41,8 @@ def silent(done: int, total: int) -> None:
 class RuntimeOptions:
     """Where graphs run, with how many threads, and in how many bytes: see `perceiver_runtime.load`.
 
-    With an `opener` they are elsewhere, and take `max_batch` inputs at most.
+    With an `opener` they are elsewhere, take `max_batch` inputs at most, and parts of an input go `concurrency` at a time.
+    `call` gives what is entered around each call of the pipeline.
     """
 
     device: str | Sequence[str] = "auto"
@@ -46,6 +50,8 @@ class RuntimeOptions:
     max_memory: int | None = None
     opener: Callable[[Bundle, Sequence[str]], Mapping[str, Graph]] | None = None
     max_batch: int | None = None
+    call: Callable[[], AbstractContextManager[object]] = nullcontext
+    concurrency: int = 1
 
 
 class Pipeline(Opened, ABC):
@@ -58,6 +64,7 @@ class Pipeline(Opened, ABC):
         self.manifest = bundle.manifest
         self.folder = bundle.folder  # that it was opened from; of the hub's, in its cache
         self.timing = Timing()
+        self.call, self._concurrency = runtime_options.call, runtime_options.concurrency
         self._max_memory = runtime_options.max_memory
         self._largest_batch = self.manifest.ranges["B"].max if "B" in self.manifest.ranges else 1
         if runtime_options.max_memory is not None:
@@ -85,6 +92,11 @@ class Pipeline(Opened, ABC):
         )
         self.opened_here()
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in {"__call__", "known_answer"} & set(vars(cls)):
+            setattr(cls, name, whole_call(vars(cls)[name]))
+
     @classmethod
     def check_graphs(cls, manifest: Manifest) -> None:
         """Raise `IntegrityError` unless the graphs are those of the task."""
@@ -106,6 +118,10 @@ class Pipeline(Opened, ABC):
         """The items in parts, each as large as the graphs take it and memory has room for."""
         for start in range(0, len(items), self._largest_batch):
             yield items[start : start + self._largest_batch]
+
+    def side_by_side(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """`work(item)` of each item in order: one after the other, or on a server as many at a time as was asked for."""
+        return side_by_side(work, items, self._concurrency)
 
     def query_limit(self, usual: int) -> int:
         """How many queries are decoded at once: `usual`, or as many as memory has room for."""

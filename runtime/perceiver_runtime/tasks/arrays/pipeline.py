@@ -14,6 +14,7 @@ from perceiver_runtime.common.errors import InputError, UsageError
 from perceiver_runtime.files.sources import several
 from perceiver_runtime.tasks.arrays.items import ItemReader, as_array
 from perceiver_runtime.tasks.arrays.signature import QUERIES
+from perceiver_runtime.tasks.calls import whole_call
 from perceiver_runtime.tasks.labels import Labels, LabelScores
 from perceiver_runtime.tasks.pipeline import Pipeline, RuntimeOptions
 
@@ -62,6 +63,7 @@ class ArraysPipeline(Pipeline):
                     answers[place] = {name: array[row] for name, array in found.items()}
         return answers[0] if found_items is None else answers
 
+    @whole_call
     def latents(self, item: Mapping[str, Any]) -> Answer:
         """What `encode` makes of one item's inputs, by name, without a batch axis: to decode, or to give back as an input."""
         with self.timing.stage("preprocess"):
@@ -69,6 +71,7 @@ class ArraysPipeline(Pipeline):
             checked = self._reader.checked(item, names)
         return {name: on_host(tensor)[0] for name, tensor in self._encode([checked]).items()}
 
+    @whole_call
     def decode(
         self, latents: Mapping[str, Array], queries: Mapping[str, Array] | None = None, *, query_chunk: int | None = None
     ) -> Answer:

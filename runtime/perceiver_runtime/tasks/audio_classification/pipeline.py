@@ -13,6 +13,7 @@ from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.common.plain import html_table
 from perceiver_runtime.processing.heads.sounds import SoundProcessor, SoundWindow
+from perceiver_runtime.tasks.calls import whole_call
 from perceiver_runtime.tasks.kinds.audio import AUDIO
 from perceiver_runtime.tasks.labels import Labels, LabelScores
 from perceiver_runtime.tasks.one_pass import OnePassPipeline
@@ -81,6 +82,7 @@ class AudioClassificationPipeline(OnePassPipeline):
         labels = [found.labels for found in self._details(items, top_k, sampling_rate, hop)]
         return labels if many else labels[0]
 
+    @whole_call
     def details(
         self, sound: Audio, *, top_k: int = 5, sampling_rate: float | None = None, hop: float | None = None
     ) -> SoundLabels:

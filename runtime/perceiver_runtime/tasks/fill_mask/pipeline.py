@@ -14,6 +14,7 @@ from perceiver_runtime.common.arrays import Array
 from perceiver_runtime.common.errors import InputError
 from perceiver_runtime.processing import tokenizer
 from perceiver_runtime.processing.text import TextProcessor, from_bytes
+from perceiver_runtime.tasks.calls import whole_call
 from perceiver_runtime.tasks.fill_mask.byte_search import best_sequences, search
 from perceiver_runtime.tasks.fill_mask.spans import Candidate, MaskedSpan, MaskedSpans
 from perceiver_runtime.tasks.kinds.text import TEXT
@@ -105,6 +106,7 @@ class FillMaskPipeline(Pipeline):
             ]
         return results if many else results[0]
 
+    @whole_call
     def fill(self, text: str, *, truncate: bool = False) -> str:
         """The text with the best candidate in each masked span."""
         ids = self._masked(text, (), truncate=truncate)

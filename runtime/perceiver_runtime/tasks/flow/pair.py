@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
@@ -17,6 +19,7 @@ from perceiver_runtime.processing.flow import model_input, pixel_grid
 from perceiver_runtime.processing.points import Doubles, flat_points, inside_frame, neighbours
 from perceiver_runtime.processing.resize import resize
 from perceiver_runtime.processing.tiling import blend_weights
+from perceiver_runtime.tasks.calls import whole_call
 from perceiver_runtime.tasks.flow.field import FlowField, as_field
 from perceiver_runtime.tasks.pipeline import Floats, Progress, silent
 
@@ -102,7 +105,13 @@ class EncodedPair:
         self._room, self._keeps_field = room, room > 0
         self._encoded: dict[tuple[int, int], _Encoded] = {}
         self._field: FlowField | None = None
+        self._lock = threading.Lock()
 
+    def call(self) -> AbstractContextManager[object]:
+        """What is entered around a call."""
+        return self._flow.call()
+
+    @whole_call
     def field(self, *, query_chunk: int | None = None, progress: Progress | None = None) -> FlowField:
         """The motion of every pixel, as a call of the pipeline gives it: float32 (H, W, 2)."""
         if self._field is None:
@@ -122,6 +131,7 @@ class EncodedPair:
         self, points: Array, *, interpolate: bool = False, mask: Literal[True], query_chunk: int | None = None
     ) -> tuple[Floats, NDArray[np.bool_]]: ...
 
+    @whole_call
     def at(
         self, points: Array, *, interpolate: bool = False, mask: bool = False, query_chunk: int | None = None
     ) -> Floats | tuple[Floats, NDArray[np.bool_]]:
@@ -155,13 +165,17 @@ class EncodedPair:
         tile_height, tile_width = self._flow.processor.tile
         weights = blend_weights(tile_height, tile_width)
         total, weight_sum = np.zeros((len(places), 2), np.float32), np.zeros(len(places), np.float32)
-        for top, left in self._flow._tiles(self._first):
-            local = places - (top, left)  # (K, 2) as (row, column)
+        asked: list[tuple[tuple[int, int], NDArray[np.intp], NDArray[np.int64]]] = []
+        for tile in self._flow._tiles(self._first):
+            local = places - tile  # (K, 2) as (row, column)
             inside = np.flatnonzero(((local >= 0) & (local < (tile_height, tile_width))).all(axis=1))
-            if len(inside) == 0:
-                continue
-            flow = self._flow._decode_pixels(*self._tile(top, left), local[inside], query_chunk)
-            weight = weights[local[inside, 0], local[inside, 1]]
+            if len(inside):
+                asked.append((tile, inside, local[inside]))
+        flows = self._flow.side_by_side(
+            lambda each: self._flow._decode_pixels(*self._tile(*each[0]), each[2], query_chunk), asked
+        )
+        for (_, inside, local), flow in zip(asked, flows):
+            weight = weights[local[:, 0], local[:, 1]]
             total[inside] += flow * weight[:, None]
             weight_sum[inside] += weight
         return total / weight_sum[:, None]
@@ -173,8 +187,10 @@ class EncodedPair:
         weight_sum = np.zeros(self._first.shape[:2], np.float32)
         tiles, pixels = self._flow._tiles(self._first), pixel_grid(*self._flow.processor.tile)
         report(0, len(tiles))
-        for done, (top, left) in enumerate(tiles, start=1):
-            tile = self._flow._decode_pixels(*self._tile(top, left), pixels, query_chunk)
+        flows = self._flow.side_by_side(
+            lambda place: self._flow._decode_pixels(*self._tile(*place), pixels, query_chunk), tiles
+        )
+        for done, ((top, left), tile) in enumerate(zip(tiles, flows), start=1):
             with self._flow.timing.stage("postprocess"):
                 window = np.s_[top : top + weights.shape[0], left : left + weights.shape[1]]
                 total[window] += tile.reshape(*weights.shape, 2) * weights[..., None]
@@ -199,9 +215,10 @@ class EncodedPair:
             return kept
         encoded = self._flow._encode_tile(self._first, self._second, top, left)
         needed = sum(4 * math.prod(tensor.shape) for tensor in encoded[:2])
-        if needed <= self._room:
-            self._room -= needed
-            self._encoded[top, left] = encoded
+        with self._lock:
+            if needed <= self._room:
+                self._room -= needed
+                self._encoded[top, left] = encoded
         return encoded
 
 

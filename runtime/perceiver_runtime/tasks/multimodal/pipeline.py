@@ -25,6 +25,7 @@ from perceiver_runtime.files.wav import Sound
 from perceiver_runtime.processing.chunks import equal_chunks
 from perceiver_runtime.processing.clip_windows import Window, one_window, windows_of
 from perceiver_runtime.processing.multimodal import Audio, Clip, MultimodalProcessor, output_positions, sound_at
+from perceiver_runtime.tasks.calls import whole_call
 from perceiver_runtime.tasks.labels import Labels, LabelScores
 from perceiver_runtime.tasks.multimodal.clip import EncodedClip, checked_numbers, mean_labels
 from perceiver_runtime.tasks.pipeline import Floats, Pipeline, Progress, RuntimeOptions, silent
@@ -102,6 +103,7 @@ class MultimodalPipeline(Pipeline):
         samples = clip.audio(query_chunk=chunk, progress=lambda done, _: report(pixels + done, total))
         return Reconstruction(rgb, samples, clip.labels(top_k=top_k))
 
+    @whole_call
     def encode(self, video: Clip, audio: Audio | None = None, *, sampling_rate: float | None = None) -> EncodedClip:
         """The clip, encoded once: `frames([3])`, `video()`, `audio()` and `labels()` of it decode what you ask for.
 
@@ -114,6 +116,7 @@ class MultimodalPipeline(Pipeline):
         """A window of a clip, encoded."""
         return EncodedClip(self, self._latents(window.frames, window.sound))
 
+    @whole_call
     def frames(
         self,
         numbers: Iterable[int],
@@ -134,6 +137,7 @@ class MultimodalPipeline(Pipeline):
         chunk = self.processor.chunk(query_chunk, memory)
         return self._clip(video, audio, sampling_rate).frames(wanted, query_chunk=chunk)
 
+    @whole_call
     def labels(
         self, video: Clip | None = None, audio: Audio | None = None, *, sampling_rate: float | None = None, top_k: int = 5
     ) -> LabelScores:
@@ -191,6 +195,7 @@ class MultimodalPipeline(Pipeline):
             inputs = {"video": self.processor.video(frames), "audio": self.processor.audio(sound)}
         return self.encode_inputs(inputs, (1, None, None))[0]
 
+    @whole_call
     def decode(
         self, latents: Tensor, graph: str, places: NDArray[np.int64], chunk: int, report: Any = lambda done: None
     ) -> Floats:

@@ -18,6 +18,7 @@ from perceiver_runtime.processing.heads.text_windows import Window, most_context
 from perceiver_runtime.processing.heads.token_labels import SCHEMES, TokenScheme, byte_offsets
 from perceiver_runtime.processing.text import TextProcessor, from_bytes
 from perceiver_runtime.processing.vocabulary import FIRST_BYTE
+from perceiver_runtime.tasks.calls import whole_call
 from perceiver_runtime.tasks.kinds.text import TEXT
 from perceiver_runtime.tasks.labels import softmax
 from perceiver_runtime.tasks.one_pass import OnePassPipeline, answer_record, label_names
@@ -118,6 +119,7 @@ class TokenClassificationPipeline(OnePassPipeline):
             found = [self._spans(text, each, aggregation, threshold) for text, each in zip(items, scores)]
         return found if many else found[0]
 
+    @whole_call
     def probabilities(self, text: str, *, overlap: int | None = None) -> Floats:
         """What the spans are made of: float32 (bytes, labels), in the order of `scheme.names`."""
         return self._probabilities([text], overlap)[0]
