@@ -1,8 +1,8 @@
 """What Triton's Python backend runs: one graph of a bundle, on ONNX Runtime or OpenVINO, verified before it is used.
 
 For servers without Triton's own ONNX Runtime backend; or, as NAME_answer, a whole pipeline (answer_model.py). Requests of a
-batch are answered one after the other, so an answer is the same, to the last bit, whoever else is asking. A version whose bundle
-is not the one that the configuration names is not loaded.
+batch are answered one after the other, so an answer is the same, to the last bit, whoever else is asking. A version whose
+bundle is not the one that the configuration names is not loaded.
 """
 
 from __future__ import annotations
