@@ -10,7 +10,6 @@ The recordings are of free synthesizers (speech.py); each is heard through anoth
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import listening
@@ -174,7 +173,6 @@ def main() -> None:
 
     def save() -> None:
         save_checkpoint(model, options.out, dtype=torch.float16)
-        (options.out / "preprocessor_config.json").write_text(json.dumps({"sampling_rate": RATE}) + "\n", encoding="utf-8")
         first = next(number for number in corpus.of("test") if corpus.words[number] == COMMANDS[0])
         write_sound_sample(options.out, windows_of(corpus, np.array([first]), 20.0)[0], RATE)
 

@@ -16,8 +16,8 @@ from perceiver_io.config import SpectrogramConfig
 from perceiver_io.parts.part import part
 from perceiver_io.parts.positions import FourierPositions
 
-FLOOR = 1e-5  # of the loudest band of a window: 50 dB below it, all is alike
-SILENCE = 1e-10  # power added to the loudest band: a window of digital silence is the floor everywhere
+FLOOR = 1e-5  # of a window's mean power: 50 dB below it, all is alike
+SILENCE = 1e-10  # the least mean power: a window of digital silence is the floor everywhere
 Matrix = NDArray[np.float64]
 
 
@@ -65,7 +65,7 @@ class SpectrogramPreprocessor(nn.Module):
         self.channels = config.channels + self.positions.channels
 
     def spectrogram(self, audio: Tensor) -> Tensor:
-        """audio (B, S) → (B, bands, frames): log of each band's power as a share of the window's loudest, from log(FLOOR) to 0.
+        """audio (B, S) → (B, bands, frames): log of each band's power over the window's mean, log(FLOOR) and above.
 
         So a sound and the same at another volume are alike. Always float32, under torch.autocast too.
         """
@@ -73,11 +73,12 @@ class SpectrogramPreprocessor(nn.Module):
             waves = F.conv1d(audio.float()[:, None], self.fourier.to(audio.device), stride=self.config.hop)
             cosines, sines = waves.chunk(2, dim=1)
             power = F.conv1d(cosines * cosines + sines * sines, self.mel.to(audio.device))
-            return torch.log(power / (power.amax(dim=(1, 2), keepdim=True) + SILENCE) + FLOOR)
+            mean = power.mean(dim=(1, 2), keepdim=True).clamp(min=SILENCE)
+            return torch.log(power / mean + FLOOR)
 
     def forward(self, audio: Tensor) -> Tensor:
         """audio (B, S) in [-1, 1], S as configured → (B, tokens, channels)."""
-        spectrogram = 1 + self.spectrogram(audio) / 6  # from about -1 to 1
+        spectrogram = 1 + self.spectrogram(audio) / 6  # from -0.9 to about 2
         tokens = F.gelu(self.second(F.gelu(self.first(spectrogram)))).transpose(1, 2)
         positions = self.positions((self.config.tokens,), device=tokens.device).to(tokens.dtype)
         return torch.cat([tokens, positions.expand(tokens.shape[0], -1, -1)], dim=-1)
