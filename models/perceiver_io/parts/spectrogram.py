@@ -22,12 +22,12 @@ Matrix = NDArray[np.float64]
 
 
 def fourier_kernels(frame: int) -> Matrix:
-    """Cosines and sines of a frame's frequencies under a Hann window of sum 1: (2·(frame//2 + 1), frame).
+    """Cosines and sines of a frame's frequencies under a periodic Hann window of sum 1: (2·(frame//2 + 1), frame).
 
     A sine at full scale has the power 1/4 in its own frequency, whatever the frame's length.
     """
     times, frequencies = np.arange(frame), np.arange(frame // 2 + 1)
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * (times + 0.5) / frame)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * times / frame)
     angles = 2 * np.pi * (frequencies[:, None] * times % frame) / frame
     kernels: Matrix = np.concatenate([np.cos(angles), np.sin(angles)]) * (window / window.sum())
     return kernels
