@@ -1,6 +1,6 @@
 """Train the small audio classifier that ships with perceiver_io: ten spoken commands, and all else.
 
-    python models/training/speech.py --out speech.npz
+    python models/training/speech.py --out speech
     python models/training/commands.py --minutes 40 --out commands-small
     python models/training/commands.py --evaluate commands-small
 
@@ -10,6 +10,7 @@ The recordings are of free synthesizers (speech.py); each is heard through anoth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import listening
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from samples import write_sound_sample
-from speech import COMMANDS, LABELS, OTHER, RATE, Corpus
+from speech import COMMANDS, LABELS, OTHER, RATE, Corpus, Samples
 from torch import Tensor
 
 from perceiver_io import (
@@ -47,6 +48,7 @@ CONFIG = AudioClassificationConfig(ENCODER, DecoderConfig(heads=4, query_residua
 COMMAND_SHARE, NOTHING_SHARE, BABBLE_SHARE = 0.75, 0.05, 0.15
 ESPEAK_SHARE = 0.55  # of words: it has most voices, none of which is made of a person's
 SMOOTHING = 0.05  # of labels
+SAMPLE = ("stop", "left", "up", "yes", "go")
 NOISES = (None, 20.0, 10.0, 5.0, 0.0)  # dB, measured at
 
 Numbers = NDArray[np.int64]
@@ -67,7 +69,7 @@ class Words:
 
     def _word(self, label: int, generator: np.random.Generator) -> listening.Floats:
         numbers = self.by_label[label, bool(generator.random() < ESPEAK_SHARE)]
-        return self.corpus[int(generator.choice(numbers))].astype(np.float32) / 32768
+        return _floats(self.corpus[int(generator.choice(numbers))])
 
     def draw(self, generator: np.random.Generator) -> tuple[listening.Floats, int]:
         """A window and its label."""
@@ -79,8 +81,13 @@ class Words:
         babble = None
         if generator.random() < BABBLE_SHARE:
             sounds = [self._word(LABELS.index(OTHER), generator) for _ in range(3)]
-            babble = sum(listening.placed(each, int(generator.integers(listening.WINDOW // 2))) for each in sounds)
+            placed = [listening.placed(each, int(generator.integers(listening.WINDOW // 2))) for each in sounds]
+            babble = np.sum(placed, axis=0, dtype=np.float32)
         return self.around.heard(self._word(label, generator), generator, babble), label
+
+
+def _floats(samples: Samples) -> listening.Floats:
+    return samples.astype(np.float32) / np.float32(32768)
 
 
 def batch_of(words: Words, size: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -94,11 +101,23 @@ def windows_of(corpus: Corpus, numbers: Numbers, decibels: float | None) -> NDAr
     generator = np.random.default_rng(1)
     windows = []
     for number in numbers:
-        sound = corpus[int(number)].astype(np.float32) / 32768
+        sound = _floats(corpus[int(number)])
         window = listening.placed(sound, max(0, listening.WINDOW - len(sound)) // 2)
         windows.append(window if decibels is None else listening.with_noise(window, listening.noise(generator), decibels))
     found = np.stack(windows)
-    return (found * (0.3 / np.abs(found).max(axis=1, keepdims=True))).astype(np.float32)
+    found *= 0.3 / np.abs(found).max(axis=1, keepdims=True)
+    return found
+
+
+def few(corpus: Corpus, words: Sequence[str], each: int) -> Numbers:
+    """Recordings of test voices: `each` a word, of one voice after the other."""
+    own, found = corpus.of("test"), []
+    names = list(dict.fromkeys(corpus.voices[own]))
+    for place, word in enumerate(words):
+        for take in range(each):
+            voice = names[(place + take) % len(names)]
+            found.append(own[(corpus.words[own] == word) & (corpus.voices[own] == voice)][0])
+    return np.array(found)
 
 
 @torch.no_grad()
@@ -147,7 +166,7 @@ def report(model: AudioClassifier, corpus: Corpus, group: str) -> str:
 def main() -> None:
     """Train, or evaluate a checkpoint."""
     parser = loop.arguments(__doc__, out="commands-small", minutes=40, batch=64)
-    parser.add_argument("--speech", type=Path, default=Path("speech.npz"), help="recordings, which speech.py makes")
+    parser.add_argument("--speech", type=Path, default=Path("speech"), help="recordings, which speech.py makes")
     parser.add_argument("--evaluate", metavar="CHECKPOINT", help="measure a checkpoint on voices never trained on")
     options = parser.parse_args()
     corpus = Corpus.read(options.speech)
@@ -169,12 +188,12 @@ def main() -> None:
             logits = model(audio.to(options.device)).float()
         smooth = SMOOTHING * torch.logsumexp(logits, -1).mean() - SMOOTHING * logits.mean()
         hard = classification_loss(logits, labels.to(options.device), problem="single_label")
-        return (1 - SMOOTHING) * hard + smooth
+        total: Tensor = (1 - SMOOTHING) * hard + smooth
+        return total
 
     def save() -> None:
         save_checkpoint(model, options.out, dtype=torch.float16)
-        first = next(number for number in corpus.of("test") if corpus.words[number] == COMMANDS[0])
-        write_sound_sample(options.out, windows_of(corpus, np.array([first]), 20.0)[0], RATE)
+        write_sound_sample(options.out, windows_of(corpus, few(corpus, SAMPLE, 1), 20.0).reshape(-1), RATE)
 
     def evaluate() -> str:
         named, left = shares(corpus.labels[unseen], answers(model, windows))

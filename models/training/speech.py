@@ -1,6 +1,6 @@
 """Spoken words from free synthesizers, cut to the word, at 16 kHz: what commands.py trains and is measured on.
 
-    python models/training/speech.py --out speech.npz
+    python models/training/speech.py --out speech
 
 Debian's packages espeak-ng, flite, festival, festvox-kallpc16k, festvox-kdlpc16k and festvox-us-slt-hts make the sound. A voice
 is of one group alone: `training`, `validation` (voices of a synthesizer that is trained on) or `test` (speakers that are never
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.files.outputs import replacing
 from perceiver_runtime.files.wav import read_wav
 from perceiver_runtime.processing.sound import mono, resample
 
@@ -84,7 +85,7 @@ FESTIVAL = (
 ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-029", "en-gb-x-gbclan", "en-gb-x-rp", "en-gb-x-gbcwmd", "en-us-nyc")
 VALIDATION = ("Andrea", "Michael", "Gene", "belinda", "edward", "f3", "klatt4", "linda", "m5", "max", "steph2", "zac")
 TAKES = {"espeak-ng": 2, "flite": 12, "festival": 12}  # of each command, by each voice
-OTHERS = {"espeak-ng": 16, "flite": 2 * len(OTHER_WORDS), "festival": 2 * len(OTHER_WORDS)}  # takes of other words
+OTHERS = {"espeak-ng": 16, "flite": len(OTHER_WORDS), "festival": len(OTHER_WORDS)}  # takes of other words
 NEW_OTHERS = {"espeak-ng": 10, "flite": 3 * len(NEW_WORDS), "festival": 3 * len(NEW_WORDS)}
 
 
@@ -99,7 +100,7 @@ class Take(NamedTuple):
 
 
 def voices(generator: np.random.Generator) -> list[Voice]:
-    """All of them: espeak-ng's variants with three accents each."""
+    """All of them: espeak-ng's variants with two accents each."""
     listed = subprocess.run(["espeak-ng", "--voices=variant"], capture_output=True, text=True, check=True).stdout
     variants = sorted(
         {line.split("!v/")[1].split("  ")[0].split("(")[0].strip() for line in listed.splitlines() if "!v/" in line}
@@ -107,7 +108,7 @@ def voices(generator: np.random.Generator) -> list[Voice]:
     found = []
     for variant in variants:
         group = "validation" if variant in VALIDATION else "training"
-        for accent in generator.choice(ACCENTS, 3, replace=False):
+        for accent in generator.choice(ACCENTS, 2, replace=False):
             found.append(Voice("espeak-ng", f"{accent}+{variant}", group))
     return [*found, *FLITE, *FESTIVAL]
 
@@ -138,22 +139,28 @@ def _flite(said: Sequence[Take], folder: Path) -> None:
 
 
 def _festival(said: Sequence[Take], folder: Path) -> None:
-    """All with one process, which takes half a second to start. Only its diphone voices heed the pitch."""
-    lines = [f"(voice_{said[0].voice.name})"]
-    for number, take in enumerate(said):
-        mean = f"(target_f0_mean {105 * take.pitch:.0f}) (target_f0_std 14)"
-        lines += [
-            f"(Parameter.set 'Duration_Stretch {1 / take.pace:.3f})",
-            f"(set! int_lr_params '({mean} (model_f0_mean 170) (model_f0_std 34)))",
-            f'(utt.save.wave (utt.synth (Utterance Text "{take.text}")) "{folder / f"{number}.wav"}" \'riff)',
-        ]
-    script = folder / "takes.scm"
-    script.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    _run(["festival", "--batch", str(script)])
+    """All with one process, which takes half a second to start; it may die of a word, and is started again after that.
+
+    Only its diphone voices heed the pitch.
+    """
+    start = 0
+    while start < len(said):
+        lines = [f"(voice_{said[0].voice.name})"]
+        for number, take in enumerate(said[start:], start):
+            mean = f"(target_f0_mean {105 * take.pitch:.0f}) (target_f0_std 14)"
+            lines += [
+                f"(Parameter.set 'Duration_Stretch {1 / take.pace:.3f})",
+                f"(set! int_lr_params '({mean} (model_f0_mean 170) (model_f0_std 34)))",
+                f'(utt.save.wave (utt.synth (Utterance Text "{take.text}")) "{folder / f"{number}.wav"}" \'riff)',
+            ]
+        script = folder / "takes.scm"
+        script.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        _run(["festival", "--batch", str(script)])
+        start = next((number for number in range(start, len(said)) if not (folder / f"{number}.wav").is_file()), len(said)) + 1
 
 
 def _run(command: list[str]) -> None:
-    subprocess.run(command, capture_output=True, timeout=3600, check=True)
+    subprocess.run(command, capture_output=True, timeout=3600, check=False)
 
 
 _SYNTHESIZERS = {"espeak-ng": _espeak, "flite": _flite, "festival": _festival}
@@ -167,6 +174,8 @@ def say(said: Sequence[Take]) -> list[Samples | None]:
 
 
 def _cut(file: Path) -> Samples | None:
+    if not file.is_file():
+        return None
     audio, rate = read_wav(file)
     sound = resample(mono(audio), rate, RATE)
     loudness = np.sqrt(np.convolve(sound**2, np.full(160, 1 / 160), "same"))
@@ -175,6 +184,11 @@ def _cut(file: Path) -> Samples | None:
         return None
     cut = sound[max(0, heard[0] - 240) : heard[-1] + 240]
     return np.rint(cut * (32000 / np.abs(cut).max())).astype(np.int16)
+
+
+def fits(take: Take, sound: Samples) -> bool:
+    """Whether a command is no longer than a window; of other words, parts will do."""
+    return take.word not in COMMANDS or len(sound) <= LONGEST
 
 
 @dataclass(frozen=True)
@@ -197,49 +211,48 @@ class Corpus:
         return np.flatnonzero(self.groups == group)
 
     @classmethod
-    def read(cls, file: Path) -> Corpus:
-        """What `write` wrote."""
-        with np.load(file) as arrays:
-            return cls(**{name: arrays[name] for name in arrays.files})
+    def read(cls, folder: Path) -> Corpus:
+        """All voices of a folder."""
+        files = sorted(file for file in folder.glob("*.npz") if not file.name.startswith("."))
+        if not files:
+            raise SystemExit(f"there are no recordings in {folder}: make them with speech.py")
+        parts = [dict(np.load(file)) for file in files]
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        columns["ends"] = np.cumsum(columns.pop("lengths"))
+        return cls(**columns)
 
-    def write(self, file: Path) -> None:
-        """As .npz."""
-        np.savez(file, **vars(self))
-
-    @classmethod
-    def of_takes(cls, found: list[tuple[Take, Samples]]) -> Corpus:
-        """Of takes and what was heard of them."""
+    @staticmethod
+    def write(file: Path, found: Sequence[tuple[Take, Samples]]) -> None:
+        """Takes and what was heard of them, as .npz."""
         columns: dict[str, Any] = {
             "samples": np.concatenate([sound for _, sound in found]),
-            "ends": np.cumsum([len(sound) for _, sound in found]),
+            "lengths": np.array([len(sound) for _, sound in found]),
             "labels": np.array([LABELS.index(take.word if take.word in COMMANDS else OTHER) for take, _ in found]),
             "words": np.array([take.word for take, _ in found]),
             "synthesizers": np.array([take.voice.synthesizer for take, _ in found]),
             "voices": np.array([take.voice.name for take, _ in found]),
             "groups": np.array([take.voice.group for take, _ in found]),
         }
-        return cls(**columns)
+        with replacing(file) as whole:
+            np.savez(whole, **columns)
 
 
 def main() -> None:
     """Make the recordings."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("speech.npz"))
+    parser.add_argument("--out", type=Path, default=Path("speech"), help="folder, a file for each voice; those there are kept")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--synthesizers", nargs="+", default=list(_SYNTHESIZERS), choices=_SYNTHESIZERS)
     options = parser.parse_args()
-    generator = np.random.default_rng(options.seed)
-    found: list[tuple[Take, Samples]] = []
-    silent: list[str] = []
-    for voice in voices(generator):
-        said = list(takes(voice, generator))
-        for take, sound in zip(said, say(said)):
-            if sound is None or (take.word in COMMANDS and len(sound) > LONGEST):
-                silent.append(f"{voice.name} {take.word}")
-            else:
-                found.append((take, sound))
-        print(f"{voice.synthesizer} {voice.name}: {len(found)} recordings", flush=True)
-    Corpus.of_takes(found).write(options.out)
-    print(f"{len(found)} recordings; {len(silent)} left out, without a sound or longer than a second")
+    options.out.mkdir(parents=True, exist_ok=True)
+    for number, voice in enumerate(voices(np.random.default_rng(options.seed))):
+        file = options.out / f"{voice.synthesizer} {voice.name}.npz"
+        if file.exists() or voice.synthesizer not in options.synthesizers:
+            continue
+        said = list(takes(voice, np.random.default_rng([options.seed, number])))
+        found = [(take, sound) for take, sound in zip(said, say(said)) if sound is not None and fits(take, sound)]
+        Corpus.write(file, found)
+        print(f"{voice.synthesizer} {voice.name}: {len(found)} of {len(said)} recordings", flush=True)
 
 
 if __name__ == "__main__":

@@ -48,11 +48,10 @@ class AudioRecipe(ClassificationRecipe):
         yield Case(shape_text(batch), (batch,))
 
     def read_samples(self, folder: Path) -> list[Inputs]:
-        """The first window of each .wav file."""
-        return [{"audio": self._window(file)[None]} for file in self.first(samples.files(folder, SOUNDS), folder)]
-
-    def _window(self, file: Path) -> NDArray[np.float32]:
-        return self.sounds.windows(self.sounds(read_wav(file)))[0].samples
+        """Each window of the .wav files, as the runtime would cut them."""
+        sounds = [self.sounds(read_wav(file)) for file in samples.files(folder, SOUNDS)]
+        windows = [window.samples for sound in sounds for window in self.sounds.windows(sound)]
+        return [{"audio": window[None]} for window in self.first(windows, folder)]
 
     def encode(self, model: Any, inputs: Inputs) -> torch.Tensor:
         """torch's latents (B, N, D)."""
@@ -60,14 +59,18 @@ class AudioRecipe(ClassificationRecipe):
         return latents
 
     def sample_audio(self) -> NDArray[np.float32]:
-        """The checkpoint's own sample, else a tone: a window."""
+        """The checkpoint's own sample, of any length, else a tone."""
         file = self.sample_file("sound.wav")
-        return self._window(file) if file else sample_sound(self.config.audio.samples, self.sounds.sampling_rate, 0)[0]
+        if file:
+            return self.sounds(read_wav(file))
+        tone: NDArray[np.float32] = sample_sound(self.config.audio.samples, self.sounds.sampling_rate, 0)[0]
+        return tone
 
     def sample(self, model: Any) -> Sample:
-        """A sound, and torch's answer."""
+        """A sound, and torch's answer to its first window."""
         audio = self.sample_audio()
-        return Sample({"audio": audio}, {"logits": self.reference(model, {"audio": audio[None]})["logits"][0]})
+        first = self.sounds.windows(audio)[0].samples[None]
+        return Sample({"audio": audio}, {"logits": self.reference(model, {"audio": first})["logits"][0]})
 
 
 def sample_sound(count: int, rate: int, number: int) -> NDArray[np.float32]:

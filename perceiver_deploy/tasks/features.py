@@ -157,7 +157,7 @@ class FeaturesRecipe(Recipe):
             first, second = sample_frames(*self.task.sample_size)
             return (first, second), {"frame1": first, "frame2": second}
         if isinstance(self.task, AudioRecipe):
-            sound = self.task.sample_audio()
+            sound = self.task.sample_audio()[: self.config.audio.samples]
             return sound, {"audio": sound}
         if isinstance(self.task, MultimodalRecipe):
             video, audio = self.task.sample_clip()

@@ -6,6 +6,8 @@ transform are one convolution with fixed kernels, mel bands another. Nothing of 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -35,7 +37,8 @@ def fourier_kernels(frame: int) -> Matrix:
 
 def mel_filters(bands: int, frame: int, rate: int, lowest: int, highest: int) -> Matrix:
     """Triangles evenly spaced in mel, 2595·log10(1 + f/700), each of sum 1: (bands, frequencies)."""
-    mel = np.linspace(*(2595 * np.log10(1 + edge / 700) for edge in (lowest, highest)), bands + 2)
+    low, high = (2595 * math.log10(1 + edge / 700) for edge in (lowest, highest))
+    mel = np.linspace(low, high, bands + 2)
     edges = 700 * (10 ** (mel / 2595) - 1)
     frequencies = np.arange(frame // 2 + 1) * rate / frame
     rising = (frequencies - edges[:-2, None]) / np.diff(edges)[:-1, None]
@@ -44,7 +47,8 @@ def mel_filters(bands: int, frame: int, rate: int, lowest: int, highest: int) ->
     nearest = np.abs(frequencies - edges[1:-1, None]).argmin(axis=1)
     empty = filters.sum(axis=1) == 0  # low bands can lie between two frequencies
     filters[empty, nearest[empty]] = 1
-    return filters / filters.sum(axis=1, keepdims=True)
+    filters /= filters.sum(axis=1, keepdims=True)
+    return filters
 
 
 @part
