@@ -27,6 +27,7 @@ FILES = frozenset(
         "precision",
         "ray",
         "shipped_clips",
+        "shipped_commands",
         "shipped_digits",
         "shipped_text",
         "sound_and_video",

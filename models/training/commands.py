@@ -10,16 +10,16 @@ The recordings are of free synthesizers (speech.py); each is heard through anoth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import listening
 import loop
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from command_words import COMMANDS, LABELS, OTHER
+from commands_report import Numbers, answers, as_floats, few, report, shares, windows_of, write_held_out
 from samples import write_sound_sample
-from speech import COMMANDS, LABELS, OTHER, RATE, Corpus, Samples
+from speech import RATE, Corpus
 from torch import Tensor
 
 from perceiver_io import (
@@ -49,9 +49,6 @@ COMMAND_SHARE, NOTHING_SHARE, BABBLE_SHARE = 0.75, 0.05, 0.15
 ESPEAK_SHARE = 0.55  # of words: it has most voices, none of which is made of a person's
 SMOOTHING = 0.05  # of labels
 SAMPLE = ("stop", "left", "up", "yes", "go")
-NOISES = (None, 20.0, 10.0, 5.0, 0.0)  # dB, measured at
-
-Numbers = NDArray[np.int64]
 
 
 class Words:
@@ -69,7 +66,7 @@ class Words:
 
     def _word(self, label: int, generator: np.random.Generator) -> listening.Floats:
         numbers = self.by_label[label, bool(generator.random() < ESPEAK_SHARE)]
-        return _floats(self.corpus[int(generator.choice(numbers))])
+        return as_floats(self.corpus[int(generator.choice(numbers))])
 
     def draw(self, generator: np.random.Generator) -> tuple[listening.Floats, int]:
         """A window and its label."""
@@ -86,81 +83,10 @@ class Words:
         return self.around.heard(self._word(label, generator), generator, babble), label
 
 
-def _floats(samples: Samples) -> listening.Floats:
-    return samples.astype(np.float32) / np.float32(32768)
-
-
 def batch_of(words: Words, size: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
     """audio (size, S) and labels (size,)."""
     windows, labels = zip(*(words.draw(generator) for _ in range(size)))
     return torch.from_numpy(np.stack(windows)), torch.tensor(labels)
-
-
-def windows_of(corpus: Corpus, numbers: Numbers, decibels: float | None) -> NDArray[np.float32]:
-    """Recordings as a microphone close by has them, each in the middle of a window, with noise at a signal-to-noise ratio."""
-    generator = np.random.default_rng(1)
-    windows = []
-    for number in numbers:
-        sound = _floats(corpus[int(number)])
-        window = listening.placed(sound, max(0, listening.WINDOW - len(sound)) // 2)
-        windows.append(window if decibels is None else listening.with_noise(window, listening.noise(generator), decibels))
-    found = np.stack(windows)
-    found *= 0.3 / np.abs(found).max(axis=1, keepdims=True)
-    return found
-
-
-def few(corpus: Corpus, words: Sequence[str], each: int) -> Numbers:
-    """Recordings of test voices: `each` a word, of one voice after the other."""
-    own, found = corpus.of("test"), []
-    names = list(dict.fromkeys(corpus.voices[own]))
-    for place, word in enumerate(words):
-        for take in range(each):
-            voice = names[(place + take) % len(names)]
-            found.append(own[(corpus.words[own] == word) & (corpus.voices[own] == voice)][0])
-    return np.array(found)
-
-
-@torch.no_grad()
-def answers(model: AudioClassifier, windows: NDArray[np.float32]) -> Numbers:
-    """The first label of each window."""
-    device = next(model.parameters()).device
-    parts = [model(part.to(device)).argmax(-1).cpu().numpy() for part in torch.from_numpy(windows).split(100)]
-    return np.concatenate(parts)
-
-
-def shares(labels: Numbers, found: Numbers) -> tuple[float, float]:
-    """Of commands, how many are named; of other words, how many are left alone."""
-    command = labels != LABELS.index(OTHER)
-    right = labels == found
-    return float(right[command].mean()), float(right[~command].mean())
-
-
-def report(model: AudioClassifier, corpus: Corpus, group: str) -> str:
-    """What the model card says: by noise, by voice, by word, and what is taken for what."""
-    numbers = corpus.of(group)
-    labels, lines = corpus.labels[numbers], []
-    quiet = None
-    for decibels in NOISES:
-        found = answers(model, windows_of(corpus, numbers, decibels))
-        quiet = found if quiet is None else quiet
-        at = "no noise" if decibels is None else f"{decibels:.0f} dB"
-        named, left = shares(labels, found)
-        lines.append(f"{at:>9}: {named:.1%} of commands named, {left:.1%} of other words left alone")
-    assert quiet is not None
-    lines.append(f"{len(labels)} recordings; without noise, by voice:")
-    names = np.array([f"{a} {b}" for a, b in zip(corpus.synthesizers[numbers], corpus.voices[numbers])])
-    for name in dict.fromkeys(names):
-        own = names == name
-        named, left = shares(labels[own], quiet[own])
-        lines.append(f"  {name}: {named:.1%} of {int((labels[own] < len(COMMANDS)).sum())} commands, others {left:.1%}")
-    lines.append("rows are said, columns are heard: " + " ".join(LABELS))
-    for label, name in enumerate(LABELS):
-        lines.append(
-            f"{name:>6} " + " ".join(f"{int((quiet[labels == label] == other).sum()):4d}" for other in range(len(LABELS)))
-        )
-    taken = corpus.words[numbers][(labels == LABELS.index(OTHER)) & (quiet != labels)]
-    lines.append("other words taken for commands: " + ", ".join(sorted(set(taken))))
-    return "\n".join(lines)
 
 
 def main() -> None:
@@ -168,12 +94,16 @@ def main() -> None:
     parser = loop.arguments(__doc__, out="commands-small", minutes=40, batch=64)
     parser.add_argument("--speech", type=Path, default=Path("speech"), help="recordings, which speech.py makes")
     parser.add_argument("--evaluate", metavar="CHECKPOINT", help="measure a checkpoint on voices never trained on")
+    parser.add_argument("--held-out", type=Path, metavar="NPZ", help="write some recordings of test voices, for tests")
     options = parser.parse_args()
     corpus = Corpus.read(options.speech)
     if options.evaluate:
         model = load_checkpoint(options.evaluate)
         for group in ("validation", "test"):
             print(f"{group}\n{report(model, corpus, group)}")
+        return
+    if options.held_out:
+        write_held_out(corpus, options.held_out)
         return
     torch.manual_seed(options.seed)
     model = AudioClassifier(CONFIG).to(options.device)
