@@ -45,7 +45,7 @@ ENCODER = EncoderConfig(
     attention_dropout=0.1,
 )
 CONFIG = AudioClassificationConfig(ENCODER, DecoderConfig(heads=4, query_residual=True), SpectrogramConfig(), LABELS)
-COMMAND_SHARE, NOTHING_SHARE, BABBLE_SHARE = 0.75, 0.05, 0.15
+COMMAND_SHARE, NOTHING_SHARE, BABBLE_SHARE = 0.6, 0.05, 0.15
 ESPEAK_SHARE = 0.55  # of words: it has most voices, none of which is made of a person's
 SMOOTHING = 0.05  # of labels
 SAMPLE = ("stop", "left", "up", "yes", "go")
@@ -79,7 +79,7 @@ class Words:
         if generator.random() < BABBLE_SHARE:
             sounds = [self._word(LABELS.index(OTHER), generator) for _ in range(3)]
             placed = [listening.placed(each, int(generator.integers(listening.WINDOW // 2))) for each in sounds]
-            babble = np.sum(placed, axis=0, dtype=np.float32)
+            babble = np.stack(placed).sum(axis=0, dtype=np.float32)
         return self.around.heard(self._word(label, generator), generator, babble), label
 
 

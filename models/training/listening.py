@@ -20,7 +20,8 @@ Floats = NDArray[np.float32]
 def faster(sound: Floats, factor: float) -> Floats:
     """Speed, pitch and the length of the throat together, by `factor`: linear interpolation of samples."""
     places = np.arange(int(len(sound) / factor)) * factor
-    return np.interp(places, np.arange(len(sound)), sound).astype(np.float32)
+    changed: Floats = np.interp(places, np.arange(len(sound)), sound).astype(np.float32)
+    return changed
 
 
 def placed(sound: Floats, start: int) -> Floats:
@@ -39,7 +40,8 @@ def colour(generator: np.random.Generator) -> Floats:
     if generator.random() < 0.25:
         low, high = generator.uniform(50, 400), generator.uniform(3000, 7000)
         response /= np.sqrt((1 + (low / np.maximum(_FREQUENCIES, 1)) ** 4) * (1 + (_FREQUENCIES / high) ** 8))
-    return response.astype(np.float32)
+    result: Floats = response.astype(np.float32)
+    return result
 
 
 def room(generator: np.random.Generator) -> NDArray[np.complex64]:
@@ -72,7 +74,7 @@ def noise(generator: np.random.Generator) -> Floats:
 
 
 def with_noise(window: Floats, disturbance: Floats, decibels: float) -> Floats:
-    """`window` and `disturbance` at a signal-to-noise ratio: the word's power where it is heard, the noise's on the whole."""
+    """`window` and `disturbance` at a signal-to-noise ratio: the power of `window` is where it is not zero."""
     heard = window[np.abs(window) > 0]
     power = float((heard**2).mean()) if len(heard) else 1.0
     scale = np.sqrt(power / max(float((disturbance**2).mean()), 1e-12)) * 10 ** (-decibels / 20)
@@ -118,31 +120,34 @@ class Surroundings:
             return np.zeros(WINDOW, np.float32)
         window = self.noise(generator)
         if kind == 2:
-            window = 0.01 * window + _clicks(generator)
+            window = np.float32(0.01) * window + _clicks(generator)
         elif kind == 3:
-            window = 0.01 * window + _tones(generator)
-        return at_volume(window.astype(np.float32), generator)
+            window = np.float32(0.01) * window + _tones(generator)
+        return at_volume(window, generator)
 
 
 def at_volume(window: Floats, generator: np.random.Generator) -> Floats:
     """At a random volume, at times louder than the converter takes; 16 bits."""
     peak = 10 ** generator.uniform(-2.2, 0.1)
     scaled = window * (peak / max(float(np.abs(window).max()), 1e-6))
-    return (np.rint(np.clip(scaled, -1, 1) * 32767) / 32768).astype(np.float32)
+    result: Floats = (np.rint(np.clip(scaled, -1, 1) * 32767) / 32768).astype(np.float32)
+    return result
 
 
 def _clicks(generator: np.random.Generator) -> Floats:
-    clicks = np.zeros(WINDOW, np.float32)
+    clicks: Floats = np.zeros(WINDOW, np.float32)
     for place in generator.integers(0, WINDOW - 800, generator.integers(1, 6)):
         length = int(generator.integers(20, 800))
-        clicks[place : place + length] += generator.standard_normal(length) * np.exp(-np.arange(length) * 5 / length)
+        click = generator.standard_normal(length) * np.exp(-np.arange(length) * 5 / length)
+        clicks[place : place + length] += click.astype(np.float32)
     return clicks
 
 
-def _tones(generator: np.random.Generator) -> NDArray[np.float64]:
+def _tones(generator: np.random.Generator) -> Floats:
     """A tone that rises or falls, swelling up to eight times."""
     start, end = 80 * 2 ** generator.uniform(0, 5, 2)
     phase = 2 * np.pi * np.cumsum(np.linspace(start, end, WINDOW)) / RATE
     swelling = np.sin(np.pi * np.linspace(0, generator.uniform(1, 8), WINDOW)) ** 2
-    tone: NDArray[np.float64] = sum(np.sin(k * phase) / k for k in range(1, int(generator.integers(2, 8)))) * swelling
+    overtones = [np.sin(k * phase) / k for k in range(1, int(generator.integers(2, 8)))]
+    tone: Floats = (np.sum(overtones, axis=0) * swelling).astype(np.float32)
     return tone

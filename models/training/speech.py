@@ -153,7 +153,8 @@ def _cut(file: Path) -> Samples | None:
     if not len(heard) or loudness.max() < 1e-3:
         return None
     cut = sound[max(0, heard[0] - 240) : heard[-1] + 240]
-    return np.rint(cut * (32000 / np.abs(cut).max())).astype(np.int16)
+    loud: Samples = np.rint(cut * (32000 / np.abs(cut).max())).astype(np.int16)
+    return loud
 
 
 def fits(take: Take, sound: Samples) -> bool:
