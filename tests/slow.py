@@ -33,6 +33,7 @@ FILES = frozenset(
         "recipes",
         "ray_jobs",
         "shipped_clips",
+        "shipped_commands",
         "shipped_digits",
         "shipped_text",
         "sound_and_video",

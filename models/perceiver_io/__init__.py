@@ -8,6 +8,7 @@ and post-processing of user data, which is the runtime's.
 """
 
 from perceiver_io.config import (
+    AudioClassificationConfig,
     DecoderConfig,
     EncoderConfig,
     FeaturesConfig,
@@ -17,6 +18,7 @@ from perceiver_io.config import (
     ImageClassificationConfig,
     ImageInputConfig,
     MultimodalConfig,
+    SpectrogramConfig,
     TextClassificationConfig,
     TextInputConfig,
 )
@@ -44,8 +46,9 @@ from perceiver_io.parts.postprocessors import (
 )
 from perceiver_io.parts.queried_decoders import LearnedQueriesDecoder, ModalitiesDecoder, PositionsDecoder
 from perceiver_io.parts.recording import Recording, record
+from perceiver_io.parts.spectrogram import SpectrogramPreprocessor
 from perceiver_io.parts.text_preprocessor import TextPreprocessor
-from perceiver_io.tasks.classification import ImageClassifier, TextClassifier, classification_loss
+from perceiver_io.tasks.classification import AudioClassifier, ImageClassifier, TextClassifier, classification_loss
 from perceiver_io.tasks.features import FeatureExtractor, PerceiverModel
 from perceiver_io.tasks.fill_mask import MaskedLanguageModel, fill_mask_loss
 from perceiver_io.tasks.flow import OpticalFlow, flow_loss
@@ -56,6 +59,8 @@ __all__ = [
     "PUBLISHED",
     "SHIPPED",
     "TASKS",
+    "AudioClassificationConfig",
+    "AudioClassifier",
     "AudioPostprocessor",
     "AudioPreprocessor",
     "BasicDecoder",
@@ -94,6 +99,8 @@ __all__ = [
     "ProjectionPostprocessor",
     "Reconstruction",
     "Recording",
+    "SpectrogramConfig",
+    "SpectrogramPreprocessor",
     "Task",
     "TextClassificationConfig",
     "TextClassifier",

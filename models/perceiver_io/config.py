@@ -188,6 +188,53 @@ class ImageClassificationConfig(Sized):
 
 
 @dataclass(frozen=True)
+class SpectrogramConfig(Sized):
+    """How a window of sound becomes tokens: frames, their log-mel spectrogram, two convolutions, Fourier positions."""
+
+    samples: int = 16_000  # of a window
+    sampling_rate: int = 16_000  # Hz
+    frame: int = 400  # samples
+    hop: int = 160  # samples from a frame to the next
+    bands: int = 64  # mel, between the two frequencies
+    lowest_hz: int = 60
+    highest_hz: int = 7_600
+    channels: int = 128  # of a token, before positions are appended
+    kernel: int = 5  # frames that each convolution sees
+    fourier_bands: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frame > self.samples:
+            raise ConfigError(f"frame is {self.frame}, a window has {self.samples} samples: give no more than that")
+        if not self.lowest_hz < self.highest_hz <= self.sampling_rate // 2:
+            raise ConfigError(
+                f"bands from {self.lowest_hz} to {self.highest_hz} Hz do not fit sound at {self.sampling_rate} Hz: end at half "
+                "of that or below"
+            )
+        if self.kernel % 2 == 0:
+            raise ConfigError(f"kernel is {self.kernel}: give an odd number")
+        check_count("frame times bands", self.frame * self.bands, MOST_TOKENS)
+        check_count("frame times frame", self.frame * self.frame, MOST_OUTPUTS)
+
+    @property
+    def tokens(self) -> int:
+        """Of a window."""
+        frames = (self.samples - self.frame) // self.hop + 1
+        return (frames + 1) // 2
+
+
+@dataclass(frozen=True)
+class AudioClassificationConfig(Sized):
+    """Sounds to labels."""
+
+    encoder: EncoderConfig
+    decoder: DecoderConfig
+    audio: SpectrogramConfig
+    labels: tuple[str, ...]
+    problem: ProblemType = "single_label"
+
+
+@dataclass(frozen=True)
 class MultimodalConfig(Sized):
     """Video, sound and label to themselves: an autoencoder, and with the label left out a classifier."""
 
@@ -227,5 +274,11 @@ class FeaturesConfig(Sized):
 
 
 AnyConfig: TypeAlias = (  # of this project's own tasks
-    FlowConfig | FillMaskConfig | TextClassificationConfig | ImageClassificationConfig | MultimodalConfig | FeaturesConfig
+    FlowConfig
+    | FillMaskConfig
+    | TextClassificationConfig
+    | ImageClassificationConfig
+    | AudioClassificationConfig
+    | MultimodalConfig
+    | FeaturesConfig
 )

@@ -28,6 +28,11 @@ def write_image_sample(checkpoint: Path, image: NDArray[np.uint8]) -> None:
     write_image(_folder(checkpoint) / "image.png", image)
 
 
+def write_sound_sample(checkpoint: Path, audio: NDArray[np.float32], rate: int) -> None:
+    """sound.wav."""
+    write_wav(_folder(checkpoint) / "sound.wav", audio, rate)
+
+
 def write_clip_sample(checkpoint: Path, video: NDArray[np.uint8], audio: NDArray[np.float32], rate: int) -> None:
     """clip.gif and clip.wav."""
     write_video(_folder(checkpoint) / "clip.gif", video)

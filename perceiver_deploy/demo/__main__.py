@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from perceiver_deploy import export_bundle
-from perceiver_deploy.demo import clips, digits, flow, text
+from perceiver_deploy.demo import clips, commands, digits, flow, text
 from perceiver_deploy.tasks.registry import EXPORT_TASKS
 from perceiver_runtime.tasks.outputs import progress_line
 
@@ -16,6 +16,7 @@ SHOWS: dict[str, Callable[[Path, Path], list[str]]] = {
     "fill-mask": text.show_masked,
     "text-classification": text.show_classes,
     "image-classification": digits.show,
+    "audio-classification": commands.show,
     "multimodal": clips.show,
 }
 

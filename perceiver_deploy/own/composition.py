@@ -9,6 +9,7 @@ from torch import nn
 
 import perceiver_io as pio
 from perceiver_deploy.own.kinds import LARGEST_CHUNK, Arrays, Image, Kind, Labels, OutputKind, Positions, Text
+from perceiver_deploy.own.media_kinds import Audio
 from perceiver_io.parts.part import PARTS, describe, is_part
 from perceiver_io.tasks.features import OUTPUT, POSITIONS
 from perceiver_runtime import InputError
@@ -112,10 +113,16 @@ def _images(model: Any) -> tuple[dict[str, Kind], tuple[str, ...]]:
     )
 
 
+def _sounds(model: Any) -> tuple[dict[str, Kind], tuple[str, ...]]:
+    config = model.preprocessor.config
+    return {"audio": Audio(config.samples, config.sampling_rate)}, ()
+
+
 _INPUTS: dict[type[nn.Module], Callable[[Any], tuple[dict[str, Kind], tuple[str, ...]]]] = {
     nn.Identity: _vectors,
     pio.TextPreprocessor: _texts,
     pio.ImagePreprocessor: _images,
+    pio.SpectrogramPreprocessor: _sounds,
 }
 
 

@@ -10,13 +10,21 @@ import numpy as np
 import torch
 
 from perceiver_deploy.tasks import samples
+from perceiver_deploy.tasks.audio import AudioRecipe
 from perceiver_deploy.tasks.flow import FlowRecipe
 from perceiver_deploy.tasks.image import ImageRecipe
 from perceiver_deploy.tasks.multimodal import MultimodalRecipe
 from perceiver_deploy.tasks.pictures import sample_frames
 from perceiver_deploy.tasks.recipe import Answer, Case, ExportOptions, Graphs, Inputs, Recipe, rows, shape_text, tensors
 from perceiver_deploy.tasks.text import TEXTS, FillMaskRecipe, TextRecipe
-from perceiver_io import FeatureExtractor, FlowConfig, ImageClassificationConfig, MultimodalConfig, OpticalFlow
+from perceiver_io import (
+    AudioClassificationConfig,
+    FeatureExtractor,
+    FlowConfig,
+    ImageClassificationConfig,
+    MultimodalConfig,
+    OpticalFlow,
+)
 from perceiver_runtime import UsageError
 from perceiver_runtime.backends.onnxruntime import OnnxGraph
 from perceiver_runtime.bundle.manifest import Range
@@ -44,6 +52,8 @@ class FeaturesRecipe(Recipe):
             self.kind, self.task = "frames", FlowRecipe(config, options, folder)
         elif isinstance(config, ImageClassificationConfig):
             self.kind, self.task = "image", ImageRecipe(config, options, folder)
+        elif isinstance(config, AudioClassificationConfig):
+            self.kind, self.task = "audio", AudioRecipe(config, options, folder)
         elif isinstance(config, MultimodalConfig):
             self.kind, self.task = "clip", MultimodalRecipe(config, options, folder)
         elif getattr(config, "text", None) is not None:
@@ -146,6 +156,9 @@ class FeaturesRecipe(Recipe):
         if isinstance(self.task, FlowRecipe):
             first, second = sample_frames(*self.task.sample_size)
             return (first, second), {"frame1": first, "frame2": second}
+        if isinstance(self.task, AudioRecipe):
+            sound = self.task.sample_audio()[: self.config.audio.samples]
+            return sound, {"audio": sound}
         if isinstance(self.task, MultimodalRecipe):
             video, audio = self.task.sample_clip()
             return (video, audio), {"video": video, "audio": audio}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from perceiver_deploy.tasks.audio import AudioRecipe
 from perceiver_deploy.tasks.features import FeaturesRecipe
 from perceiver_deploy.tasks.flow import FlowRecipe
 from perceiver_deploy.tasks.image import ImageRecipe
@@ -33,6 +34,7 @@ EXPORT_TASKS: Installed[ExportTask] = Installed(
         "fill-mask": ExportTask(FillMaskRecipe, "fill-mask-small"),
         "text-classification": ExportTask(TextClassificationRecipe, "glosses-small"),
         "image-classification": ExportTask(ImageRecipe, "digits-fourier"),
+        "audio-classification": ExportTask(AudioRecipe, "commands-small"),
         "multimodal": ExportTask(MultimodalRecipe, "clips-small"),
         "features": ExportTask(FeaturesRecipe, "flow-small"),
     },

@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from perceiver_export.graph_spec import GraphSpec, traceable
+from perceiver_export.tasks.audio import audio_encode
 from perceiver_export.tasks.flow import flow_graphs
 from perceiver_export.tasks.image import image_encode
 from perceiver_export.tasks.multimodal import multimodal_encode
 from perceiver_export.tasks.text import text_encode
 from perceiver_io import (
+    AudioClassifier,
     FeatureExtractor,
     ImageClassifier,
     MaskedLanguageModel,
@@ -72,6 +74,8 @@ def features_graphs(model: Any, *, image_size: tuple[int, int] | None = None) ->
         return [text_encode(traced)]
     if isinstance(model, ImageClassifier):
         return [image_encode(traced, image_size)]
+    if isinstance(model, AudioClassifier):
+        return [audio_encode(traced)]
     if isinstance(model, MultimodalAutoencoder):
         return [multimodal_encode(traced)]
     return [text_encode(traced) if model.config.text else _vector_encode(traced)]

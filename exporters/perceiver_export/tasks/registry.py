@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from perceiver_export.graph_spec import GraphSpec
+from perceiver_export.tasks.audio import audio_classification_graphs
 from perceiver_export.tasks.features import features_graphs
 from perceiver_export.tasks.flow import flow_graphs
 from perceiver_export.tasks.image import image_classification_graphs
@@ -20,6 +21,7 @@ GRAPHS: Installed[Callable[..., list[GraphSpec]]] = Installed(
         "fill-mask": fill_mask_graphs,
         "text-classification": text_classification_graphs,
         "image-classification": image_classification_graphs,
+        "audio-classification": audio_classification_graphs,
         "multimodal": multimodal_graphs,
         "features": features_graphs,
     },

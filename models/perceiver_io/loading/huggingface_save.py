@@ -7,6 +7,7 @@ from typing import Any
 from perceiver_io.config import (
     AnyConfig,
     EncoderConfig,
+    FeaturesConfig,
     FillMaskConfig,
     FlowConfig,
     ImageClassificationConfig,
@@ -17,6 +18,7 @@ from perceiver_io.config import (
 from perceiver_io.config_json import ConfigError
 from perceiver_io.loading.huggingface import model_config
 
+NO_EQUIVALENT = "transformers has no equivalent of this configuration: save it in this package's own layout"
 _IMAGE_MODELS = {
     ("conv1x1", "learned"): "PerceiverForImageClassificationLearned",
     ("pixels", "fourier"): "PerceiverForImageClassificationFourier",
@@ -31,7 +33,7 @@ def huggingface_config(config: AnyConfig) -> dict[str, Any]:
     """
     data = {"model_type": "perceiver", **_encoder(config.encoder), **_task(config)}
     if model_config(data, ()) != config:
-        raise ConfigError("transformers has no equivalent of this configuration: save it in this package's own layout")
+        raise ConfigError(NO_EQUIVALENT)
     return data
 
 
@@ -77,7 +79,9 @@ def _task(config: AnyConfig) -> dict[str, Any]:
             "_label_trainable_num_channels": config.label_query_channels,
             **_labels(config),
         }
-    return {"architectures": ["PerceiverModel"], "d_model": config.channels}
+    if isinstance(config, FeaturesConfig):
+        return {"architectures": ["PerceiverModel"], "d_model": config.channels}
+    raise ConfigError(NO_EQUIVALENT)
 
 
 def _text(text: TextInputConfig) -> dict[str, Any]:

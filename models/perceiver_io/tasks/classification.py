@@ -1,14 +1,15 @@
-"""Classification of text and of images: a preprocessor, the encoder, one learned query."""
+"""Classification of text, of images and of sounds: a preprocessor, the encoder, one learned query."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from perceiver_io.config import ImageClassificationConfig, ProblemType, TextClassificationConfig
+from perceiver_io.config import AudioClassificationConfig, ImageClassificationConfig, ProblemType, TextClassificationConfig
 from perceiver_io.parts.decoders import ClassificationDecoder
 from perceiver_io.parts.encoder import PerceiverEncoder
 from perceiver_io.parts.image_preprocessor import ImagePreprocessor
+from perceiver_io.parts.spectrogram import SpectrogramPreprocessor
 from perceiver_io.parts.text_preprocessor import TextPreprocessor
 
 
@@ -51,6 +52,27 @@ class ImageClassifier(nn.Module):
     def forward(self, pixel_values: Tensor) -> Tensor:
         """pixel_values (B, 3, H, W), normalised → logits (B, labels)."""
         logits: Tensor = self.decoder(self.encode(pixel_values))
+        return logits
+
+
+class AudioClassifier(nn.Module):
+    """A window of sound to one logit per label."""
+
+    def __init__(self, config: AudioClassificationConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.preprocessor = SpectrogramPreprocessor(config.audio)
+        self.encoder = PerceiverEncoder(config.encoder, input_channels=self.preprocessor.channels)
+        self.decoder = ClassificationDecoder(config.decoder, config.encoder, num_labels=len(config.labels))
+
+    def encode(self, audio: Tensor) -> Tensor:
+        """audio (B, S) in [-1, 1], S as `config.audio` says → latents (B, N, D)."""
+        latents: Tensor = self.encoder(self.preprocessor(audio))
+        return latents
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """audio (B, S) in [-1, 1] → logits (B, labels)."""
+        logits: Tensor = self.decoder(self.encode(audio))
         return logits
 
 

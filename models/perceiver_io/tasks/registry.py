@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from perceiver_io.config import (
+    AudioClassificationConfig,
     FeaturesConfig,
     FillMaskConfig,
     FlowConfig,
@@ -18,7 +19,7 @@ from perceiver_io.config import (
 from perceiver_io.config_json import from_json
 from perceiver_io.parts.part import is_part
 from perceiver_io.tasks import names
-from perceiver_io.tasks.classification import ImageClassifier, TextClassifier
+from perceiver_io.tasks.classification import AudioClassifier, ImageClassifier, TextClassifier
 from perceiver_io.tasks.composition import CompositionConfig, build_composition
 from perceiver_io.tasks.features import FeatureExtractor, PerceiverModel
 from perceiver_io.tasks.fill_mask import MaskedLanguageModel
@@ -61,6 +62,7 @@ TASKS: Installed[Task] = Installed(
         "fill-mask": Task(FillMaskConfig, MaskedLanguageModel, names.FILL_MASK),
         "text-classification": Task(TextClassificationConfig, TextClassifier, names.TEXT_CLASSIFICATION),
         "image-classification": Task(ImageClassificationConfig, ImageClassifier, names.IMAGE_CLASSIFICATION),
+        "audio-classification": Task(AudioClassificationConfig, AudioClassifier),
         "multimodal": Task(MultimodalConfig, MultimodalAutoencoder, names.MULTIMODAL, label_query="decoder.label.table"),
         "features": Task(FeaturesConfig, FeatureExtractor, names.FEATURES, prefix="", ignored=names.NO_FEATURES),
         "arrays": Task(CompositionConfig, PerceiverModel),

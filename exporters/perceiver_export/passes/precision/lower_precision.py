@@ -20,9 +20,11 @@ ISLANDS = {
     "softmax": "exponentials and their sum over all keys",
     "positions": "sines of angles of thousands of radians: 11 bits or fewer are off by whole periods",
     "final scale": "nothing after the last product gains from a lower type, and the output is float32",
+    "logarithm": "what a logarithm is of spans many powers of ten, such as the power in a band of a sound",
     "reduction": "a sum over a whole axis",
 }
 _PRODUCTS = {"MatMul", "Gemm", "Conv", "MultiHeadAttention"}
+_LAYERS = {"LayerNormalization", "Softmax", "MultiHeadAttention"}
 _REDUCTIONS = {"ReduceSum", "ReduceMean", "ReduceL2", "ReduceSumSquare", "GlobalAveragePool", "CumSum"}
 _ARITHMETIC = {"Add", "Sub", "Mul", "Div", "Sqrt", "Pow", "Sigmoid", "Tanh"}
 
@@ -61,6 +63,7 @@ def _islands(graph: ir.Graph) -> dict[ir.Node, str]:
     """Which nodes stay float32, and by which of `ISLANDS`, in the graph's order."""
     nodes = list(graph)
     positions = _upstream(node for node in nodes if node.op_type in {"Sin", "Cos"})
+    logarithms = _upstream_of_logarithms(nodes)
     before_products = _upstream(node for node in nodes if node.op_type in _PRODUCTS)
     islands: dict[ir.Node, str] = {}
     for node in nodes:
@@ -72,6 +75,8 @@ def _islands(graph: ir.Graph) -> dict[ir.Node, str]:
             islands[node] = "softmax"
         elif node in positions:
             islands[node] = "positions"
+        elif node in logarithms:
+            islands[node] = "logarithm"
         elif node.op_type in _REDUCTIONS:
             islands[node] = "reduction"
         elif node.op_type in _ARITHMETIC and node not in before_products:
@@ -88,6 +93,16 @@ def _upstream(ends: Iterable[ir.Node]) -> set[ir.Node]:
         if node not in found:
             found.add(node)
             waiting += [producer for value in node.inputs if value is not None and (producer := value.producer()) is not None]
+    return found
+
+
+def _upstream_of_logarithms(nodes: Iterable[ir.Node]) -> set[ir.Node]:
+    """Logarithms and what they are computed from: of the inputs, as a spectrogram is. After layers, the logarithm alone."""
+    found: set[ir.Node] = set()
+    for node in nodes:
+        if node.op_type == "Log":
+            before = _upstream([node])
+            found |= {node} if any(each.op_type in _LAYERS for each in before) else before
     return found
 
 
