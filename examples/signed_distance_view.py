@@ -36,7 +36,8 @@ def surface(distance: Grid) -> Picture:
     inside = distance[:, :, ::-1] < 0  # from the eye on
     hit, depth = inside.any(axis=2), side - 1 - inside.argmax(axis=2)
     x, y = np.meshgrid(np.arange(side), np.arange(side), indexing="ij")
-    normal = np.stack([slope[x, y, depth] for slope in np.gradient(distance)], axis=-1)
+    slopes: list[Grid] = list(np.gradient(distance))
+    normal = np.stack([slope[x, y, depth] for slope in slopes], axis=-1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-9
     light = np.clip(normal @ np.array([-0.5, 0.6, 0.62]), 0, 1)
     shade = np.where(hit, 60 + 190 * light, 255)[..., None] * np.ones(3)
@@ -53,7 +54,8 @@ def slice_at(distance: Grid, place: float) -> Picture:
 
 def _upright(values: NDArray[np.floating]) -> Picture:
     """(x, y, 3) as a picture, y up."""
-    return np.clip(values.transpose(1, 0, 2)[::-1], 0, 255).astype(np.uint8)
+    picture: Picture = np.clip(values.transpose(1, 0, 2)[::-1], 0, 255).astype(np.uint8)
+    return picture
 
 
 def main(arguments: list[str] | None = None) -> dict[str, float]:
