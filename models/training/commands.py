@@ -123,7 +123,7 @@ def main() -> None:
 
     def save() -> None:
         save_checkpoint(model, options.out, dtype=torch.float16)
-        write_sound_sample(options.out, windows_of(corpus, few(corpus, SAMPLE, 1), 20.0).reshape(-1), RATE)
+        write_sound_sample(options.out, windows_of(corpus, few(corpus, "validation", SAMPLE, 1), 20.0).reshape(-1), RATE)
 
     def evaluate() -> str:
         named, left = shares(corpus.labels[unseen], answers(model, windows))
