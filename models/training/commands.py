@@ -48,7 +48,7 @@ CONFIG = AudioClassificationConfig(ENCODER, DecoderConfig(heads=4, query_residua
 COMMAND_SHARE, NOTHING_SHARE, BABBLE_SHARE = 0.6, 0.05, 0.15
 ESPEAK_SHARE = 0.55  # of words: it has most voices, none of which is made of a person's
 SMOOTHING = 0.05  # of labels
-SAMPLE = ("stop", "left", "up", "yes", "go")
+SAMPLE = ("stop", "no", "up", "yes", "go")
 
 
 class Words:
