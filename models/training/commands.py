@@ -48,7 +48,7 @@ CONFIG = AudioClassificationConfig(ENCODER, DecoderConfig(heads=4, query_residua
 COMMAND_SHARE, NOTHING_SHARE, BABBLE_SHARE = 0.6, 0.05, 0.15
 ESPEAK_SHARE = 0.55  # of words: it has most voices, none of which is made of a person's
 SMOOTHING = 0.05  # of labels
-SAMPLE = ("stop", "left", "up", "yes", "go")
+SAMPLE = ("stop", "no", "up", "yes", "go")
 
 
 class Words:
@@ -123,7 +123,7 @@ def main() -> None:
 
     def save() -> None:
         save_checkpoint(model, options.out, dtype=torch.float16)
-        write_sound_sample(options.out, windows_of(corpus, few(corpus, SAMPLE, 1), 20.0).reshape(-1), RATE)
+        write_sound_sample(options.out, windows_of(corpus, few(corpus, "validation", SAMPLE, 1), 20.0).reshape(-1), RATE)
 
     def evaluate() -> str:
         named, left = shares(corpus.labels[unseen], answers(model, windows))

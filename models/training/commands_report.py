@@ -38,8 +38,9 @@ def windows_of(corpus: Corpus, numbers: Numbers, decibels: float | None) -> NDAr
 
 
 def write_held_out(corpus: Corpus, file: Path) -> None:
-    """Two recordings of each command and one of some other words, for tests: 8-bit mu-law, lengths, labels."""
-    numbers = np.concatenate([few(corpus, COMMANDS, 2), few(corpus, NEW_WORDS[::3], 1)])
+    """Some recordings of both groups, for tests: 8-bit mu-law, lengths, labels, groups."""
+    chosen = (("validation", COMMANDS, 2), ("validation", NEW_WORDS[::3], 1), ("test", COMMANDS, 1))
+    numbers = np.concatenate([few(corpus, *each) for each in chosen])
     sounds = [as_floats(corpus[int(number)]) for number in numbers]
     samples = np.concatenate(sounds)
     steps = np.sign(samples) * np.log1p(255 * np.abs(samples)) / np.log(256)
@@ -48,17 +49,20 @@ def write_held_out(corpus: Corpus, file: Path) -> None:
         mu_law=np.rint((steps + 1) * 127.5).astype(np.uint8),
         lengths=np.array([len(sound) for sound in sounds]),
         labels=np.array([LABELS[label] for label in corpus.labels[numbers]]),
+        groups=corpus.groups[numbers],
     )
 
 
-def few(corpus: Corpus, words: Sequence[str], each: int) -> Numbers:
-    """Recordings of test voices: `each` a word, of one voice after the other."""
-    own, found = corpus.of("test"), []
+def few(corpus: Corpus, group: str, words: Sequence[str], each: int) -> Numbers:
+    """Recordings of a group's voices: `each` a word, of one voice after the other that says it."""
+    own, found = corpus.of(group), []
     names = list(dict.fromkeys(corpus.voices[own]))
-    for place, word in enumerate(words):
-        for take in range(each):
-            voice = names[(place + take) % len(names)]
-            found.append(own[(corpus.words[own] == word) & (corpus.voices[own] == voice)][0])
+    for word in words:
+        spoken = own[corpus.words[own] == word]
+        for _ in range(each):
+            voice = next((name for name in names if name in corpus.voices[spoken]), names[0])
+            names = [name for name in names if name != voice] + [voice]
+            found.append(spoken[corpus.voices[spoken] == voice][0])
     return np.array(found)
 
 

@@ -40,6 +40,9 @@ def colour(generator: np.random.Generator) -> Floats:
     if generator.random() < 0.25:
         low, high = generator.uniform(50, 400), generator.uniform(3000, 7000)
         response /= np.sqrt((1 + (low / np.maximum(_FREQUENCIES, 1)) ** 4) * (1 + (_FREQUENCIES / high) ** 8))
+    if generator.random() < 0.4:  # no band may be all that tells a word
+        low = 2 ** generator.uniform(7.5, 12.3)
+        response[(low < _FREQUENCIES) & (low * 2 ** generator.uniform(0.1, 0.6) > _FREQUENCIES)] *= 0.03
     result: Floats = response.astype(np.float32)
     return result
 
@@ -99,7 +102,7 @@ class Surroundings:
 
     def heard(self, sound: Floats, generator: np.random.Generator, babble: Floats | None = None) -> Floats:
         """A word (S,) as it may come out of a microphone: a window (WINDOW,) in [-1, 1]. `babble` is speech of others."""
-        word = faster(sound, 2 ** generator.uniform(-0.25, 0.25))
+        word = faster(sound, 2 ** generator.uniform(-0.4, 0.4))
         left = max(0, WINDOW - len(word))
         soon = generator.random() < 0.3  # as of a recording cut to the word, with silence after it
         window = placed(word, int(generator.integers((left // 8 if soon else left) + 1)))

@@ -41,12 +41,7 @@ class Voice:
     group: str = "training"
 
 
-FLITE = (
-    Voice("flite", "kal16"),
-    Voice("flite", "kal"),
-    Voice("flite", "awb"),
-    *(Voice("flite", each, "test") for each in ("rms", "slt")),
-)
+FLITE = (*(Voice("flite", each) for each in ("kal16", "kal", "awb", "rms")), Voice("flite", "slt", "test"))
 FESTIVAL = (
     Voice("festival", "kal_diphone"),
     Voice("festival", "ked_diphone"),
@@ -88,7 +83,9 @@ def takes(voice: Voice, generator: np.random.Generator) -> Iterator[Take]:
     known = voice.group == "training"
     others, count = (OTHER_WORDS, OTHERS) if known else (NEW_WORDS, NEW_OTHERS)
     words = list(COMMANDS) * TAKES[voice.synthesizer]
-    words += [others[number % len(others)] for number in generator.permutation(count[voice.synthesizer])]
+    most = count[voice.synthesizer]
+    rounds = [generator.permutation(len(others)) for _ in range(-(-most // len(others)))]
+    words += [others[number] for number in np.concatenate(rounds)[:most]]
     for word in words:
         pitch, pace = 2.0 ** generator.uniform(-0.5, 0.5), 2.0 ** generator.uniform(-0.45, 0.45)
         yield Take(voice, word, str(generator.choice(SAYINGS)).format(word), pitch, pace)
