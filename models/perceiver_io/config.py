@@ -152,6 +152,26 @@ class TextClassificationConfig(Sized):
 
 
 @dataclass(frozen=True)
+class TokenClassificationConfig(Sized):
+    """Text to a label for each byte: a query is the byte's own vector, as in the paper's optical flow.
+
+    `scheme` says how labels make spans: `plain`, or by prefixes. `outside` is the label of what is in no span, if there is one.
+    """
+
+    encoder: EncoderConfig
+    decoder: DecoderConfig
+    labels: tuple[str, ...]
+    text: TextInputConfig = field(default_factory=TextInputConfig)
+    scheme: Literal["plain", "iob2", "bioes", "bilou"] = "plain"
+    outside: str | None = "O"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.outside is not None and self.outside not in self.labels:
+            raise ConfigError(f"outside is {self.outside!r}, which is none of the labels: give the one for what is in no span, or None")
+
+
+@dataclass(frozen=True)
 class ImageInputConfig(Sized):
     """How an image becomes tokens.
 
@@ -227,5 +247,11 @@ class FeaturesConfig(Sized):
 
 
 AnyConfig: TypeAlias = (  # of this project's own tasks
-    FlowConfig | FillMaskConfig | TextClassificationConfig | ImageClassificationConfig | MultimodalConfig | FeaturesConfig
+    FlowConfig
+    | FillMaskConfig
+    | TextClassificationConfig
+    | TokenClassificationConfig
+    | ImageClassificationConfig
+    | MultimodalConfig
+    | FeaturesConfig
 )

@@ -14,6 +14,7 @@ from perceiver_io.config import (
     ImageClassificationConfig,
     MultimodalConfig,
     TextClassificationConfig,
+    TokenClassificationConfig,
 )
 from perceiver_io.config_json import from_json
 from perceiver_io.parts.part import is_part
@@ -26,6 +27,7 @@ from perceiver_io.tasks.flow import OpticalFlow
 from perceiver_io.tasks.installed import Installed
 from perceiver_io.tasks.multimodal import MultimodalAutoencoder
 from perceiver_io.tasks.names import Names
+from perceiver_io.tasks.token_classification import TokenClassifier
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ TASKS: Installed[Task] = Installed(
         "flow": Task(FlowConfig, OpticalFlow, names.FLOW),
         "fill-mask": Task(FillMaskConfig, MaskedLanguageModel, names.FILL_MASK),
         "text-classification": Task(TextClassificationConfig, TextClassifier, names.TEXT_CLASSIFICATION),
+        "token-classification": Task(TokenClassificationConfig, TokenClassifier),
         "image-classification": Task(ImageClassificationConfig, ImageClassifier, names.IMAGE_CLASSIFICATION),
         "multimodal": Task(MultimodalConfig, MultimodalAutoencoder, names.MULTIMODAL, label_query="decoder.label.table"),
         "features": Task(FeaturesConfig, FeatureExtractor, names.FEATURES, prefix="", ignored=names.NO_FEATURES),

@@ -1,0 +1,54 @@
+"""What generators draw from: random numbers, words, glosses, and which formats of values they may use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple
+
+
+class Piece(NamedTuple):
+    """A part of a text and its label, empty for what is in no field."""
+
+    text: str
+    label: str = ""
+
+
+class Formats(NamedTuple):
+    """Ways to write a kind of value: those of training, and those that are kept for testing."""
+
+    trained: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+@dataclass
+class Draw:
+    """A source of chance. `words` are lower-case, `glosses` hold no fields; `kept` draws formats that training never sees."""
+
+    random: Random
+    words: Sequence[str]
+    glosses: Sequence[str]
+    kept: bool = False
+
+    def format(self, formats: Formats) -> str:
+        """One way to write a value."""
+        return self.random.choice(formats.kept if self.kept else formats.trained)
+
+    def chance(self, share: float) -> bool:
+        """True in this share of calls."""
+        return self.random.random() < share
+
+    def word(self) -> str:
+        """One word, of letters alone."""
+        return self.random.choice(self.words)
+
+    def gloss(self) -> str:
+        """A line of English without fields, its first letter large in half of cases."""
+        gloss = self.random.choice(self.glosses)
+        return gloss[0].upper() + gloss[1:] if self.chance(0.5) else gloss
+
+    def digits(self, pattern: str) -> str:
+        """A pattern with a digit for each `#`, and one that is not 0 for each `^`."""
+        return re.sub("[#^]", lambda match: str(self.random.randint(match.group() == "^", 9)), pattern)
