@@ -17,8 +17,7 @@ from pathlib import Path
 
 import loop
 import torch
-from field_texts.held_out import HELD_OUT
-from field_texts.texts import LABELS, Labelled, filled, labelled, passage, source
+from field_texts.texts import HELD_OUT, LABELS, Labelled, filled, labelled, passage, source
 from local_start import read_bytes_near, start_text
 from samples import write_text_sample
 from torch import Tensor
@@ -45,18 +44,19 @@ SAMPLE = "Call Anna on +49 30 1234567 before 5 pm on 3 March 2027: 2.5 kg for â‚
 CONFIG = TokenClassificationConfig(
     encoder=EncoderConfig(
         num_latents=64,
-        latent_channels=192,
+        latent_channels=128,
         layers_per_block=4,
-        self_attention_heads=8,
-        cross_attention_heads=8,
-        qk_channels=256,
-        v_channels=192,
+        self_attention_heads=4,
+        cross_attention_heads=4,
+        qk_channels=128,
+        v_channels=128,
         self_attention_widening=2,
         attention_dropout=0.0,
     ),
-    decoder=DecoderConfig(heads=8, qk_channels=256, v_channels=192, widening=2, query_residual=True),
+    decoder=DecoderConfig(heads=4, qk_channels=128, v_channels=128, widening=2, query_residual=True),
     labels=LABELS,
     text=TextInputConfig(max_positions=LONGEST + 2, channels=128),
+    neighbours=2,
 )
 
 
@@ -146,10 +146,12 @@ def write_csv(file: Path, examples: Sequence[Labelled]) -> None:
 
 def main() -> None:
     """Train, or evaluate a checkpoint."""
-    parser = loop.arguments(__doc__, out="fields-small", minutes=45, batch=32)
+    parser = loop.arguments(__doc__, out="fields-small", minutes=45, batch=16)
     parser.add_argument("--wordnet", type=Path, default=FOLDER, help="folder with WordNet's data files")
     parser.add_argument("--evaluate", metavar="CHECKPOINT", help="print the F1 of a checkpoint on held-out templates")
-    parser.add_argument("--write-held-out", type=Path, metavar="FILE", help="write four texts of each held-out template as a table")
+    parser.add_argument(
+        "--write-held-out", type=Path, metavar="FILE", help="write four texts of each held-out template as a table"
+    )
     options = parser.parse_args()
     synsets = read_synsets(options.wordnet)
     if options.write_held_out:
@@ -164,7 +166,7 @@ def main() -> None:
     model = TokenClassifier(CONFIG)
     torch.nn.init.normal_(model.preprocessor.embedding.weight, std=0.1)
     start_text(model.encoder, model.preprocessor.positions.table)
-    read_bytes_near(model.decoder.cross_attention.attention, [-8, -4, -2, 0, 0, 2, 4, 8], gain=0.9, width=1.0)
+    read_bytes_near(model.decoder.cross_attention.attention, [-6, -2, 2, 6], gain=0.9, width=1.0)
     model.to(options.device)
     texts: Iterator[tuple[bytes, list[int]]] | None = None
     measured = held_out(synsets, 2, kept=False, each=4), held_out(synsets, 3, kept=True, each=4)
@@ -185,7 +187,7 @@ def main() -> None:
     def evaluate() -> str:
         return "; with kept formats ".join(describe(score(model, each)) for each in measured)
 
-    loop.train(model, options, loss=loss, evaluate=evaluate, save=save, learning_rate=1.5e-3, evaluate_every=250)
+    loop.train(model, options, loss=loss, evaluate=evaluate, save=save, learning_rate=1.5e-3, evaluate_every=500)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from perceiver_deploy.tasks.multimodal import MultimodalRecipe
 from perceiver_deploy.tasks.pictures import sample_frames
 from perceiver_deploy.tasks.recipe import Answer, Case, ExportOptions, Graphs, Inputs, Recipe, rows, shape_text, tensors
 from perceiver_deploy.tasks.text import TEXTS, FillMaskRecipe, TextRecipe
-from perceiver_io import FeatureExtractor, FlowConfig, ImageClassificationConfig, MultimodalConfig, OpticalFlow
+from perceiver_io import FeatureExtractor, FlowConfig, ImageClassificationConfig, MultimodalConfig, OpticalFlow, TokenClassifier
 from perceiver_runtime import UsageError
 from perceiver_runtime.backends.onnxruntime import OnnxGraph
 from perceiver_runtime.bundle.manifest import Range
@@ -110,11 +110,11 @@ class FeaturesRecipe(Recipe):
     def reference(self, model: Any, inputs: Inputs) -> Answer:
         """Latents (B·N, D)."""
         given = tensors(inputs)
-        if isinstance(model, OpticalFlow):
-            latents = model.encode(given["frames"])[0]
-        elif isinstance(model, FeatureExtractor):
+        if isinstance(model, FeatureExtractor):
             mask = given.pop("attention_mask")
             latents = model.encode(*given.values(), mask=mask)
+        elif isinstance(model, (OpticalFlow, TokenClassifier)):  # which give queries as well
+            latents = model.encode(*given.values())[0]
         else:
             latents = model.encode(*given.values())
         return {"latents": rows(latents.numpy())}

@@ -11,6 +11,7 @@ from perceiver_deploy.tasks.image import ImageRecipe
 from perceiver_deploy.tasks.multimodal import MultimodalRecipe
 from perceiver_deploy.tasks.recipe import Recipe
 from perceiver_deploy.tasks.text import FillMaskRecipe, TextClassificationRecipe
+from perceiver_deploy.tasks.token_classification import TokenClassificationRecipe
 from perceiver_io import PUBLISHED, TASKS
 from perceiver_io.tasks.installed import Installed
 from perceiver_runtime import UsageError
@@ -32,6 +33,7 @@ EXPORT_TASKS: Installed[ExportTask] = Installed(
         "flow": ExportTask(FlowRecipe, "flow-small"),
         "fill-mask": ExportTask(FillMaskRecipe, "fill-mask-small"),
         "text-classification": ExportTask(TextClassificationRecipe, "glosses-small"),
+        "token-classification": ExportTask(TokenClassificationRecipe, "fields-small"),
         "image-classification": ExportTask(ImageRecipe, "digits-fourier"),
         "multimodal": ExportTask(MultimodalRecipe, "clips-small"),
         "features": ExportTask(FeaturesRecipe, "flow-small"),

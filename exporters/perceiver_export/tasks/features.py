@@ -20,6 +20,7 @@ from perceiver_io import (
     MultimodalAutoencoder,
     OpticalFlow,
     TextClassifier,
+    TokenClassifier,
 )
 
 
@@ -68,7 +69,7 @@ def features_graphs(model: Any, *, image_size: tuple[int, int] | None = None) ->
         latents = {"latents": encode.outputs["latents"]}
         return [GraphSpec("encode", FlowFeatures(encode.module), encode.example, encode.dynamic, latents)]
     traced = traceable(model)
-    if isinstance(model, (MaskedLanguageModel, TextClassifier)):
+    if isinstance(model, (MaskedLanguageModel, TextClassifier, TokenClassifier)):
         return [text_encode(traced)]
     if isinstance(model, ImageClassifier):
         return [image_encode(traced, image_size)]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from perceiver_io.config import TokenClassificationConfig
 from perceiver_io.parts.decoders import BasicDecoder
 from perceiver_io.parts.encoder import PerceiverEncoder
+from perceiver_io.parts.neighbourhood import Neighbourhood
 from perceiver_io.parts.text_preprocessor import TextPreprocessor
 
 
@@ -20,6 +21,7 @@ class TokenClassifier(nn.Module):
         super().__init__()
         self.config = config
         self.preprocessor = TextPreprocessor(config.text, initializer_range=config.encoder.initializer_range)
+        self.neighbourhood = Neighbourhood(config.text.channels, config.neighbours) if config.neighbours else None
         self.encoder = PerceiverEncoder(config.encoder, input_channels=config.text.channels)
         self.decoder = BasicDecoder(
             config.decoder, config.encoder, query_channels=config.text.channels, output_channels=len(config.labels)
@@ -28,6 +30,8 @@ class TokenClassifier(nn.Module):
     def encode(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """input_ids (B, L) int64, attention_mask (B, L): zero is padding → latents (B, N, D), queries (B, L, channels)."""
         tokens: Tensor = self.preprocessor(input_ids)
+        if self.neighbourhood is not None:
+            tokens = tokens + self.neighbourhood(self.preprocessor.embedding(input_ids), attention_mask)
         return self.encoder(tokens, attention_mask), tokens
 
     def decode(self, latents: Tensor, queries: Tensor) -> Tensor:

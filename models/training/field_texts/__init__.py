@@ -1,1 +1,1 @@
-"""Texts with labelled fields, generated: values of each kind, templates that hold them, WordNet's words and glosses around them."""
+"""Texts with labelled fields, generated: values in many formats, in templates and in WordNet's glosses."""

@@ -1,12 +1,18 @@
-"""What generators draw from: random numbers, words, glosses, and which formats of values they may use."""
+"""What generators draw from: random numbers, words, glosses, and the ways to write a value, which are lines of files.
+
+A file in `formats` has one way a line, twice where it is to come more often; those after `--- kept` are for testing alone.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import NamedTuple
+
+_HERE = Path(__file__).parent
 
 
 class Piece(NamedTuple):
@@ -20,7 +26,19 @@ class Formats(NamedTuple):
     """Ways to write a kind of value: those of training, and those that are kept for testing."""
 
     trained: tuple[str, ...]
-    kept: tuple[str, ...]
+    kept: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, name: str) -> Formats:
+        """Those of a file."""
+        trained, _, kept = (_HERE / f"formats/{name}.txt").read_text(encoding="utf-8").partition("--- kept\n")
+        return cls(tuple(trained.splitlines()), tuple(kept.splitlines()))
+
+
+def read_templates(name: str) -> tuple[str, ...]:
+    r"""One a line; `\n` and `\t` in it are a new line and a tab."""
+    lines = (_HERE / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    return tuple(line.replace("\\n", "\n").replace("\\t", "\t") for line in lines)
 
 
 @dataclass
@@ -34,7 +52,7 @@ class Draw:
 
     def format(self, formats: Formats) -> str:
         """One way to write a value."""
-        return self.random.choice(formats.kept if self.kept else formats.trained)
+        return self.random.choice(formats.kept if self.kept and formats.kept else formats.trained)
 
     def chance(self, share: float) -> bool:
         """True in this share of calls."""

@@ -10,12 +10,12 @@ from typing import NamedTuple
 from wordnet import NOUN_CLASSES, Synset
 
 from field_texts.amounts import COINS, NAMES, SPELLED, money, quantity, unit
-from field_texts.contacts import email, foreign, negative, phone, url
+from field_texts.contacts import email, foreign, lookalike, phone, url
 from field_texts.dates_times import DAYS, MONTHS, RELATIVE, date, time, timestamp
-from field_texts.draw import Draw, Piece
-from field_texts.templates import TRAINED
+from field_texts.draw import Draw, Piece, read_templates
 
 LABELS = ("O", "DATE", "TIME", "AMOUNT", "UNIT", "EMAIL", "PHONE", "URL")
+TRAINED, HELD_OUT = read_templates("templates"), read_templates("held_out")
 FIELDS: dict[str, Callable[[Draw], list[Piece]]] = {
     "date": date,
     "time": time,
@@ -26,7 +26,7 @@ FIELDS: dict[str, Callable[[Draw], list[Piece]]] = {
     "email": email,
     "phone": phone,
     "url": url,
-    "negative": negative,
+    "lookalike": lookalike,
     "foreign": foreign,
     "word": lambda draw: [Piece(draw.word())],
     "words": lambda draw: [Piece(" ".join(draw.word() for _ in range(draw.random.randint(2, 4))))],
@@ -35,22 +35,15 @@ FIELDS: dict[str, Callable[[Draw], list[Piece]]] = {
     "n": lambda draw: [Piece(draw.digits(draw.random.choice(("#", "^#", "^##", "^###", "^####", "^.#"))))],
 }
 _SLOT = re.compile(f"{{({'|'.join(FIELDS)})}}")
-_NAMED = " ".join([*NAMES.trained, *NAMES.kept, *COINS, *MONTHS["en"].split(), *DAYS["en"].split(), RELATIVE, SPELLED]).replace("_", " ")
-_SPOKEN_OF = set(_NAMED.lower().split()) - {"may", "march", "a", "per", "second", "one", "foot"}
+_NAMED = [*NAMES.trained, *NAMES.kept, *COINS, MONTHS["en"], DAYS["en"], RELATIVE, SPELLED]
+_SPOKEN_OF = set(" ".join(_NAMED).replace("_", " ").lower().split()) - {"may", "march", "a", "per", "second", "one", "foot"}
 # what may stand before and after a field in the middle of a text
-_GLUE = tuple(
-    (before, after)
-    for before, after in (
-        (" ", " "), (" ", " "), (" ", ", "), (" (", ") "), (", ", ", "), (": ", " "), ("; ", "; "), (' "', '" '), (" = ", " "),
-        (" - ", " - "), (" — ", " — "), ("\n", "\n"), ("\t", "\t"), (" | ", " | "), (" on ", " "), (" at ", " "), (" by ", ", "),
-        (" for ", " "), (" of ", " "), (" in ", " "), (" to ", " "), (" is ", " "), (" from ", " "), (" until ", "; "), (" [", "] "),
-        (" '", "' "), (" “", "” "), (" «", "» "), (" “", ".” "), (" ", ". "), (" ", "? "), (" ", "! "), (" ", ": "), ("、", "、"), (" <", "> "),
-    )
-)  # fmt: skip
-_WOVEN = ("date", "time", "money", "quantity", "quantity", "email", "phone", "url", "negative", "negative", "foreign", "unit")
+_AROUND = (
+    ' _ | _ | _, | (_) |, _, |: _ |; _; | "_" | = _ | - _ - | — _ — |\n_\n|\t_\t| ¦ _ ¦ | on _ | at _ | by _, | for _ | of _ | in _ | to _ |'
+    " is _ | from _ | until _; | [_] | '_' | “_” | «_» | “_.” | _. | _? | _! | _: |、_、| <_> "
+).split("|")
+_WOVEN = ("date", "time", "money", "quantity", "quantity", "email", "phone", "url", "lookalike", "lookalike", "foreign", "unit")
 _BETWEEN = (" ", " ", "\n", "\n", "\n\n", "; ", " | ", "  ", " - ", "\t", ", ")
-
-
 _PLAIN = ("animal", "artifact", "food", "object", "plant")  # whose words are used for measuring
 
 
@@ -87,7 +80,7 @@ def woven(draw: Draw) -> list[Piece]:
     pieces: list[Piece] = []
     for place in range(len(words) + 1):
         if place in places:
-            before, after = draw.random.choice(_GLUE)
+            before, _, after = draw.random.choice(_AROUND).replace("¦", "|").partition("_")
             pieces += [Piece(before if place else before.lstrip()), *FIELDS[places[place]](draw)]
             pieces.append(Piece(after if place < len(words) else after.rstrip()))
         elif 0 < place < len(words):
