@@ -17,6 +17,7 @@ from pathlib import Path
 
 import loop
 import torch
+from field_texts.draw import Draw
 from field_texts.texts import HELD_OUT, LABELS, Labelled, filled, labelled, passage, source
 from local_start import read_bytes_near, start_text
 from samples import write_text_sample
@@ -40,12 +41,13 @@ from perceiver_runtime.processing.vocabulary import FIRST_BYTE
 from perceiver_runtime.tasks.metrics.parts import SpanScore
 
 LONGEST = 254
+POOL = 8  # batches that are made together
 SAMPLE = "Call Anna on +49 30 1234567 before 5 pm on 3 March 2027: 2.5 kg for €12.50, see https://example.com/order?id=7"
 CONFIG = TokenClassificationConfig(
     encoder=EncoderConfig(
-        num_latents=64,
+        num_latents=32,
         latent_channels=128,
-        layers_per_block=4,
+        layers_per_block=3,
         self_attention_heads=4,
         cross_attention_heads=4,
         qk_channels=128,
@@ -125,13 +127,19 @@ def describe(result: dict[str, object]) -> str:
     return f"F1 {result['f1']:.4f} (" + ", ".join(f"{each['label']} {each['f1']:.3f}" for each in of_labels) + ")"
 
 
-def rows(synsets: Sequence[Synset], generator: torch.Generator) -> Iterator[tuple[bytes, list[int]]]:
-    """Without end, texts of up to `LONGEST` bytes, some that begin or end inside another."""
-    draw = source(synsets, int(torch.randint(1 << 30, (1,), generator=generator)), held_out=False)
+def row(draw: Draw) -> tuple[bytes, list[int]]:
+    """A text of up to `LONGEST` bytes; some begin or end inside another."""
+    content, labels = byte_labels(labelled(passage(draw, draw.random.randint(20, 400))))
+    room = len(content) - LONGEST
+    return window(content, labels, draw.random.randint(0, room) if room > 0 and draw.chance(0.7) else 0)
+
+
+def batches(draw: Draw, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Without end, of texts of like lengths, so that little is padding."""
     while True:
-        content, labels = byte_labels(labelled(passage(draw, draw.random.randint(20, 400))))
-        room = len(content) - LONGEST
-        yield window(content, labels, draw.random.randint(0, room) if room > 0 and draw.chance(0.7) else 0)
+        pool = sorted((row(draw) for _ in range(size * POOL)), key=lambda each: len(each[0]))
+        for place in draw.random.sample(range(POOL), POOL):
+            yield batch_of(pool[place * size : (place + 1) * size])
 
 
 def write_csv(file: Path, examples: Sequence[Labelled]) -> None:
@@ -168,13 +176,15 @@ def main() -> None:
     start_text(model.encoder, model.preprocessor.positions.table)
     read_bytes_near(model.decoder.cross_attention.attention, [-6, -2, 2, 6], gain=0.9, width=1.0)
     model.to(options.device)
-    texts: Iterator[tuple[bytes, list[int]]] | None = None
-    measured = held_out(synsets, 2, kept=False, each=4), held_out(synsets, 3, kept=True, each=4)
+    made: Iterator[tuple[Tensor, Tensor]] | None = None
+    measured = held_out(synsets, 2, kept=False, each=2), held_out(synsets, 3, kept=True, each=2)
 
     def loss(generator: torch.Generator) -> Tensor:
-        nonlocal texts
-        texts = texts or rows(synsets, generator)
-        ids, labels = batch_of([next(texts) for _ in range(options.batch)])
+        nonlocal made
+        if made is None:
+            seed = int(torch.randint(1 << 30, (1,), generator=generator))
+            made = batches(source(synsets, seed, held_out=False), options.batch)
+        ids, labels = next(made)
         ids = ids.to(options.device)
         with torch.autocast(torch.device(options.device).type, torch.bfloat16):
             logits = model(ids, (ids != PAD).long())
@@ -187,7 +197,7 @@ def main() -> None:
     def evaluate() -> str:
         return "; with kept formats ".join(describe(score(model, each)) for each in measured)
 
-    loop.train(model, options, loss=loss, evaluate=evaluate, save=save, learning_rate=1.5e-3, evaluate_every=500)
+    loop.train(model, options, loss=loss, evaluate=evaluate, save=save, learning_rate=1.5e-3, evaluate_every=400)
 
 
 if __name__ == "__main__":

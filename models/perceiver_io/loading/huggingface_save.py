@@ -7,6 +7,7 @@ from typing import Any
 from perceiver_io.config import (
     AnyConfig,
     EncoderConfig,
+    FeaturesConfig,
     FillMaskConfig,
     FlowConfig,
     ImageClassificationConfig,
@@ -30,7 +31,7 @@ def huggingface_config(config: AnyConfig) -> dict[str, Any]:
     Raises `ConfigError` where it cannot: reading the result back would give another configuration.
     """
     data = {"model_type": "perceiver", **_encoder(config.encoder), **_task(config)}
-    if model_config(data, ()) != config:
+    if "architectures" not in data or model_config(data, ()) != config:
         raise ConfigError("transformers has no equivalent of this configuration: save it in this package's own layout")
     return data
 
@@ -77,7 +78,9 @@ def _task(config: AnyConfig) -> dict[str, Any]:
             "_label_trainable_num_channels": config.label_query_channels,
             **_labels(config),
         }
-    return {"architectures": ["PerceiverModel"], "d_model": config.channels}
+    if isinstance(config, FeaturesConfig):
+        return {"architectures": ["PerceiverModel"], "d_model": config.channels}
+    return {}
 
 
 def _text(text: TextInputConfig) -> dict[str, Any]:

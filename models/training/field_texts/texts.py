@@ -39,9 +39,10 @@ _NAMED = [*NAMES.trained, *NAMES.kept, *COINS, MONTHS["en"], DAYS["en"], RELATIV
 _SPOKEN_OF = set(" ".join(_NAMED).replace("_", " ").lower().split()) - {"may", "march", "a", "per", "second", "one", "foot"}
 # what may stand before and after a field in the middle of a text
 _AROUND = (
-    ' _ | _ | _, | (_) |, _, |: _ |; _; | "_" | = _ | - _ - | — _ — |\n_\n|\t_\t| ¦ _ ¦ | on _ | at _ | by _, | for _ | of _ | in _ | to _ |'
-    " is _ | from _ | until _; | [_] | '_' | “_” | «_» | “_.” | _. | _? | _! | _: |、_、| <_> "
-).split("|")
+    " _ ", " _ ", " _, ", " (_) ", ", _, ", ": _ ", "; _; ", ' "_" ', " = _ ", " - _ - ", " — _ — ", "\n_\n", "\t_\t",
+    " | _ | ", " on _ ", " at _ ", " by _, ", " for _ ", " of _ ", " in _ ", " to _ ", " is _ ", " from _ ", " until _; ",
+    " [_] ", " '_' ", " “_” ", " «_» ", " “_.” ", " _. ", " _? ", " _! ", " _: ", "、_、", " <_> ",
+)  # fmt: skip
 _WOVEN = ("date", "time", "money", "quantity", "quantity", "email", "phone", "url", "lookalike", "lookalike", "foreign", "unit")
 _BETWEEN = (" ", " ", "\n", "\n", "\n\n", "; ", " | ", "  ", " - ", "\t", ", ")
 _PLAIN = ("animal", "artifact", "food", "object", "plant")  # whose words are used for measuring
@@ -80,7 +81,7 @@ def woven(draw: Draw) -> list[Piece]:
     pieces: list[Piece] = []
     for place in range(len(words) + 1):
         if place in places:
-            before, _, after = draw.random.choice(_AROUND).replace("¦", "|").partition("_")
+            before, _, after = draw.random.choice(_AROUND).partition("_")
             pieces += [Piece(before if place else before.lstrip()), *FIELDS[places[place]](draw)]
             pieces.append(Piece(after if place < len(words) else after.rstrip()))
         elif 0 < place < len(words):
