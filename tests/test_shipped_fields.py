@@ -1,4 +1,4 @@
-"""The shipped token classifier finds fields: the figures of its card, on templates that were held out and on texts typed by hand.
+"""The shipped token classifier finds fields: its card's figures, on held-out templates and on texts typed by hand.
 
 held_out_fields.csv is written by the recipe with `--write-held-out`; its words and glosses are WordNet's (WORDNET_LICENSE).
 typed_fields.txt was written for this test: a text a line, fields as `perceiver run` marks them.
@@ -75,7 +75,7 @@ def test_the_held_out_texts_are_what_they_say() -> None:
 def test_held_out_templates(
     precision: Any, shipped: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The card's figure through the bundle, in each precision, as `perceiver evaluate` says it; spans moved by one are wrong."""
+    """The card's figure in each precision, as `perceiver evaluate` says it; spans moved by one are wrong."""
     bundle = shipped("token-classification", precision=precision)
     assert main(["evaluate", str(bundle), str(HELD_OUT), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["f1"] >= 0.93

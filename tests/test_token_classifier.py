@@ -1,4 +1,4 @@
-"""The reference of token classification: padding counts as nothing, checkpoints, its bundle equal to torch; the recipe's texts."""
+"""The reference of token classification: padding, checkpoints, its bundle equal to torch; the recipe's texts."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_the_bundle_is_equal_to_torch(tmp_path: Path) -> None:
     pio.save_checkpoint(model, tmp_path / "checkpoint")
     manifest = export_bundle(checkpoint=tmp_path / "checkpoint", output=tmp_path / "ner", fused=True)
     assert manifest.task == "token-classification"
-    assert manifest.processor["answer"] == {"scheme": "iob2", "outside": "O"}
+    assert manifest.processor["answer"] == {"scheme": "iob2", "outside": "O", "aggregation": "simple"}
     ids = torch.tensor([[4, *(byte + 6 for byte in TEXT.encode()), 5]])
     expected = model(ids)[0, 1:-1].softmax(-1).numpy()
     with pr.load(tmp_path / "ner", task="token-classification", device="cpu") as label:
@@ -106,7 +106,7 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_generated_texts_are_labelled_rightly(recipe: Any) -> None:
-    """Bytes have the labels of their characters, what a window cuts of a field has none; kept ways to write are no trained ones."""
+    """Bytes have their characters' labels, what a window cuts of a field has none; kept ways to write are not trained."""
     from field_texts import texts
     from field_texts.amounts import MONEY, NAMES, NUMBERS, SYMBOLS
     from field_texts.contacts import ENDS, PHONES, STARTS

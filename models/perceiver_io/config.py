@@ -156,7 +156,8 @@ class TokenClassificationConfig(Sized):
     """Text to a label for each byte: a query is the byte's own vector, as a pixel's is in the paper's optical flow.
 
     `neighbours`: how many bytes to either side each of two convolutions puts into that vector, as the 3x3 pixels around one are
-    there; 0 for none. `scheme` says how labels make spans: `plain`, or by prefixes. `outside` is the label of what is in no
+    there; 0 for none. `scheme` says how labels make spans: `plain`, or by prefixes; `aggregation` how the runtime merges bytes
+    where it is not told. `outside` is the label of what is in no
     span, None where everything is in one.
     """
 
@@ -166,6 +167,7 @@ class TokenClassificationConfig(Sized):
     text: TextInputConfig = field(default_factory=TextInputConfig)
     neighbours: int = 0
     scheme: Literal["plain", "iob2", "bioes", "bilou"] = "plain"
+    aggregation: Literal["simple", "first", "average", "max", "viterbi"] = "simple"
     outside: str | None = "O"
 
     def __post_init__(self) -> None:

@@ -59,6 +59,7 @@ CONFIG = TokenClassificationConfig(
     labels=LABELS,
     text=TextInputConfig(max_positions=LONGEST + 2, channels=128),
     neighbours=2,
+    aggregation="viterbi",
 )
 
 
@@ -115,7 +116,9 @@ def score(model: TokenClassifier, examples: Sequence[Labelled]) -> dict[str, obj
         ids, _ = batch_of([byte_labels(example) for example in own])
         found = model(ids.to(device), (ids != PAD).long().to(device)).softmax(-1).cpu().numpy()
         for example, probabilities in zip(own, found):
-            answer = _Answer(scheme.spans(example.text, probabilities[1 : 1 + len(example.text.encode())]))
+            answer = _Answer(
+                scheme.spans(example.text, probabilities[1 : 1 + len(example.text.encode())], model.config.aggregation)
+            )
             answer.text = example.text
             counted.add(answer, set(example.spans))
     return counted.result()

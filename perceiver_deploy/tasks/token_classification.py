@@ -24,7 +24,8 @@ class TokenClassificationRecipe(TextRecipe):
 
     def processor(self) -> dict[str, Any]:
         """The constants of the text, and how labels make spans."""
-        return super().processor() | {"answer": {"scheme": self.config.scheme, "outside": self.config.outside}}
+        names = ("scheme", "outside", "aggregation")
+        return super().processor() | {"answer": {name: getattr(self.config, name) for name in names}}
 
     @torch.no_grad()
     def reference(self, model: Any, inputs: Inputs) -> Answer:
