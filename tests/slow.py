@@ -28,6 +28,7 @@ FILES = frozenset(
         "ray",
         "shipped_clips",
         "shipped_digits",
+        "shipped_fields",
         "shipped_text",
         "sound_and_video",
         "telemetry",
@@ -75,6 +76,7 @@ TESTS = frozenset(
         "serving::test_configs_fit_schema_and_graphs",
         "serving::test_versions",
         "shipped_checkpoint::test_synthetic_pairs_of_unseen_photographs",
+        "token_classifier::test_the_bundle_is_equal_to_torch",
         "video_commands::test_a_clip_and_its_sound_reconstructed",
         "video_commands::test_pictures_of_every_kind_are_clips",
     }

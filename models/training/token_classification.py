@@ -38,7 +38,7 @@ from perceiver_io.tasks.fill_mask import IGNORED
 from perceiver_runtime.processing.heads.token_labels import TokenScheme
 from perceiver_runtime.processing.tokenizer import CLS, PAD, SEP
 from perceiver_runtime.processing.vocabulary import FIRST_BYTE
-from perceiver_runtime.tasks.metrics.parts import SpanScore
+from perceiver_runtime.tasks.metrics.parts import SpanScore, render_spans
 
 LONGEST = 254
 POOL = 8  # batches that are made together
@@ -170,8 +170,8 @@ def main() -> None:
         return
     if options.evaluate:
         model = load_checkpoint(options.evaluate)
-        for kept, what in ((False, "held-out templates"), (True, "and formats of values")):
-            print(what, json.dumps(score(model, held_out(synsets, 1, kept=kept, each=50)), indent=1))
+        for kept, what in ((False, "held-out templates:"), (True, "held-out templates and formats of values:")):
+            print("\n".join([what, *render_spans(score(model, held_out(synsets, 1, kept=kept, each=20)))]))
         return
     torch.manual_seed(options.seed)
     model = TokenClassifier(CONFIG)

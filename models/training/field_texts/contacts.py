@@ -13,6 +13,7 @@ STARTS = Formats(
 )
 SUBDOMAINS = ("", "", "", "mail.", "shop.", "api.", "docs.")
 NUMBERED = ("localhost", "192.168.#.^#", "10.0.0.^")
+COUNTS = ("one", "two", "three", "four", "five", "ten", "twelve", "a hundred")
 FILES = (".html", ".pdf", ".php", ".json", "_v2.zip", ".git")
 
 
@@ -74,6 +75,9 @@ def _path(draw: Draw) -> str:
 
 def lookalike(draw: Draw) -> list[Piece]:
     """What looks like a field and is none."""
+    if draw.chance(0.25):
+        count = draw.random.choice((*COUNTS, draw.digits("^"), draw.digits("^#"), draw.digits("^##")))
+        return [Piece(f"{count} {draw.word()}{draw.random.choice(('', 's'))}")]
     return [Piece(draw.digits(draw.random.choice(LOOKALIKES.trained)))]
 
 

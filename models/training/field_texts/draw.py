@@ -12,6 +12,18 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+ACCENTED = {
+    "a": "äàáâåãą",
+    "e": "éèêëęě",
+    "i": "íìîï",
+    "o": "öóòôøõ",
+    "u": "üúùûů",
+    "n": "ñń",
+    "c": "çčć",
+    "s": "ßšś",
+    "l": "ł",
+    "y": "ý",
+}
 _HERE = Path(__file__).parent
 
 
@@ -60,12 +72,18 @@ class Draw:
 
     def word(self) -> str:
         """One word, of letters alone."""
-        return self.random.choice(self.words)
+        return self._accented(self.random.choice(self.words))
 
     def gloss(self) -> str:
         """A line of English without fields, its first letter large in half of cases."""
-        gloss = self.random.choice(self.glosses)
+        gloss = self._accented(self.random.choice(self.glosses))
         return gloss[0].upper() + gloss[1:] if self.chance(0.5) else gloss
+
+    def _accented(self, text: str) -> str:
+        """The text, or seldom with letters of other languages in it: these are not in fields alone."""
+        if not self.chance(0.15):
+            return text
+        return "".join(self.random.choice(ACCENTED.get(each, each)) if self.chance(0.3) else each for each in text)
 
     def digits(self, pattern: str) -> str:
         """A pattern with a digit for each `#`, and one that is not 0 for each `^`."""

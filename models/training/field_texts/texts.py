@@ -41,7 +41,7 @@ _SPOKEN_OF = set(" ".join(_NAMED).replace("_", " ").lower().split()) - {"may", "
 _AROUND = (
     " _ ", " _ ", " _, ", " (_) ", ", _, ", ": _ ", "; _; ", ' "_" ', " = _ ", " - _ - ", " — _ — ", "\n_\n", "\t_\t",
     " | _ | ", " on _ ", " at _ ", " by _, ", " for _ ", " of _ ", " in _ ", " to _ ", " is _ ", " from _ ", " until _; ",
-    " [_] ", " '_' ", " “_” ", " «_» ", " “_.” ", " _. ", " _? ", " _! ", " _: ", "、_、", " <_> ",
+    " [_] ", " '_' ", " “_” ", " «_» ", " “_.” ", " _. ", " _? ", " _! ", " _: ", "、_、", "は_です", "在_，", " <_> ",
 )  # fmt: skip
 _WOVEN = ("date", "time", "money", "quantity", "quantity", "email", "phone", "url", "lookalike", "lookalike", "foreign", "unit")
 _BETWEEN = (" ", " ", "\n", "\n", "\n\n", "; ", " | ", "  ", " - ", "\t", ", ")
