@@ -80,14 +80,14 @@ def test_held_out_templates(
     assert main(["evaluate", str(bundle), str(HELD_OUT), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["f1"] >= 0.93
     with pr.load(bundle, task="token-classification", device="cpu") as label:
-        assert f1(label, held_out()[::4], shift=1) < 0.1
+        assert f1(label, held_out()[::4], shift=-1) < 0.1
 
 
 def test_typed_by_hand(shipped: Callable[..., Path]) -> None:
     """Several languages' punctuation and emoji: fields are found, and offsets are those of the text."""
     with pr.load(shipped("token-classification"), task="token-classification", device="cpu") as label:
-        assert f1(label, TYPED) >= 0.85
-        assert f1(label, TYPED, shift=1) < 0.1
+        assert f1(label, TYPED) >= 0.9
+        assert f1(label, TYPED, shift=-1) < 0.1
         for each, spans in zip(TYPED, label([each.text for each in TYPED])):
             for span in spans:
                 assert span.text == each.text[span.start : span.end]
