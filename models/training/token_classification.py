@@ -1,6 +1,6 @@
 """Train the small token classifier that ships with perceiver_io: fields in text.
 
-    python models/training/token_classification.py --minutes 45 --out fields-small
+    python models/training/token_classification.py --minutes 60 --out fields-small
     python models/training/token_classification.py --evaluate fields-small
     python models/training/token_classification.py --write-held-out tests/data/held_out_fields.csv
 
@@ -157,7 +157,7 @@ def write_csv(file: Path, examples: Sequence[Labelled]) -> None:
 
 def main() -> None:
     """Train, or evaluate a checkpoint."""
-    parser = loop.arguments(__doc__, out="fields-small", minutes=45, batch=16)
+    parser = loop.arguments(__doc__, out="fields-small", minutes=60, batch=16)
     parser.add_argument("--wordnet", type=Path, default=FOLDER, help="folder with WordNet's data files")
     parser.add_argument("--evaluate", metavar="CHECKPOINT", help="print the F1 of a checkpoint on held-out templates")
     parser.add_argument(
