@@ -18,7 +18,7 @@ from perceiver_runtime.tasks.known_answer import FILE, Sample
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = DATA / "golden-1.0"
-TASKS = ["flow", "fill-mask", "text-classification", "token-classification", "image-classification", "multimodal", "features"]
+TASKS = ["flow", "fill-mask", "text-classification", "image-classification", "multimodal", "features"]
 
 
 def test_the_first_schema_version_still_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
