@@ -35,6 +35,7 @@ FILES = frozenset(
         "shipped_clips",
         "shipped_commands",
         "shipped_digits",
+        "shipped_fields",
         "shipped_text",
         "sound_and_video",
         "telemetry",
@@ -93,6 +94,7 @@ TESTS = frozenset(
         "serving::test_versions",
         "shipped_checkpoint::test_synthetic_pairs_of_unseen_photographs",
         "signature::test_model_signing_reads_ours_and_we_read_its",
+        "token_classifier::test_the_bundle_is_equal_to_torch",
         "video_commands::test_a_clip_and_its_sound_reconstructed",
         "video_commands::test_pictures_of_every_kind_are_clips",
     }

@@ -182,9 +182,9 @@ def test_kinds_that_make_no_sense(inputs: Any, outputs: Any, message: str) -> No
     ("options", "code", "message"),
     [
         (
-            ["--task", "ner"],
+            ["--task", "qa"],
             2,
-            "token-classification is for a model of your own: give --model MODULE:FUNCTION",
+            "question-answering is for a model of your own: give --model MODULE:FUNCTION",
         ),
         (
             ["--task", "weather"],

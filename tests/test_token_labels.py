@@ -1,5 +1,6 @@
 """Labels of bytes to spans, as transformers' pipeline makes them of tokens; windows over long texts."""
 
+import itertools
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -99,3 +100,29 @@ def test_most_context() -> None:
     assert most_context(12, windows(b"x" * 12, 8, 4)).tolist() == [0] * 6 + [1] * 6
     with pytest.raises(pr.InputError, match="the overlap is 8: give bytes from 0 to 3"):
         windows(b"x" * 20, 8, 8)
+
+
+def test_viterbi_finds_the_likeliest_labels_where_changes_cost() -> None:
+    """As trying every sequence does; one odd character does not cut a span, and going on with a span costs nothing."""
+    text, scheme = "abcdef", TokenScheme(NAMES[:3], "iob2", "O")
+    for seed in range(10):
+        scores = np.log(probabilities(text, NAMES[:3], seed))
+        costs = scheme.change_costs()
+
+        def total(labels: tuple[int, ...], scores: Any = scores, costs: Any = costs) -> float:
+            steps = sum(costs[one, other] for one, other in pairwise(labels))
+            return float(sum(row[label] for row, label in zip(scores, labels)) - steps)
+
+        best = max(itertools.product(range(3), repeat=len(text)), key=total)
+        single = np.eye(3, dtype=np.float32)[list(best)] + 1e-3
+        assert scheme.spans(text, np.exp(scores), "viterbi") == [
+            run._replace(
+                score=pytest.approx(np.mean([np.exp(scores[place, best[place]]) for place in range(run.start, run.end)]))
+            )
+            for run in scheme.spans(text, single)
+        ]
+    odd = np.array([[0.1, 0.9]] * 3 + [[0.6, 0.4]] + [[0.1, 0.9]] * 3, np.float32)
+    plain = TokenScheme(("O", "date"), "plain", "O")
+    assert [(run.start, run.end) for run in plain.spans("1.2.034", odd, "viterbi")] == [(0, 7)]
+    assert [(run.start, run.end) for run in plain.spans("1.2.034", odd)] == [(0, 3), (4, 7)]
+    assert scheme.change_costs().tolist() == [[0, 2, 2], [2, 2, 0], [2, 2, 0]]

@@ -21,6 +21,7 @@ from perceiver_io.config import (
     SpectrogramConfig,
     TextClassificationConfig,
     TextInputConfig,
+    TokenClassificationConfig,
 )
 from perceiver_io.config_json import ConfigError, from_json, to_json
 from perceiver_io.errors import CheckpointError
@@ -54,6 +55,7 @@ from perceiver_io.tasks.fill_mask import MaskedLanguageModel, fill_mask_loss
 from perceiver_io.tasks.flow import OpticalFlow, flow_loss
 from perceiver_io.tasks.multimodal import MultimodalAutoencoder, MultimodalDecoder, Reconstruction, multimodal_loss
 from perceiver_io.tasks.registry import TASKS, Task
+from perceiver_io.tasks.token_classification import TokenClassifier
 
 __all__ = [
     "PUBLISHED",
@@ -106,6 +108,8 @@ __all__ = [
     "TextClassifier",
     "TextInputConfig",
     "TextPreprocessor",
+    "TokenClassificationConfig",
+    "TokenClassifier",
     "TrainablePositions",
     "VideoDecoder",
     "VideoPreprocessor",

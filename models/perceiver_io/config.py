@@ -15,7 +15,7 @@ LIMITS = {"num_blocks": 1024, "layers_per_block": 1024, "num_self_attends_per_bl
 MOST_LAYERS = 1024  # blocks times layers
 MOST_TOKENS = 1 << 20  # pixels of a frame or an image
 MOST_OUTPUTS = 1 << 24  # pixels or samples of a clip
-_FROM_ZERO = {"residual_blocks", "window_radius", "input_padding", "query_padding"}
+_FROM_ZERO = {"residual_blocks", "window_radius", "input_padding", "query_padding", "neighbours"}
 
 
 def check_size(name: str, value: int) -> None:
@@ -152,6 +152,33 @@ class TextClassificationConfig(Sized):
 
 
 @dataclass(frozen=True)
+class TokenClassificationConfig(Sized):
+    """Text to a label for each byte: a query is the byte's own vector, as a pixel's is in the paper's optical flow.
+
+    `neighbours`: how many bytes to either side each of two convolutions puts into that vector, as the 3x3 pixels around one are
+    there; 0 for none. `scheme` says how labels make spans: `plain`, or by prefixes; `aggregation` how the runtime merges bytes
+    where it is not told. `outside` is the label of what is in no
+    span, None where everything is in one.
+    """
+
+    encoder: EncoderConfig
+    decoder: DecoderConfig
+    labels: tuple[str, ...]
+    text: TextInputConfig = field(default_factory=TextInputConfig)
+    neighbours: int = 0
+    scheme: Literal["plain", "iob2", "bioes", "bilou"] = "plain"
+    aggregation: Literal["simple", "first", "average", "max", "viterbi"] = "simple"
+    outside: str | None = "O"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.outside is not None and self.outside not in self.labels:
+            raise ConfigError(
+                f"outside is {self.outside!r}, which is none of the labels: give the one for what is in no span, or None"
+            )
+
+
+@dataclass(frozen=True)
 class ImageInputConfig(Sized):
     """How an image becomes tokens.
 
@@ -277,6 +304,7 @@ AnyConfig: TypeAlias = (  # of this project's own tasks
     FlowConfig
     | FillMaskConfig
     | TextClassificationConfig
+    | TokenClassificationConfig
     | ImageClassificationConfig
     | AudioClassificationConfig
     | MultimodalConfig

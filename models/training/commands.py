@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from command_words import COMMANDS, LABELS, OTHER
 from commands_report import Numbers, answers, as_floats, few, report, shares, windows_of, write_held_out
-from samples import write_sound_sample
 from speech import RATE, Corpus
 from torch import Tensor
 
@@ -32,6 +31,7 @@ from perceiver_io import (
     load_checkpoint,
     save_checkpoint,
 )
+from samples import write_sound_sample
 
 ENCODER = EncoderConfig(
     num_latents=32,

@@ -15,6 +15,7 @@ SHOWS: dict[str, Callable[[Path, Path], list[str]]] = {
     "flow": flow.show,
     "fill-mask": text.show_masked,
     "text-classification": text.show_classes,
+    "token-classification": text.show_fields,
     "image-classification": digits.show,
     "audio-classification": commands.show,
     "multimodal": clips.show,

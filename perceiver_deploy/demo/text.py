@@ -1,10 +1,11 @@
-"""Masked words, and kinds of things by their definitions. The sentences were made up for this."""
+"""Masked words, kinds of things by their definitions, and fields. The sentences were made up for this."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import perceiver_runtime as pr
+from perceiver_runtime.tasks.token_classification.command import marked
 
 MASKED = (
     "a small boat that is moved[MASK*3] oars",
@@ -22,6 +23,12 @@ DEFINITIONS = (
     "a soup of lentils, onions and cumin",
     "the year in which the treaty was signed",
     "inflammation of the joints of the hand",
+)
+WITH_FIELDS = (
+    "Hi Lena, the arm is booked for 14 May 2027, 9:30 am to 11:00. Reach me at lena.vogt@arm-lab.org or +49 30 5550123.",
+    "Lower the gripper by 12.5 mm, wait for 3 seconds and keep it below 40 °C.",
+    "2027-05-14T09:31:07Z WARN battery 11.2 V < 11.5 V, see https://docs.arm-lab.org/battery#low",
+    "Das Ersatzteil kostet 1.249,00 € und kommt am Dienstag, 18. Mai 🚚",
 )
 
 
@@ -45,3 +52,9 @@ def show_classes(bundle: Path, folder: Path) -> list[str]:
         f"{text:{width}}  {', '.join(f'{label.label} {label.probability:.2f}' for label in labels)}"
         for text, labels in zip(DEFINITIONS, found)
     ]
+
+
+def show_fields(bundle: Path, folder: Path) -> list[str]:
+    """Each text with its fields marked."""
+    with pr.load(bundle, task="token-classification", device="cpu") as label:
+        return [marked(text, spans) for text, spans in zip(WITH_FIELDS, label(list(WITH_FIELDS)))]

@@ -8,6 +8,7 @@ from typing import Any
 
 from perceiver_deploy.own.composition import kinds_of
 from perceiver_deploy.own.export_model import export_model
+from perceiver_deploy.own.head import Head
 from perceiver_deploy.own.text_form import FORMS, OUTPUTS, kinds, load_model
 from perceiver_io import CheckpointError
 from perceiver_io.loading.checkpoint import CheckpointFiles, load_files
@@ -60,4 +61,7 @@ def run(
         for note in own.notes:
             say(f"note: {note}")
         declared = {name: given or getattr(own, name) for name, given in declared.items()}
+    made = Head.of(**declared).task
+    if arguments.task not in (files.task, made):
+        raise UsageError(f"these inputs and outputs are for {made}, not for {arguments.task}: leave out --task, or change them")
     return export_model(model, arguments.output, checkpoint=files, **declared, **options)

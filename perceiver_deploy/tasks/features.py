@@ -24,6 +24,7 @@ from perceiver_io import (
     ImageClassificationConfig,
     MultimodalConfig,
     OpticalFlow,
+    TokenClassifier,
 )
 from perceiver_runtime import UsageError
 from perceiver_runtime.backends.onnxruntime import OnnxGraph
@@ -120,11 +121,11 @@ class FeaturesRecipe(Recipe):
     def reference(self, model: Any, inputs: Inputs) -> Answer:
         """Latents (B·N, D)."""
         given = tensors(inputs)
-        if isinstance(model, OpticalFlow):
-            latents = model.encode(given["frames"])[0]
-        elif isinstance(model, FeatureExtractor):
+        if isinstance(model, FeatureExtractor):
             mask = given.pop("attention_mask")
             latents = model.encode(*given.values(), mask=mask)
+        elif isinstance(model, (OpticalFlow, TokenClassifier)):  # which give queries as well
+            latents = model.encode(*given.values())[0]
         else:
             latents = model.encode(*given.values())
         return {"latents": rows(latents.numpy())}

@@ -12,6 +12,7 @@ from perceiver_deploy.tasks.image import ImageRecipe
 from perceiver_deploy.tasks.multimodal import MultimodalRecipe
 from perceiver_deploy.tasks.recipe import Recipe
 from perceiver_deploy.tasks.text import FillMaskRecipe, TextClassificationRecipe
+from perceiver_deploy.tasks.token_classification import TokenClassificationRecipe
 from perceiver_io import PUBLISHED, TASKS
 from perceiver_io.tasks.installed import Installed
 from perceiver_runtime import UsageError
@@ -33,6 +34,7 @@ EXPORT_TASKS: Installed[ExportTask] = Installed(
         "flow": ExportTask(FlowRecipe, "flow-small"),
         "fill-mask": ExportTask(FillMaskRecipe, "fill-mask-small"),
         "text-classification": ExportTask(TextClassificationRecipe, "glosses-small"),
+        "token-classification": ExportTask(TokenClassificationRecipe, "fields-small"),
         "image-classification": ExportTask(ImageRecipe, "digits-fourier"),
         "audio-classification": ExportTask(AudioRecipe, "commands-small"),
         "multimodal": ExportTask(MultimodalRecipe, "clips-small"),

@@ -22,6 +22,7 @@ from perceiver_io import (
     MultimodalAutoencoder,
     OpticalFlow,
     TextClassifier,
+    TokenClassifier,
 )
 
 
@@ -51,6 +52,18 @@ class FlowFeatures(nn.Module):
         return latents
 
 
+class TokenFeatures(nn.Module):
+    """input_ids, attention_mask → latents."""
+
+    def __init__(self, model: TokenClassifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """input_ids (B, L) int64, attention_mask (B, L) int64, zero is padding → latents (B, N, D)."""
+        return self.model.encode(input_ids, attention_mask)[0]
+
+
 def _vector_encode(model: FeatureExtractor) -> GraphSpec:
     encoder = model.config.encoder
     batch, length = Dim("B", min=1), Dim("M", min=1)
@@ -70,6 +83,9 @@ def features_graphs(model: Any, *, image_size: tuple[int, int] | None = None) ->
         latents = {"latents": encode.outputs["latents"]}
         return [GraphSpec("encode", FlowFeatures(encode.module), encode.example, encode.dynamic, latents)]
     traced = traceable(model)
+    if isinstance(model, TokenClassifier):
+        alone = text_encode(traced)
+        return [GraphSpec("encode", TokenFeatures(traced), alone.example, alone.dynamic, alone.outputs)]
     if isinstance(model, (MaskedLanguageModel, TextClassifier)):
         return [text_encode(traced)]
     if isinstance(model, ImageClassifier):

@@ -15,6 +15,7 @@ from perceiver_io.config import (
     ImageClassificationConfig,
     MultimodalConfig,
     TextClassificationConfig,
+    TokenClassificationConfig,
 )
 from perceiver_io.config_json import from_json
 from perceiver_io.parts.part import is_part
@@ -27,6 +28,7 @@ from perceiver_io.tasks.flow import OpticalFlow
 from perceiver_io.tasks.installed import Installed
 from perceiver_io.tasks.multimodal import MultimodalAutoencoder
 from perceiver_io.tasks.names import Names
+from perceiver_io.tasks.token_classification import TokenClassifier
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ TASKS: Installed[Task] = Installed(
         "flow": Task(FlowConfig, OpticalFlow, names.FLOW),
         "fill-mask": Task(FillMaskConfig, MaskedLanguageModel, names.FILL_MASK),
         "text-classification": Task(TextClassificationConfig, TextClassifier, names.TEXT_CLASSIFICATION),
+        "token-classification": Task(TokenClassificationConfig, TokenClassifier),
         "image-classification": Task(ImageClassificationConfig, ImageClassifier, names.IMAGE_CLASSIFICATION),
         "audio-classification": Task(AudioClassificationConfig, AudioClassifier),
         "multimodal": Task(MultimodalConfig, MultimodalAutoencoder, names.MULTIMODAL, label_query="decoder.label.table"),

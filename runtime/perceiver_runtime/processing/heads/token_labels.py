@@ -2,13 +2,14 @@
 
 A token is a byte, and a character has the label of its first byte, so that no span begins or ends inside a character. Runs of
 one label are spans; the scheme says which names begin one. What transformers' token classification calls aggregation
-strategies is here under the same names and computed alike, where a word is a run of characters without white space.
+strategies is here under the same names and computed alike, where a word is a run of characters without white space; `viterbi`
+is this project's own.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ Floats = NDArray[np.float32]
 # of a scheme: the prefixes that begin a span, and those that end one
 SCHEMES: dict[str, tuple[str, str]] = {"plain": ("", ""), "iob2": ("B", ""), "bioes": ("BS", "ES"), "bilou": ("BU", "LU")}
 _INSIDE = {"plain": "", "iob2": "I", "bioes": "I", "bilou": "I"}
+CHANGE = 2.0  # of `viterbi`: what a change of label costs, in nats; 1 to 3 do about as well
 _WORD = re.compile(r"\S+")
 
 
@@ -74,7 +76,13 @@ class TokenScheme:
         if aggregation not in AGGREGATIONS:
             raise InputError(f"the aggregation is {aggregation!r}: one of {', '.join(AGGREGATIONS)}")
         characters = probabilities[byte_offsets(text)[:-1]]
-        return self._grouped(AGGREGATIONS[aggregation](text, characters))
+        return self._grouped(AGGREGATIONS[aggregation](self, text, characters))
+
+    def change_costs(self) -> Floats:
+        """What a label costs after another, (labels, labels): `CHANGE`, and nothing where it goes on with a span or outside."""
+        tags = [self.tag(number) for number in range(len(self.names))]
+        goes_on = [[one.label == other.label and not other.begins and not one.ends for other in tags] for one in tags]
+        return np.where(goes_on, 0, CHANGE).astype(np.float32)
 
     def _grouped(self, units: Sequence[Unit]) -> list[Run]:
         groups: list[list[Unit]] = []
@@ -106,13 +114,30 @@ def byte_offsets(text: str) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
-def _simple(text: str, characters: Floats) -> list[Unit]:
-    best = characters.argmax(axis=-1)
-    return [Unit(place, place + 1, int(label), float(characters[place, label])) for place, label in enumerate(best)]
+def _simple(scheme: TokenScheme, text: str, characters: Floats) -> list[Unit]:
+    return _each(characters, characters.argmax(axis=-1).tolist())
+
+
+def _each(characters: Floats, labels: Sequence[int]) -> list[Unit]:
+    return [Unit(place, place + 1, label, float(characters[place, label])) for place, label in enumerate(labels)]
+
+
+def _viterbi(scheme: TokenScheme, text: str, characters: Floats) -> list[Unit]:
+    """The labels that are likeliest together (Viterbi 1967), where each change of label has a cost."""
+    scores, costs = np.log(np.maximum(characters, 1e-9)), scheme.change_costs()
+    best, came_from = scores[0], []
+    for row in scores[1:]:
+        reached = best[:, None] - costs
+        came_from.append(reached.argmax(axis=0))
+        best = reached.max(axis=0) + row
+    labels = [int(best.argmax())]
+    for before in reversed(came_from):
+        labels.append(int(before[labels[-1]]))
+    return _each(characters, labels[::-1])
 
 
 def _words(choose: Any) -> Any:
-    def units(text: str, characters: Floats) -> list[Unit]:
+    def units(scheme: TokenScheme, text: str, characters: Floats) -> list[Unit]:
         found = []
         for match in _WORD.finditer(text):
             scores = choose(characters[match.start() : match.end()])
@@ -123,10 +148,11 @@ def _words(choose: Any) -> Any:
     return units
 
 
-# by name: a text and its characters' probabilities (characters, labels) to units
-AGGREGATIONS = {
+# by name: a scheme, a text and its characters' probabilities (characters, labels) to units
+AGGREGATIONS: dict[str, Callable[[TokenScheme, str, Floats], list[Unit]]] = {
     "simple": _simple,
     "first": _words(lambda word: word[0]),
     "average": _words(lambda word: word.mean(axis=0)),
     "max": _words(lambda word: word[word.max(axis=1).argmax()]),
+    "viterbi": _viterbi,
 }

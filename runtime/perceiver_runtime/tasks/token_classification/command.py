@@ -23,8 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser, manifest: Manifest) -> None:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """--aggregation, --threshold and --overlap."""
-    help_text = "what has one label: characters (simple), or words by their first character, the mean or the surest one"
-    parser.add_argument("--aggregation", choices=list(AGGREGATIONS), default="simple", help=help_text)
+    help_text = (
+        "what has one label: characters (simple; viterbi, where changes cost something), or words by their first character, "
+        "the mean or the surest one (default: the bundle's own)"
+    )
+    parser.add_argument("--aggregation", choices=list(AGGREGATIONS), help=help_text)
     parser.add_argument("--threshold", type=float, default=0.0, metavar="P", help="the least score of a span (default: 0)")
     parser.add_argument(
         "--overlap", type=int, metavar="N", help="bytes that windows over long texts share (default: a quarter)"

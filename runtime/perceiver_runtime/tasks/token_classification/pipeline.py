@@ -15,7 +15,7 @@ from perceiver_runtime.common.errors import InputError, IntegrityError
 from perceiver_runtime.common.plain import Record, html_mark, html_text
 from perceiver_runtime.processing import tokenizer
 from perceiver_runtime.processing.heads.text_windows import Window, most_context, windows
-from perceiver_runtime.processing.heads.token_labels import SCHEMES, TokenScheme, byte_offsets
+from perceiver_runtime.processing.heads.token_labels import AGGREGATIONS, SCHEMES, TokenScheme, byte_offsets
 from perceiver_runtime.processing.text import TextProcessor, from_bytes
 from perceiver_runtime.processing.vocabulary import FIRST_BYTE
 from perceiver_runtime.tasks.calls import whole_call
@@ -65,6 +65,7 @@ class TextSpans(list[TextSpan]):
 class _Answer:
     scheme: str
     outside: str | None
+    aggregation: str = "simple"
 
 
 class TokenClassificationPipeline(OnePassPipeline):
@@ -80,12 +81,15 @@ class TokenClassificationPipeline(OnePassPipeline):
         found = answer_record(_Answer, bundle.manifest)
         if found.scheme not in SCHEMES:
             raise IntegrityError(f"the manifest's scheme of labels is {found.scheme[:40]!r}: upgrade perceiver-runtime")
+        if found.aggregation not in AGGREGATIONS:
+            raise IntegrityError(f"the manifest's aggregation is {found.aggregation[:40]!r}: upgrade perceiver-runtime")
+        self.aggregation = found.aggregation
         self.scheme = TokenScheme(label_names(bundle), found.scheme, found.outside)
         super().__init__(bundle, runtime_options)
 
     @overload
     def __call__(
-        self, texts: str, *, aggregation: str = "simple", threshold: float = 0.0, overlap: int | None = None
+        self, texts: str, *, aggregation: str | None = None, threshold: float = 0.0, overlap: int | None = None
     ) -> TextSpans: ...
 
     @overload
@@ -93,7 +97,7 @@ class TokenClassificationPipeline(OnePassPipeline):
         self,
         texts: list[str] | Iterator[str],
         *,
-        aggregation: str = "simple",
+        aggregation: str | None = None,
         threshold: float = 0.0,
         overlap: int | None = None,
     ) -> list[TextSpans]: ...
@@ -102,21 +106,22 @@ class TokenClassificationPipeline(OnePassPipeline):
         self,
         texts: str | list[str] | Iterator[str],
         *,
-        aggregation: str = "simple",
+        aggregation: str | None = None,
         threshold: float = 0.0,
         overlap: int | None = None,
     ) -> TextSpans | list[TextSpans]:
         """The spans of a text, or of each of a list or a generator, whose score is at least `threshold`.
 
         `aggregation` is that of transformers: `simple` merges neighbouring characters, `first`, `average` and `max` first give
-        each word one label. A text longer than the model takes is read in windows that share `overlap` bytes (default: a
-        quarter); each byte counts where most of the text around it is seen. Texts are plain: `[MASK]` is six characters.
-        Raises `InputError`.
+        each word one label; or `viterbi`, the likeliest labels where each change of label costs something, so that single
+        characters seldom differ from those around them (None: the bundle's own, usually `simple`). A text longer than the
+        model takes is read in windows that share `overlap` bytes (default: a quarter); each byte counts where most of the text
+        around it is seen. Texts are plain: `[MASK]` is six characters. Raises `InputError`.
         """
         items, many = TEXT.items(texts)
         scores = self._probabilities(items, overlap)
         with self.timing.stage("postprocess"):
-            found = [self._spans(text, each, aggregation, threshold) for text, each in zip(items, scores)]
+            found = [self._spans(text, each, aggregation or self.aggregation, threshold) for text, each in zip(items, scores)]
         return found if many else found[0]
 
     @whole_call
