@@ -18,7 +18,17 @@ from perceiver_runtime.commands.main import main
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "models/perceiver_io/checkpoints/digits-fourier"
 BUNDLES = {"digits": "image-classification"} | {
-    task: task for task in ("flow", "fill-mask", "text-classification", "image-classification", "multimodal", "features")
+    task: task
+    for task in (
+        "flow",
+        "fill-mask",
+        "text-classification",
+        "token-classification",
+        "image-classification",
+        "audio-classification",
+        "multimodal",
+        "features",
+    )
 }
 PAGES = ("README.md", "docs/commands.md", "docs/python.md", "docs/memory.md")
 SETUP = {"make", "pip", "python3"}  # of the reader's machine
