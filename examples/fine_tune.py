@@ -158,15 +158,15 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     trainer = Trainer(
         model=model,
         args=settings,
-        train_dataset=rest,  # type: ignore[arg-type]  # a list will do
-        eval_dataset=kept,  # type: ignore[arg-type]
+        train_dataset=rest,  # type: ignore[arg-type, unused-ignore]  # a list will do
+        eval_dataset=kept,  # type: ignore[arg-type, unused-ignore]
         data_collator=collate(kind, processor, labels, model.config.max_position_embeddings),
         processing_class=processor,
     )
     trainer.train()
     trainer.save_model()
     truth = [label for _, label in kept]
-    found = trainer.predict(kept).predictions  # type: ignore[arg-type]
+    found = trainer.predict(kept).predictions  # type: ignore[arg-type, unused-ignore]
     logits = found[0] if isinstance(found, tuple) else found
     with_torch = [labels[number] for number in np.asarray(logits).argmax(axis=-1)]
 
@@ -175,7 +175,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     pd.export_bundle(checkpoint=options.output / "checkpoint", output=bundle, samples=options.output / "samples", force=True)
 
     with pr.load(bundle) as classify:  # from here on, numpy and ONNX Runtime alone
-        on_device = [classify(value, top_k=1)[0].label for value, _ in kept]  # type: ignore[operator]
+        on_device = [classify(value, top_k=1)[0].label for value, _ in kept]  # type: ignore[operator, unused-ignore]
     accuracy = [float(np.mean([one == other for one, other in zip(each, truth)])) for each in (with_torch, on_device)]
     print(f"{len(kept)} examples that were kept: transformers {accuracy[0]:.1%}, the bundle {accuracy[1]:.1%}")
     return {"transformers": accuracy[0], "bundle": accuracy[1]}

@@ -65,7 +65,8 @@ def cloud(random: np.random.Generator, kind: str, count: int) -> Points:
     points = SHAPES[kind](random, count) * random.uniform(0.8, 1.2, 3) * random.uniform(0.5, 1)
     angle = random.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-    return (points @ turn + random.normal(0, 0.02, (count, 3))).astype(np.float32)
+    measured: Points = (points @ turn + random.normal(0, 0.02, (count, 3))).astype(np.float32)
+    return measured
 
 
 class CloudClassifier(nn.Module):

@@ -21,10 +21,11 @@ from torch import Tensor, nn
 import perceiver_deploy as pd
 import perceiver_io as pio
 import perceiver_runtime as pr
+from perceiver_deploy.own.kinds import Kind
 
 Array = NDArray[np.float64]
 LINKS, SIZE, DURATION = (0.5, 0.5), 32, 1.5  # m, pixels of a picture's side, seconds of a movement
-GREY = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+GREY = (0.5, 0.5, 0.5)
 
 
 class Scene:
@@ -44,7 +45,8 @@ class Scene:
     @property
     def distance(self) -> Array:
         """From hand to target, m."""
-        return np.linalg.norm(self._points(self.joints)[2] - self.target, axis=1)
+        metres: Array = np.linalg.norm(self._points(self.joints)[2] - self.target, axis=1)
+        return metres
 
     def pictures(self) -> dict[str, NDArray[np.uint8]]:
         """`overview` of 2.4 m and `hand` of 0.8 m around the hand: uint8 (B, 32, 32, 3)."""
@@ -102,7 +104,8 @@ class Policy(nn.Module):
         return self.decoder(latents, self.query(self.time.at(times / DURATION - 1)))  # type: ignore[no-any-return]
 
 
-INPUTS = {"overview": pd.Image((SIZE, SIZE), **GREY), "hand": pd.Image((SIZE, SIZE), **GREY), "joints": pd.Arrays((2,))}
+CAMERA = pd.Image((SIZE, SIZE), mean=GREY, std=GREY)
+INPUTS: dict[str, Kind] = {"overview": CAMERA, "hand": CAMERA, "joints": pd.Arrays((2,))}
 
 
 def train(model: Policy, steps: int, batch_size: int) -> None:

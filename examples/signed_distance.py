@@ -40,7 +40,8 @@ class Shapes:
         """(B, O, 3) → (B, O, 1), negative inside."""
         outside = (positions[:, :, None] - self.centres[:, None]).abs() - self.sides[:, None]  # (B, O, 3 boxes, 3 axes)
         to_box = outside.clamp(min=0).norm(dim=-1) + outside.amax(dim=-1).clamp(max=0)
-        return (to_box - self.radii[:, None]).amin(dim=-1, keepdim=True)
+        nearest: Tensor = (to_box - self.radii[:, None]).amin(dim=-1, keepdim=True)
+        return nearest
 
     def surface(self, count: int) -> Tensor:
         """Points near the surface, as a scanner gives them: (B, count, 3). Positions anywhere, moved along the gradient."""
