@@ -69,7 +69,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "code", "message"),
     [
         (["--task", "flwo"], 2, "unknown task 'flwo'; did you mean 'flow'? available: flow"),
-        (["--task", "ner"], 2, "unknown task 'ner'; a model with other outputs is exported with --model"),
+        (["--task", "pose"], 2, "unknown task 'pose'; a model with other outputs is exported with --model"),
         (["--task", "multimodall"], 2, "did you mean 'multimodal'? available: flow, fill-mask"),
         ([], 2, "which task? --task with one of: flow, fill-mask"),
         (["--task", "features", "--fused"], 2, "features are one graph already: leave out --fused"),

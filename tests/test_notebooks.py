@@ -26,9 +26,25 @@ EXPECTED = {  # what its outputs hold, beside pictures
     "image-classification": ["known answer right", "right"],
     "multimodal": ["known answer right"],
     "features": ["known answer right", "(3, 256)"],
+    "token-classification": ["known answer right", "PHONE", "+49 30 1234567"],
+    "audio-classification": ["known answer right"],
 }
-PICTURES = {"flow": 2, "image-classification": 1, "multimodal": 1}
-TABLES = {"fill-mask": 2, "text-classification": 1, "image-classification": 1, "multimodal": 1}
+PICTURES = {"audio-classification": 1, "flow": 2, "image-classification": 1, "multimodal": 1}
+TABLES = {
+    "audio-classification": 1,
+    "fill-mask": 2,
+    "image-classification": 1,
+    "multimodal": 1,
+    "text-classification": 1,
+    "token-classification": 1,
+}
+    "audio-classification": 1,
+    "token-classification": 1,
+    "fill-mask": 2,
+    "text-classification": 1,
+    "image-classification": 1,
+    "multimodal": 1,
+}
 
 
 def outputs(notebook: Any) -> list[Any]:

@@ -347,3 +347,8 @@ def test_verify_and_inspect(bundles: dict[str, Path], task: str, capsys: pytest.
     assert "checked against torch: cases" in capsys.readouterr().out
     assert main(["inspect", str(bundles[task]), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["parity"]["summary"]["cases"] >= 2
+
+
+def test_the_sample_is_not_named_after_a_temporary_file(bundles: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(bundles["image-classification"]), "--sample", "--json"]) == 0
+    assert [each["input"] for each in json.loads(capsys.readouterr().out)["results"]] == ["sample"]

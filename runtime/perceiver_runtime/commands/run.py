@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from perceiver_runtime.bundle.manifest import MAX_MANIFEST_BYTES, Manifest
 from perceiver_runtime.commands.arguments import add_bundle, add_device, add_trust, load_for
-from perceiver_runtime.commands.sample_inputs import sample_inputs
+from perceiver_runtime.commands.sample_inputs import is_sample_file, sample_inputs
 from perceiver_runtime.common.errors import PerceiverError, UsageError
 from perceiver_runtime.tasks.jobs import job
 from perceiver_runtime.tasks.registry import BUILT_IN, find_task
@@ -54,7 +54,11 @@ def add_parser(commands: Any, argv: Sequence[str]) -> None:
 def _run(arguments: argparse.Namespace, command: RunCommand) -> dict[str, object]:
     if arguments.resume or arguments.retry_failed:
         raise UsageError("--resume goes on with a table: add --jsonl FILE or --csv FILE")
-    return command.run(arguments, lambda: load_for(arguments))
+    result = command.run(arguments, lambda: load_for(arguments))
+    for each in result.get("results", []) if arguments.sample else []:  # type: ignore[attr-defined]
+        if is_sample_file(each.get("input", "")):
+            each["input"] = "sample"
+    return result
 
 
 @contextlib.contextmanager

@@ -11,6 +11,8 @@ from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.tasks.known_answer import FILE, Sample
 from perceiver_runtime.tasks.loading import check_task
 
+_PREFIX = "perceiver-sample-"  # begins the name of the folder that the files are in
+
 
 @contextlib.contextmanager
 def sample_inputs(bundle_folder: str) -> Iterator[list[str]]:
@@ -18,5 +20,10 @@ def sample_inputs(bundle_folder: str) -> Iterator[list[str]]:
     bundle = open_bundle(bundle_folder)
     kind = check_task(bundle, None).kind(bundle.manifest)
     sample = Sample.read(bundle.read(FILE))
-    with tempfile.TemporaryDirectory(prefix="perceiver-sample-") as folder:
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
         yield kind.sample_files(sample.inputs, Path(folder), bundle.manifest.processor)
+
+
+def is_sample_file(name: object) -> bool:
+    """Whether this is one of those files, which nobody typed and which are gone afterwards."""
+    return isinstance(name, str) and Path(name).parent.name.startswith(_PREFIX)
