@@ -38,13 +38,6 @@ TABLES = {
     "text-classification": 1,
     "token-classification": 1,
 }
-    "audio-classification": 1,
-    "token-classification": 1,
-    "fill-mask": 2,
-    "text-classification": 1,
-    "image-classification": 1,
-    "multimodal": 1,
-}
 
 
 def outputs(notebook: Any) -> list[Any]:
