@@ -58,6 +58,7 @@ def test_an_export_to_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     assert run(command).returncode == 0  # the next one works
 
 
+@pytest.mark.long
 def test_an_export_that_is_killed_at_any_moment(tiny: HuggingFace, tmp_path: Path) -> None:
     """kill -9 while a bundle is replaced: the old one or the new one is whole, and the next export tidies up."""
     output = tmp_path / "flow"

@@ -203,6 +203,7 @@ def check_published(head: Head, folder: Path) -> Any:
 
 
 @pytest.mark.published_size
+@pytest.mark.long
 @pytest.mark.parametrize("head", [head for head in NOT_FLOW if head.name not in USUAL], ids=lambda head: head.name)
 def test_published_size_of_the_reference(head: Head, tmp_path: Path) -> None:
     check_published(head, tmp_path / "checkpoint")

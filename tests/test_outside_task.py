@@ -64,7 +64,7 @@ def test_commands(toy_python: Path, toy_bundle: Path, tmp_path: Path) -> None:
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (refused.returncode, "which names no metric" in refused.stderr) == (2, True)
     served = json.loads(perceiver(toy_python, "triton", toy_bundle, "-o", tmp_path / "models", "--name", "series", "--json"))
-    assert served["models"] == ["series_encode", "series_decode", "series"]
+    assert served["models"] == ["series_encode", "series_decode", "series", "series_v1"]
 
 
 def test_in_python_and_in_tables(toy_python: Path, toy_bundle: Path) -> None:

@@ -196,6 +196,7 @@ def test_labels_of_arrays_and_own_samples(tmp_path: Path) -> None:
     inputs, outputs = {"points": pd.Arrays(("M", 3), {"M": (1, 40)})}, {"logits": pd.Labels(("cube", "cone", "ball"))}
     pd.export_model(model, tmp_path / "shapes", inputs=inputs, outputs=outputs, fused=True, samples=folder)
     assert (model.decoder.output.training, model.encoder.training) == (True, False)  # as it was
+    model.eval()
     logits = model.decode(model.encode(torch.from_numpy(points)[None]))[0]
     with pr.load(tmp_path / "shapes") as shapes:
         answer = shapes({"points": points})
