@@ -1,5 +1,5 @@
 # make demo   see every task: text and pictures
-# make test   ruff, mypy, and the quick tests: small models, nothing installed, six and a half minutes on two quiet cores
+# make test   ruff, mypy, and the quick tests: small models, nothing installed, four minutes on two quiet cores (five and a half without caches)
 #             make test-more: bundles of every task, servers, clusters, clean environments; make test-all: all, published sizes too
 #             make test-aarch64: emulated, on Debian
 # make soak   ten thousand calls from 16 threads, a stream of frames for SECONDS (600), as many broken files as that time allows
