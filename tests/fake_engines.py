@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import fake_gpu
+import pytest
+from heads import HEADS, save_random_head
 
+from perceiver_deploy import export_bundle
+from perceiver_runtime.backends.tensorrt import backend
 from perceiver_runtime.backends.tensorrt.backend import TensorRTGraph
 from perceiver_runtime.backends.tensorrt.builder import ProfileRange, shapes, spans
 from perceiver_runtime.backends.tensorrt.kernels import Kernels
 from perceiver_runtime.backends.tensorrt.memory import Pool
 from perceiver_runtime.backends.tensorrt.runner import Engine
 from perceiver_runtime.bundle.reader import Bundle, open_bundle
+from perceiver_runtime.commands import build as build_command
 from perceiver_runtime.tasks.flow.pipeline import FlowPipeline
 from perceiver_runtime.tasks.pipeline import RuntimeOptions
 
@@ -60,3 +65,26 @@ class GPU:
     def flow(self, *chosen: Mapping[str, ProfileRange]) -> FlowPipeline:
         """The bundle of the first schema version."""
         return FlowPipeline(open_bundle(FLOW), RuntimeOptions(opener=self.opener(*chosen)))
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> GPU:
+    """Stand-ins that the device `tensorrt` and `perceiver build` find here, with their cache in a folder."""
+    stand_in = GPU()
+    for module in (backend, build_command):
+        monkeypatch.setattr(module, "tensorrt", lambda: stand_in.trt)
+        monkeypatch.setattr(module, "cuda", lambda: stand_in.cuda)
+    monkeypatch.setenv("PERCEIVER_CACHE", str(folder / "cache"))
+    return stand_in
+
+
+def cached(folder: Path) -> list[Path]:
+    """The engines in it."""
+    return sorted((folder / "cache/engines").glob("*.engine"))
+
+
+def exported(name: str, folder: Path) -> Path:
+    """A bundle for TensorRT of one of transformers' heads, tiny."""
+    head = next(head for head in HEADS if head.name == name)
+    save_random_head(folder / "checkpoint", name, head.tiny)
+    export_bundle(task=head.task, checkpoint=folder / "checkpoint", output=folder / "bundle", target="tensorrt")
+    return folder / "bundle"

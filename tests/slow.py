@@ -45,6 +45,7 @@ FILES = frozenset(
         "telemetry",
         "tensorrt_graphs",
         "tensorrt_rtx",
+        "tensorrt_cache",
         "tensorrt_run",
         "token_classification",
         "triton",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_engines import FLOW, GPU, NOTHING
+from fake_engines import FLOW, GPU, NOTHING, installed
 from forgery import edit_manifest
 
 import perceiver_runtime as pr
@@ -26,12 +26,7 @@ SWITCH = "set_optimization_profile_async"
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> GPU:
-    stand_in = GPU()
-    for module in (backend, build_command):
-        monkeypatch.setattr(module, "tensorrt", lambda: stand_in.trt)
-        monkeypatch.setattr(module, "cuda", lambda: stand_in.cuda)
-    monkeypatch.setenv("PERCEIVER_CACHE", str(tmp_path / "cache"))
-    return stand_in
+    return installed(monkeypatch, tmp_path)
 
 
 @pytest.fixture

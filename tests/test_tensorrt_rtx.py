@@ -9,11 +9,10 @@ from typing import Any
 import fake_gpu
 import numpy as np
 import pytest
-from heads import HEADS, save_random_head
+from fake_engines import exported
 from rtx import tensorrt_rtx
 
 import perceiver_runtime as pr
-from perceiver_deploy import export_bundle
 from perceiver_runtime.backends.tensorrt import backend, library
 from perceiver_runtime.commands import build as build_command
 from perceiver_runtime.commands.main import main
@@ -86,10 +85,7 @@ def rtx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRTX:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rtx")
-    head = next(head for head in HEADS if head.name == "PerceiverForImageClassificationFourier")
-    save_random_head(folder / "checkpoint", head.name, head.tiny)
-    export_bundle(task=head.task, checkpoint=folder / "checkpoint", output=folder / "bundle", target="tensorrt")
-    return folder / "bundle"
+    return exported("PerceiverForImageClassificationFourier", folder)
 
 
 def answer(bundle: Path, device: str = "tensorrt-rtx") -> Any:

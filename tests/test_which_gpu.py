@@ -9,10 +9,9 @@ from typing import Any
 import fake_gpu
 import numpy as np
 import pytest
-from heads import HEADS, save_random_head
+from fake_engines import exported
 
 import perceiver_runtime as pr
-from perceiver_deploy import export_bundle
 from perceiver_runtime.backends.spread import Balance, SpreadArray, SpreadGraph
 from perceiver_runtime.backends.tensorrt import backend, machine
 from perceiver_runtime.commands import build as build_command
@@ -38,10 +37,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> fake_gpu.Device:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("which_gpu")
-    head = next(head for head in HEADS if head.name == "PerceiverForOpticalFlow")
-    save_random_head(folder / "checkpoint", head.name, head.tiny)
-    export_bundle(task=head.task, checkpoint=folder / "checkpoint", output=folder / "bundle", target="tensorrt")
-    return folder / "bundle"
+    return exported("PerceiverForOpticalFlow", folder)
 
 
 @pytest.fixture(scope="module")
