@@ -26,7 +26,7 @@ BODY = json.dumps({"inputs": [{"name": "x", "shape": [1], "datatype": "BYTES", "
 class Client:
     """Requests to an application, each a coroutine."""
 
-    def __init__(self, function: Callable[[], None], **limits: Any) -> None:
+    def __init__(self, function: Callable[[], Any], **limits: Any) -> None:
         def infer(inputs: Any, wanted: Any, parameters: Any) -> dict[str, Any]:
             function()
             return {"y": np.array([b"done"], object)}
@@ -142,6 +142,37 @@ def test_bodies() -> None:
     assert asyncio.run(client.ask(length=1001)).status == 413
     assert asyncio.run(client.ask(wait=3)).status == 408
     assert asyncio.run(client.ask()).body["outputs"][0]["data"] == ["done"]
+
+
+def test_a_body_that_is_too_large_is_read_before_it_is_refused() -> None:
+    """Many clients read the answer only after they have sent everything: a connection closed before that shows them none."""
+    client = Client(lambda: None)
+    read: list[int] = []
+
+    async def asked(headers: list[tuple[bytes, bytes]], parts: int) -> tuple[int, int]:
+        left = iter(range(parts))
+        sent: list[Any] = []
+        read.clear()
+
+        async def receive() -> Any:
+            part = next(left, None)
+            if part is None:
+                await asyncio.sleep(3600)  # a client that stops in the middle
+            read.append(part)
+            return {"type": "http.request", "body": b"x" * 600, "more_body": part != 9}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/v2/models/m/infer", "headers": headers, "query_string": b""}
+        await client.app(scope, receive, send)
+        return sent[0]["status"], len(read)
+
+    length, asks = (b"content-length", b"6000"), (b"expect", b"100-continue")
+    assert asyncio.run(asked([length], 10)) == (413, 10)
+    assert asyncio.run(asked([], 10)) == (413, 10)
+    assert asyncio.run(asked([length, asks], 10)) == (413, 0)  # it sends nothing before it is told to
+    assert asyncio.run(asked([length], 5)) == (413, 5)
 
 
 @pytest.mark.parametrize(

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from perceiver_runtime import __version__
 from perceiver_runtime.common.errors import PerceiverError
 from perceiver_runtime.common.terminal import one_line, write_lines
 from perceiver_runtime.serving.http import formats
+from perceiver_runtime.serving.http.bodies import Message, Receive, disconnected, read_body
 from perceiver_runtime.serving.http.errors import FAILED, HttpError, Stopped, told
 from perceiver_runtime.serving.http.metrics import CONTENT_TYPE, Metrics
 from perceiver_runtime.serving.http.models import Served, ServedModel
 from perceiver_runtime.serving.http.plain_requests import read_plain
 from perceiver_runtime.serving.http.protocol import LENGTH_HEADER, read_request, write_answer
-from perceiver_runtime.serving.http.work import Call, Work
+from perceiver_runtime.serving.http.work import Work
 from perceiver_runtime.serving.model_config import BUNDLE_KEY
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 VERSION = "1"  # of every model: another bundle is another start
 _EXTENSIONS = ["binary_tensor_data", "model_configuration", "parameters"]
@@ -113,31 +111,8 @@ class App:
 
     async def _work_on(self, task: Callable[[bytes], Response], scope: Mapping[str, Any], receive: Receive) -> Response:
         with self._work.place() as call:
-            body = await self._body(call, _headers(scope), receive)
-            return await self._work.run(call, lambda: _safely(task, body, scope["path"]), _disconnected(receive))
-
-    async def _body(self, call: Call, headers: Mapping[str, str], receive: Receive) -> bytes:
-        encoding = headers.get("content-encoding", "identity")
-        if encoding != "identity":
-            raise HttpError(415, f"a body with Content-Encoding {encoding[:20]} cannot be read: send it as it is")
-        too_large = HttpError(413, f"the body has more than the {self._max_body} bytes allowed", {"Connection": "close"})
-        length = headers.get("content-length", "")
-        if length.isdigit() and int(length) > self._max_body:
-            raise too_large
-        parts, size = [], 0
-        while True:
-            try:
-                message = await asyncio.wait_for(receive(), max(0.001, call.left()))
-            except (TimeoutError, asyncio.TimeoutError):
-                raise HttpError(408, "the body did not arrive in time", {"Connection": "close"}) from None
-            if message["type"] == "http.disconnect":
-                raise Stopped
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._max_body:
-                raise too_large
-            if not message.get("more_body", False):
-                return b"".join(parts)
+            body = await read_body(receive, _headers(scope), self._max_body, call)
+            return await self._work.run(call, lambda: _safely(task, body, scope["path"]), disconnected(receive))
 
     def _server(self, found: re.Match[str]) -> Response:
         return in_json({"name": "perceiver", "version": __version__, "extensions": _EXTENSIONS})
@@ -202,11 +177,6 @@ class App:
 
 def _headers(scope: Mapping[str, Any]) -> dict[str, str]:
     return {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _safely(task: Callable[[bytes], Response], body: bytes, path: str) -> Response:
