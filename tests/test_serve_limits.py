@@ -158,6 +158,7 @@ def test_a_body_that_is_too_large_is_read_before_it_is_refused() -> None:
             part = next(left, None)
             if part is None:
                 await asyncio.sleep(3600)  # a client that stops in the middle
+            assert part is not None
             read.append(part)
             return {"type": "http.request", "body": b"x" * 600, "more_body": part != 9}
 

@@ -12,6 +12,7 @@ import torch
 
 from perceiver_export.foreign_attention import ForeignAttention
 from perceiver_export.graph_spec import GraphSpec
+from perceiver_export.small_constants import small_constants_kept
 
 OPSET = 18
 
@@ -35,11 +36,14 @@ def trace(spec: GraphSpec) -> ir.Model:
                 opset_version=OPSET,
                 input_names=list(spec.example),
                 output_names=list(spec.outputs),
+                optimize=False,
                 verbose=False,
             )
+            assert program is not None  # with dynamo=True there always is one
+            with small_constants_kept(program.model.graph):
+                program.optimize()
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
             raise UntraceableError(f"{spec.name} cannot be traced: {_reason(error)}") from error
-    assert program is not None  # with dynamo=True there always is one
     model: ir.Model = program.model
     model.graph.name = spec.name
     model.metadata_props.clear()
