@@ -11,7 +11,7 @@ from perceiver_deploy.own.media_kinds import Audio, Video
 from perceiver_deploy.own.output_kinds import Boxes, BoxLabels, Spans, TokenLabels
 from perceiver_deploy.pushing import push_bundle
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Arrays",
