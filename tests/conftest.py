@@ -23,6 +23,7 @@ from filelock import FileLock
 from published import PUBLISHED, TINY, save_random_checkpoint
 from slow import is_slow
 from transformers import PerceiverForOpticalFlow
+from triton_server import PACKAGES as TRITON_PACKAGES
 
 from perceiver_deploy import export_bundle
 from perceiver_deploy.cli import main as export
@@ -30,6 +31,9 @@ from perceiver_export.targets import Precision
 from perceiver_runtime.common.children import python_code, python_module
 
 ROOT = Path(__file__).parent.parent
+
+
+Once = Callable[[str, Callable[[Path], object]], Path]
 
 
 class HuggingFace:
@@ -61,6 +65,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """What `make` writes at a path, by name: made once for all processes. Do not change it: copy it."""
+    folder = tmp_path_factory.getbasetemp()
+    shared = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "once"
+    shared.mkdir(exist_ok=True)
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        path, done = shared / name, shared / f"{name}.done"
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(path, ignore_errors=True)  # what an attempt that failed has left
+                make(path)
+                done.touch()
+        return path
+
+    return made
+
+
+def make_environment(folder: Path, *packages: str) -> None:
+    """A virtual environment with perceiver-runtime from here."""
+    subprocess.run([*python_module("venv"), folder], check=True)
+    install = [*python_module("pip", folder / "bin" / "python"), "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run([*install, *packages], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"it does not install here: {done.stderr.strip().splitlines()[-1]}")
+
+
+@pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> HuggingFace:
     """A transformers flow checkpoint small enough for every test, 40x56."""
     return HuggingFace(tmp_path_factory.mktemp("checkpoints") / "tiny", **TINY)
@@ -73,27 +105,17 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> HuggingFace:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny: HuggingFace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_bundle(tiny: HuggingFace, once: Once) -> Path:
     """`tiny`, exported. Do not change it: copy it."""
-    output = tmp_path_factory.mktemp("bundles") / "tiny"
-    export_bundle(task="flow", checkpoint=tiny.folder, output=output)
-    return output
+    return once("tiny", lambda output: export_bundle(task="flow", checkpoint=tiny.folder, output=output))
 
 
 @pytest.fixture(scope="session")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A task's shipped checkpoint as a bundle: exported once for all processes. Do not change it: copy it."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # that of all workers
+def shipped(once: Once) -> Callable[..., Path]:
+    """A task's shipped checkpoint as a bundle. Do not change it: copy it."""
 
     def bundle(task: str, *, precision: Precision = "fp32") -> Path:
-        output = folder / "shipped" / f"{task}-{precision}"
-        output.parent.mkdir(exist_ok=True)
-        with FileLock(output.with_name(f"{output.name}.lock")):
-            if not output.exists():
-                export_bundle(task=task, output=output, precision=precision)
-        return output
+        return once(f"{task}-{precision}", lambda output: export_bundle(task=task, output=output, precision=precision))
 
     return bundle
 
@@ -105,48 +127,42 @@ def small_bundle(shipped: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def occupancy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of one's own for `arrays`, as the command line exports it: once for all processes. Do not change it."""
-    folder = tmp_path_factory.getbasetemp()
-    output = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "own" / "occupancy"
-    output.parent.mkdir(exist_ok=True)
+def occupancy(once: Once) -> Path:
+    """A model of one's own for `arrays`, as the command line exports it. Do not change it: copy it."""
     options = ["--inputs", "points=array:M=1..300,3,mask=mask", "--queries", "positions=positions:3,most=500"]
-    command = ["--model", "own_models:make_occupancy", *options, "--outputs", "occupancy=array:O,1", "-o", str(output)]
-    with FileLock(output.with_name("occupancy.lock")):
-        assert output.exists() or export(command) == 0
-    return output
+    command = ["--model", "own_models:make_occupancy", *options, "--outputs", "occupancy=array:O,1", "-o"]
+
+    def make(output: Path) -> None:
+        assert export([*command, str(output)]) == 0
+
+    return once("occupancy", make)
 
 
 @pytest.fixture(scope="session")
-def device_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def device_python(once: Once) -> Path:
     """The Python of a virtual environment that holds perceiver-runtime, numpy and onnxruntime, as on a device."""
-    folder = tmp_path_factory.mktemp("device") / "venv"
-    subprocess.run([*python_module("venv"), folder], check=True)
-    python = folder / "bin" / "python"
-    install = [*python_module("pip", python), "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*install, "--constraint", ROOT / "constraints.txt", f"{ROOT / 'runtime'}[cpu]"], check=True)
-    return python
+    packages = ["--constraint", str(ROOT / "constraints.txt"), f"{ROOT / 'runtime'}[cpu]"]
+    return once("device-venv", lambda folder: make_environment(folder, *packages)) / "bin" / "python"
 
 
 @pytest.fixture(scope="session")
-def ray_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of a virtual environment that holds perceiver-runtime with Ray, made once for all processes."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    folder = folder / "ray-venv"
-    python = folder / "bin" / "python"
-    with FileLock(folder.with_name("ray-venv.lock")):
-        if not python.exists():
-            subprocess.run([*python_module("venv"), folder], check=True)
-            install = [*python_module("pip", python), "install", "--quiet", "--disable-pip-version-check"]
-            package = f"{ROOT / 'runtime'}[cpu,images,ray]"
-            command = [*install, "--constraint", ROOT / "constraints.txt", package]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                shutil.rmtree(folder)
-                pytest.skip(f"Ray does not install here: {done.stderr.strip().splitlines()[-1]}")
-    return python
+def ray_python(once: Once) -> Path:
+    """The Python of a virtual environment that holds perceiver-runtime with Ray."""
+    packages = ["--constraint", str(ROOT / "constraints.txt"), f"{ROOT / 'runtime'}[cpu,images,ray]"]
+    try:
+        return once("ray-venv", lambda folder: make_environment(folder, *packages)) / "bin" / "python"
+    except RuntimeError as error:
+        pytest.skip(f"Ray: {error}")
+
+
+@pytest.fixture(scope="session")
+def triton_python(once: Once) -> Path:
+    """The Python of a virtual environment that holds a Triton server and perceiver-runtime."""
+    packages = [*TRITON_PACKAGES, str(ROOT / "runtime")]
+    try:
+        return once("triton-venv", lambda folder: make_environment(folder, *packages)) / "bin" / "python"
+    except RuntimeError as error:
+        pytest.skip(f"Triton's wheel: {error}")
 
 
 @pytest.fixture(autouse=True)
@@ -156,26 +172,30 @@ def fixed_seed() -> None:
 
 
 @pytest.fixture(scope="session")
-def toy_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def toy_python(once: Once) -> Path:
     """A Python that has the toy package, and all that this one has."""
-    folder = tmp_path_factory.mktemp("toy") / "venv"
+    return once("toy-venv", _make_toy) / "bin" / "python"
+
+
+def _make_toy(folder: Path) -> None:
     venv.create(folder, with_pip=False)
-    python = folder / "bin" / "python"
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
     here = [path for path in sys.path if path.endswith("site-packages")]
     (site / "here.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in here))
     source = shutil.copytree(TOY, folder / "source")  # its build leaves files there
     install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(site), str(source)]
     subprocess.run([*python_module("pip"), *install], check=True)
-    return python
 
 
 @pytest.fixture(scope="session")
-def toy_bundle(toy_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("series")
-    subprocess.run([*python_code(_SAVE_TOY, toy_python), str(folder / "checkpoint")], check=True)
-    export = [*python_module("perceiver_deploy.cli", toy_python), "--checkpoint", str(folder / "checkpoint")]
-    done = subprocess.run([*export, "-o", str(folder / "bundle")], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "the task is series-classification, the checkpoint's own" in done.stderr
-    return folder / "bundle"
+def toy_bundle(toy_python: Path, once: Once) -> Path:
+    """A bundle of the toy package's task. Do not change it: copy it."""
+
+    def make(folder: Path) -> None:
+        subprocess.run([*python_code(_SAVE_TOY, toy_python), str(folder / "checkpoint")], check=True)
+        export = [*python_module("perceiver_deploy.cli", toy_python), "--checkpoint", str(folder / "checkpoint")]
+        done = subprocess.run([*export, "-o", str(folder / "bundle")], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "the task is series-classification, the checkpoint's own" in done.stderr
+
+    return once("toy", make) / "bundle"

@@ -38,6 +38,7 @@ def test_parity_tiny(tiny: HuggingFace) -> None:
 
 
 @pytest.mark.published_size
+@pytest.mark.long
 def test_parity_published_size(published: HuggingFace) -> None:
     check_parity(published, 368, 496)
 

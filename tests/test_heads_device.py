@@ -189,10 +189,6 @@ def test_tiny(head: Head, device_python: Path, tmp_path: Path) -> None:
     assert weights <= 1.15 * (tmp_path / "checkpoint" / "model.safetensors").stat().st_size  # three graphs, one set of weights
 
 
-# On a device at the published size in `make test`: one of a kind. The others share all code with these, and are tested tiny.
-USUAL = ("PerceiverForMaskedLM",)
-
-
 def check_published(head: Head, folder: Path) -> Any:
     """The reference against transformers at the published size, and the configuration against what is written down here."""
     model = check(head, head.published, folder)
@@ -204,17 +200,7 @@ def check_published(head: Head, folder: Path) -> Any:
 
 @pytest.mark.published_size
 @pytest.mark.long
-@pytest.mark.parametrize("head", [head for head in NOT_FLOW if head.name not in USUAL], ids=lambda head: head.name)
-def test_published_size_of_the_reference(head: Head, tmp_path: Path) -> None:
-    check_published(head, tmp_path / "checkpoint")
-
-
-@pytest.mark.published_size
-@pytest.mark.parametrize(
-    "head",
-    [pytest.param(head, marks=() if head.name in USUAL else pytest.mark.long) for head in NOT_FLOW],
-    ids=NAMES,
-)
+@pytest.mark.parametrize("head", NOT_FLOW, ids=NAMES)
 def test_published_size(head: Head, device_python: Path, tmp_path: Path) -> None:
     """The reference and the bundle, against transformers. Peak memory of the clip: under 2.5 GB."""
     model = check_published(head, tmp_path / "checkpoint")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from own_models import occupancy_item
 from test_detection_and_questions import NAMES, SIZE, make_detector
-from triton_server import Triton, make_environment, serve
+from triton_server import Triton, serve
 
 import perceiver_deploy as pd
 import perceiver_runtime as pr
@@ -62,9 +62,8 @@ def repository(
 
 
 @pytest.fixture(scope="module")
-def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
-    python = make_environment(tmp_path_factory.mktemp("environment") / "triton")
-    with serve(python, repository, tmp_path_factory.mktemp("server")) as running:
+def server(repository: Path, triton_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    with serve(triton_python, repository, tmp_path_factory.mktemp("server")) as running:
         yield running
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from forgery import reseal
-from test_triton import Triton, make_environment, serve
+from triton_server import Triton, serve
 
 import perceiver_runtime as pr
 from perceiver_runtime.bundle.reader import open_bundle
@@ -34,11 +34,11 @@ def bundle(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path, bundle: Path) -> Iterator[Triton]:
+def server(folder: Path, bundle: Path, triton_python: Path) -> Iterator[Triton]:
     options = ["--backend", "python", "--threads", "1"]
     assert main(["triton", str(bundle), "-o", str(folder / "models"), *options]) == 0
     assert main(["triton", str(bundle), "-o", str(folder / "models"), "--name", "small", *options, "--queue-size", "1"]) == 0
-    with serve(make_environment(folder / "environment"), folder / "models", folder) as running:
+    with serve(triton_python, folder / "models", folder) as running:
         yield running
 
 

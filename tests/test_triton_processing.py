@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from http_server import Reply, ask, raw_answer
 from PIL import Image
-from triton_server import Triton, make_environment, serve
+from triton_server import Triton, serve
 
 import perceiver_runtime as pr
 from perceiver_runtime.commands.main import main
@@ -33,13 +33,12 @@ def bundles(shipped: Callable[..., Path]) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def server(bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+def server(bundles: dict[str, Path], triton_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     folder = tmp_path_factory.mktemp("triton") / "models"
     for name, bundle in bundles.items():
         options = ["--with-processing", "--backend", "python", "--threads", "1"]
         assert main(["triton", str(bundle), "-o", str(folder), "--name", name, *options]) == 0
-    python = make_environment(tmp_path_factory.mktemp("environment") / "triton")
-    with serve(python, folder, tmp_path_factory.mktemp("server")) as running:
+    with serve(triton_python, folder, tmp_path_factory.mktemp("server")) as running:
         yield running
 
 

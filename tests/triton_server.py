@@ -13,23 +13,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from perceiver_runtime.common.children import python_code, python_module
+from perceiver_runtime.common.children import python_code
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ["nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime==1.31.1", "pillow>=10"]  # its stub needs numpy 1
-
-
-def make_environment(folder: Path) -> Path:
-    """Its Python; the test is skipped where the wheel does not install."""
-    subprocess.run([*python_module("venv"), folder], check=True)
-    python = folder / "bin" / "python"
-    install = [*python_module("pip", python), "install", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run([*install, *PACKAGES, str(ROOT / "runtime")], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"Triton's wheel does not install here: {done.stderr.strip().splitlines()[-1]}")
-    return python
 
 
 class Triton:
