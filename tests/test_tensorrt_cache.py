@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Once
 from fake_engines import GPU, cached, exported, installed
 
 import perceiver_runtime as pr
@@ -27,8 +28,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> GPU:
 
 
 @pytest.fixture(scope="module")
-def image_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported("PerceiverForImageClassificationFourier", tmp_path_factory.mktemp("image"))
+def image_bundle(once: Once) -> Path:
+    return exported("PerceiverForImageClassificationFourier", once)
 
 
 def answer(bundle: Path) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import fake_gpu
 import numpy as np
 import pytest
+from conftest import Once
 from fake_engines import exported
 from rtx import tensorrt_rtx
 
@@ -83,9 +84,8 @@ def rtx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRTX:
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("rtx")
-    return exported("PerceiverForImageClassificationFourier", folder)
+def bundle(once: Once) -> Path:
+    return exported("PerceiverForImageClassificationFourier", once)
 
 
 def answer(bundle: Path, device: str = "tensorrt-rtx") -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Once
 from fake_engines import GPU, NOTHING, cached, exported, installed
 from heads import HEADS
 from own_models import make_occupancy
@@ -32,23 +33,23 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> GPU:
 
 
 @pytest.fixture(scope="module")
-def flow_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported("PerceiverForOpticalFlow", tmp_path_factory.mktemp("flow"))
+def flow_bundle(once: Once) -> Path:
+    return exported("PerceiverForOpticalFlow", once)
 
 
 @pytest.fixture(scope="module")
-def text_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported("PerceiverForMaskedLM", tmp_path_factory.mktemp("text"))
+def text_bundle(once: Once) -> Path:
+    return exported("PerceiverForMaskedLM", once)
 
 
 @pytest.fixture(scope="module")
-def multimodal_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported("PerceiverForMultimodalAutoencoding", tmp_path_factory.mktemp("multimodal"))
+def multimodal_bundle(once: Once) -> Path:
+    return exported("PerceiverForMultimodalAutoencoding", once)
 
 
 @pytest.fixture(scope="module")
-def image_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported("PerceiverForImageClassificationFourier", tmp_path_factory.mktemp("image"))
+def image_bundle(once: Once) -> Path:
+    return exported("PerceiverForImageClassificationFourier", once)
 
 
 @pytest.fixture(scope="module")

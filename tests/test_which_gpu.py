@@ -9,6 +9,7 @@ from typing import Any
 import fake_gpu
 import numpy as np
 import pytest
+from conftest import Once
 from fake_engines import exported
 
 import perceiver_runtime as pr
@@ -35,9 +36,8 @@ def gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> fake_gpu.Device:
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("which_gpu")
-    return exported("PerceiverForOpticalFlow", folder)
+def bundle(once: Once) -> Path:
+    return exported("PerceiverForOpticalFlow", once)
 
 
 @pytest.fixture(scope="module")
