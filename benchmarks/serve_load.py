@@ -26,6 +26,7 @@ import numpy as np
 
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.common.children import python_module
+from perceiver_runtime.files.wav import write_wav
 from perceiver_runtime.processing.text import from_bytes
 from perceiver_runtime.tasks.known_answer import FILE, Sample
 from perceiver_runtime.tasks.loading import check_task
@@ -39,6 +40,10 @@ def request_of(folder: str) -> tuple[bytes, str]:
     for column in kind.columns:
         if kind.forms.get(column) == "text":
             content = from_bytes(inputs[column]).encode()
+        elif column == "audio":
+            with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+                write_wav(file.name, inputs[column], bundle.manifest.processor["sampling_rate"])
+                content = Path(file.name).read_bytes()
         else:
             stream = io.BytesIO()
             np.save(stream, inputs[column])
