@@ -2,6 +2,7 @@
 # make test   ruff, mypy, and the quick tests: small models, nothing installed, four minutes on two quiet cores (five and a half without caches)
 #             make test-more: bundles of every task, servers, clusters, clean environments; make test-all: all, published sizes too
 #             make test-aarch64: emulated, on Debian
+# make docs   the documentation as a site, in build/site, every link checked; works from a disk, without a network
 # make soak   ten thousand calls from 16 threads, a stream of frames for SECONDS (600), as many broken files as that time allows
 #             (each as long for the graph check against onnx, guided by coverage), twenty killed exports
 # Both set up .venv on their own. Another Python: make PYTHON=python3.12 demo
@@ -18,7 +19,7 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 TENSORRT_RTX = tensorrt_rtx_cu13_libs==1.7.1.116 tensorrt_rtx_cu13_bindings==1.7.1.116
 SETUP_FILES = constraints.txt pyproject.toml runtime/pyproject.toml
 
-.PHONY: demo test test-more test-all test-aarch64 soak lint dist clean
+.PHONY: demo docs test test-more test-all test-aarch64 soak lint dist clean
 
 demo: $(VENV)/.demo
 	PYTHONSAFEPATH=1 $(BIN)/python -m perceiver_deploy.demo $(DEMO)
@@ -31,6 +32,9 @@ test-more: $(VENV)/.test
 
 test-all: lint
 	$(BIN)/pytest $(PARALLEL)
+
+docs: $(VENV)/.docs
+	PYTHONSAFEPATH=1 $(BIN)/python tools/site_pages.py
 
 soak: $(VENV)/.test
 	PERCEIVER_LOAD_CALLS=10000 PERCEIVER_STREAM_SECONDS=$(SECONDS) PERCEIVER_FUZZ_SECONDS=$(SECONDS) PERCEIVER_KILLS=20 \
@@ -64,6 +68,10 @@ $(VENV)/.python:
 
 $(VENV)/.demo: $(VENV)/.python $(SETUP_FILES)
 	$(INSTALL) --editable "./runtime[cpu,images]" --editable ".[photographs]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.python $(SETUP_FILES)
+	$(INSTALL) --editable "./runtime[cpu,images]" --editable ".[docs]"
 	touch $@
 
 $(VENV)/.test: $(VENV)/.python $(SETUP_FILES)

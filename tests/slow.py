@@ -101,6 +101,7 @@ TESTS = frozenset(
         "serving::test_configs_fit_schema_and_graphs",
         "serving::test_versions",
         "shipped_checkpoint::test_synthetic_pairs_of_unseen_photographs",
+        "site::test_the_site_builds",
         "signature::test_model_signing_reads_ours_and_we_read_its",
         "spectrogram::test_half_precision_keeps_the_spectrogram",
         "token_classifier::test_the_bundle_is_equal_to_torch",

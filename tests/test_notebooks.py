@@ -1,4 +1,4 @@
-"""The notebooks of examples/notebooks: one for each task that ships, with the outputs of a run, which a run gives again."""
+"""The notebooks of examples/notebooks, for each task that ships and for fine-tuning: with outputs, which a run gives again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ sys.path.append(str(ROOT / "tools"))
 
 from notebooks import NOTEBOOKS, run  # noqa: E402
 
-TASKS = sorted(task for task, record in EXPORT_TASKS.items() if record.shipped)
+NAMES = sorted([*(task for task, record in EXPORT_TASKS.items() if record.shipped), "fine-tuning"])
 LARGEST = 200_000  # bytes of a notebook
 EXPECTED = {  # what its outputs hold, beside pictures
     "flow": ["known answer right", "mean end-point error"],
@@ -28,11 +28,13 @@ EXPECTED = {  # what its outputs hold, beside pictures
     "features": ["known answer right", "(3, 256)"],
     "token-classification": ["known answer right", "PHONE", "+49 30 1234567"],
     "audio-classification": ["known answer right"],
+    "fine-tuning": ["known answer right", "the same answer: 100"],
 }
-PICTURES = {"audio-classification": 1, "flow": 2, "image-classification": 1, "multimodal": 1}
+PICTURES = {"audio-classification": 1, "fine-tuning": 1, "flow": 2, "image-classification": 1, "multimodal": 1}
 TABLES = {
     "audio-classification": 1,
     "fill-mask": 2,
+    "fine-tuning": 1,
     "image-classification": 1,
     "multimodal": 1,
     "text-classification": 1,
@@ -58,25 +60,25 @@ def text(notebook: Any) -> str:
     return "\n".join(found)
 
 
-def check(task: str, notebook: Any) -> None:
-    assert [each for each in EXPECTED[task] if each not in text(notebook)] == []
+def check(name: str, notebook: Any) -> None:
+    assert [each for each in EXPECTED[name] if each not in text(notebook)] == []
     shown = [name for cell in kinds(notebook) for name in cell]
-    assert (shown.count("image/png"), shown.count("text/html")) == (PICTURES.get(task, 0), TABLES.get(task, 0))
+    assert (shown.count("image/png"), shown.count("text/html")) == (PICTURES.get(name, 0), TABLES.get(name, 0))
     assert not [output for output in outputs(notebook) if output.get("name") == "stderr"]
 
 
-def test_there_is_one_for_each_task() -> None:
-    assert sorted(path.stem for path in NOTEBOOKS.glob("*")) == TASKS == sorted(EXPECTED)
+def test_there_is_one_for_each() -> None:
+    assert sorted(path.stem for path in NOTEBOOKS.glob("*")) == NAMES == sorted(EXPECTED)
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_what_is_stored(task: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_stored(name: str) -> None:
     """The outputs of a whole run, in order, small, with no path of the machine that ran it."""
-    path = NOTEBOOKS / f"{task}.ipynb"
+    path = NOTEBOOKS / f"{name}.ipynb"
     assert path.stat().st_size < LARGEST
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    check(task, notebook)
+    check(name, notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == [*range(1, len(code) + 1)]
     content = re.sub(r'"image/png": "[^"]*"', "", path.read_text())
@@ -84,9 +86,9 @@ def test_what_is_stored(task: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("task", TASKS)
-def test_it_runs(task: str) -> None:
-    path = NOTEBOOKS / f"{task}.ipynb"
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs(name: str) -> None:
+    path = NOTEBOOKS / f"{name}.ipynb"
     notebook = run(path)
-    check(task, notebook)
+    check(name, notebook)
     assert kinds(notebook) == kinds(nbformat.read(path, as_version=4))
