@@ -61,11 +61,11 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
 
 def _folders(root: Path) -> Iterator[Path]:
     """Of the groups that this process is in and those above them, where their quotas are."""
-    own = {}
+    own: dict[str, PurePosixPath] = {}
     for line in _lines(root / "proc/self/cgroup"):
-        _, controllers, group = [*line.split(":", 2), "", ""][:3]
+        _, controllers, name = [*line.split(":", 2), "", ""][:3]
         if not controllers or "cpu" in controllers.split(","):
-            own["cgroup" if controllers else "cgroup2"] = PurePosixPath(group)
+            own["cgroup" if controllers else "cgroup2"] = PurePosixPath(name)
     for line in _lines(root / "proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
         fields, kind = before.split(), [*after.split(), "", "", ""]
