@@ -15,6 +15,7 @@ from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.arguments import add_bundle, add_device, runtime_options
 from perceiver_runtime.commands.benching import under_load
 from perceiver_runtime.commands.benching.memory import peak_memory
+from perceiver_runtime.commands.benching.peak import matrix_peak
 from perceiver_runtime.tasks.arguments import positive
 from perceiver_runtime.tasks.known_answer import FILE, Sample
 from perceiver_runtime.tasks.loading import check_task, open_pipeline
@@ -69,8 +70,8 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         result |= {"sample": shapes, "runs": runs}
         memory = peak_memory()
         if speed is not None:
-            peak = matrix_peak()
-            result |= {"gigaflops": speed, "matrix_peak_gigaflops": peak, "share_of_peak": speed / peak}
+            peak, whose = matrix_peak(pipeline.provider, pipeline.arithmetic, bundle.manifest.precision, arguments.threads)
+            result |= {"gigaflops": speed, "matrix_peak_gigaflops": peak, "peak_of": whose, "share_of_peak": speed / peak}
         return {**result, "batches": batches, "peak_memory_bytes": memory}
 
 
@@ -103,18 +104,6 @@ def gigaflops(manifest: Manifest, seconds: dict[str, dict[str, float]]) -> float
     return flops / (seconds["encode"]["p50"] + seconds["decode"]["p50"]) / 1e9
 
 
-def matrix_peak(size: int = 2048, runs: int = 6) -> float:
-    """What numpy's float32 matrix product reaches on this machine, in thousands of millions of operations a second."""
-    a = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
-    a @ a
-    best = 0.0
-    for _ in range(runs):
-        start = time.perf_counter()
-        a @ a
-        best = max(best, 2 * size**3 / (time.perf_counter() - start))
-    return best / 1e9
-
-
 def percentiles(values: list[float]) -> dict[str, float]:
     """p50, p90 and p99."""
     return {f"p{percentile}": float(np.percentile(values, percentile)) for percentile in PERCENTILES}
@@ -137,7 +126,7 @@ def render(result: dict[str, Any]) -> str:
             lines.append(f"  {name:12}" + "".join(f"{1000 * value:9.2f} ms" for value in row.values()))
     if "gigaflops" in result:
         share, peak = result["share_of_peak"], result["matrix_peak_gigaflops"]
-        lines.append(f"graphs at {result['gigaflops']:.0f} GFLOP/s, {share:.0%} of numpy's float32 product, {peak:.0f}")
+        lines.append(f"graphs at {result['gigaflops']:.0f} GFLOP/s, {share:.0%} of {result['peak_of']}, {peak:.0f}")
     if result["peak_memory_bytes"] is not None:
         lines.append(f"peak memory of the process: {result['peak_memory_bytes'] / 1e6:.0f} MB")
     return "\n".join(lines)
