@@ -23,7 +23,8 @@ from bundle_run import BundleRun
 from cpu_sides import TASKS, inputs_of
 
 from perceiver_runtime.backends import openvino as openvino_backend
-from perceiver_runtime.backends.onnxruntime import available_cores, onnxruntime
+from perceiver_runtime.backends.cores import available_cores
+from perceiver_runtime.backends.onnxruntime import onnxruntime
 from perceiver_runtime.bundle.memory_plan import ArenaPolicy
 from perceiver_runtime.bundle.reader import Bundle, open_bundle
 from perceiver_runtime.commands.bench import matrix_peak

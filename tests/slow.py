@@ -59,6 +59,7 @@ TESTS = frozenset(
     {
         "answering::test_every_task_s_sample",
         "amounts::test_a_clip_in_a_budget",
+        "bench_load::test_a_real_run",
         "checkpoint_folders::test_the_task_is_the_checkpoints_own",
         "cli_export::test_a_field_that_ignores_its_input_fails_verification",
         "cli_export::test_a_wrong_graph_fails_verification",

@@ -39,7 +39,7 @@ class Graph(Protocol):
 class OpenOptions:
     """How graphs are opened.
 
-    `threads` (None: the cores this process may use), `keep`: what takes little keeps its memory, `gpu`: its number,
+    `threads` (None: what cores.py says), `keep`: what takes little keeps its memory, `gpu`: its number,
     `max_memory`: bytes that no graph may go beyond, where the device can be held to it.
     """
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.backends.cores import available_cores
 from perceiver_runtime.backends.cuda import check_gpu
 from perceiver_runtime.backends.device import Arithmetic, Device, OpenOptions, reason
 from perceiver_runtime.backends.ort_providers import BY_DEVICE, CPU, PROVIDERS, TENSORRT, Session, line, load_libraries
@@ -38,11 +38,6 @@ from perceiver_runtime.common.telemetry import import_onnxruntime
 _OLDEST = (1, 20)  # that was tried
 _FOLDER_OF_WEIGHTS = (1, 21)  # takes one for a graph that is given as bytes
 _LOG_ERRORS_ONLY = 3  # a severity of ONNX Runtime
-
-
-def available_cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_providers(device: str) -> tuple[str, ...]:
@@ -77,7 +72,7 @@ class OnnxGraph:
         arena_policy: Callable[[Mapping[str, Tensor]], bool] | None = None,
         session: Session | None = None,
     ) -> None:
-        """Open the graph. `threads` defaults to the cores this process may use; `arena_policy` says whether a run with these
+        """Open the graph. `threads` defaults to what cores.py says; `arena_policy` says whether a run with these
         inputs may keep its memory for the next one, none may by default; options of a GPU depend on `session`.
 
         A named device whose provider does not start is a `BackendError`; with `auto` the CPU takes over, with a

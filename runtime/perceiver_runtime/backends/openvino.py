@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perceiver_runtime.backends.cores import available_cores
 from perceiver_runtime.backends.device import Arithmetic, Device, OpenOptions, reason
-from perceiver_runtime.backends.onnxruntime import available_cores
 from perceiver_runtime.bundle.graph_check import CheckedGraph
 from perceiver_runtime.bundle.held_file import HeldFile, steadily
 from perceiver_runtime.bundle.manifest import GraphEntry
@@ -50,7 +50,7 @@ class OpenVinoGraph:
         precision: str,
         threads: int | None = None,
     ) -> None:
-        """Compile the graph, of a bundle of `precision`. `threads` defaults to the cores this process may use.
+        """Compile the graph, of a bundle of `precision`. `threads` defaults to what cores.py says.
 
         Raises `BackendError` where OpenVINO is missing, cannot compile the graph, or the processor has no bfloat16.
         """

@@ -51,7 +51,12 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(DEVICES)}; a GPU by its number, such as cuda:1. auto: TensorRT for a bundle made for it, else CUDA, "
         "else the CPU, whichever is here (default)",
     )
-    parser.add_argument("--threads", type=threads, metavar="N", help="default: the cores this process may use")
+    parser.add_argument(
+        "--threads",
+        type=threads,
+        metavar="N",
+        help="default: the cores this process may use, or fewer where a CPU quota or OMP_NUM_THREADS says",
+    )
     help_text = (
         "what weights and values may take, such as 700MB, on ONNX Runtime, a CPU or cuda; smaller chunks and batches then"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,9 @@ from perceiver_runtime.bundle.choices import Choices
 from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.arguments import add_bundle, add_device, runtime_options
+from perceiver_runtime.commands.benching import under_load
+from perceiver_runtime.commands.benching.memory import peak_memory
+from perceiver_runtime.commands.benching.peak import matrix_peak
 from perceiver_runtime.tasks.arguments import positive
 from perceiver_runtime.tasks.known_answer import FILE, Sample
 from perceiver_runtime.tasks.loading import check_task, open_pipeline
@@ -34,15 +36,19 @@ def add_parser(commands: Any) -> None:
     )
     add_bundle(parser)
     add_device(parser)
-    parser.add_argument("--runs", type=positive, default=20, help="calls measured (default: 20)")
+    parser.add_argument("--runs", type=positive, help="calls measured (default: 20)")
     parser.add_argument("--warm-up", type=positive, default=3, metavar="N", help="calls before (default: 3)")
     help_text = "inputs in a call, for texts, images and features (default: 1)"
-    parser.add_argument("--batch", type=positive, nargs="+", default=[1], metavar="N", help=help_text)
+    parser.add_argument("--batch", type=positive, nargs="+", metavar="N", help=help_text)
+    under_load.add_arguments(parser)
     parser.set_defaults(function=run, render=render)
 
 
 def run(arguments: argparse.Namespace) -> dict[str, object]:
-    """Load, warm up, measure."""
+    """Load, warm up, measure; with the options of `under_load`, that."""
+    if under_load.asked(arguments):
+        return under_load.run(arguments)
+    runs, sizes = arguments.runs or 20, arguments.batch or [1]
     bundle = open_bundle(arguments.bundle)
     task = check_task(bundle, None)
     inputs = Sample.read(bundle.read(FILE)).inputs
@@ -51,9 +57,9 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     with open_pipeline(bundle, runtime_options(arguments)) as pipeline:
         loaded = time.perf_counter() - start
         batches: list[dict[str, Any]] = []
-        for size in arguments.batch if task.batched else [1]:
+        for size in sizes if task.batched else [1]:
             call = task.call(pipeline, item, size)
-            seconds = measure(pipeline, call, arguments.runs, arguments.warm_up)
+            seconds = measure(pipeline, call, runs, arguments.warm_up)
             rows = {name: percentiles(values) for name, values in seconds.items()}
             batches.append({"batch": size, "seconds": rows, "inputs_per_second": size / rows["call"]["p50"]})
         shapes = {name: list(array.shape) for name, array in inputs.items()}
@@ -61,11 +67,11 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         speed = gigaflops(bundle.manifest, batches[0]["seconds"]) if counted else None
         result: dict[str, object] = {name: getattr(bundle.manifest, name) for name in ("task", "precision")}
         result |= {"bundle": str(bundle.folder), "provider": pipeline.provider, "load_seconds": loaded}
-        result |= {"sample": shapes, "runs": arguments.runs}
+        result |= {"sample": shapes, "runs": runs}
         memory = peak_memory()
         if speed is not None:
-            peak = matrix_peak()
-            result |= {"gigaflops": speed, "matrix_peak_gigaflops": peak, "share_of_peak": speed / peak}
+            peak, whose = matrix_peak(pipeline.provider, pipeline.arithmetic, bundle.manifest.precision, arguments.threads)
+            result |= {"gigaflops": speed, "matrix_peak_gigaflops": peak, "peak_of": whose, "share_of_peak": speed / peak}
         return {**result, "batches": batches, "peak_memory_bytes": memory}
 
 
@@ -98,40 +104,15 @@ def gigaflops(manifest: Manifest, seconds: dict[str, dict[str, float]]) -> float
     return flops / (seconds["encode"]["p50"] + seconds["decode"]["p50"]) / 1e9
 
 
-def matrix_peak(size: int = 2048, runs: int = 6) -> float:
-    """What numpy's float32 matrix product reaches on this machine, in thousands of millions of operations a second."""
-    a = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
-    a @ a
-    best = 0.0
-    for _ in range(runs):
-        start = time.perf_counter()
-        a @ a
-        best = max(best, 2 * size**3 / (time.perf_counter() - start))
-    return best / 1e9
-
-
 def percentiles(values: list[float]) -> dict[str, float]:
     """p50, p90 and p99."""
     return {f"p{percentile}": float(np.percentile(values, percentile)) for percentile in PERCENTILES}
 
 
-def peak_memory() -> int | None:
-    """The most bytes that this process has had in the host's memory at once; None where the system does not say."""
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            line = next(line for line in status if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    except (OSError, StopIteration):
-        pass
-    if sys.platform == "darwin":
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return None
-
-
 def render(result: dict[str, Any]) -> str:
     """The same for people."""
+    if "loads" in result:
+        return under_load.render(result)
     sample = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in result["sample"].items())
     lines = [
         f"{result['bundle']}: {result['task']}, {result['precision']}, on {result['provider']}; loaded in "
@@ -145,7 +126,7 @@ def render(result: dict[str, Any]) -> str:
             lines.append(f"  {name:12}" + "".join(f"{1000 * value:9.2f} ms" for value in row.values()))
     if "gigaflops" in result:
         share, peak = result["share_of_peak"], result["matrix_peak_gigaflops"]
-        lines.append(f"graphs at {result['gigaflops']:.0f} GFLOP/s, {share:.0%} of numpy's float32 product, {peak:.0f}")
+        lines.append(f"graphs at {result['gigaflops']:.0f} GFLOP/s, {share:.0%} of {result['peak_of']}, {peak:.0f}")
     if result["peak_memory_bytes"] is not None:
         lines.append(f"peak memory of the process: {result['peak_memory_bytes'] / 1e6:.0f} MB")
     return "\n".join(lines)

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from perceiver_runtime.backends import ort_providers
+from perceiver_runtime.backends.cores import default_threads
 from perceiver_runtime.backends.cuda import cuda, gpu_name
-from perceiver_runtime.backends.onnxruntime import available_cores, onnxruntime
+from perceiver_runtime.backends.onnxruntime import onnxruntime
 from perceiver_runtime.backends.openvino import openvino
 from perceiver_runtime.backends.selection import DEVICE_RECORDS
 from perceiver_runtime.backends.tensorrt.backend import unbuilt
@@ -49,14 +50,14 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
 
 def machine() -> dict[str, str]:
     """What is here, by name; in place of what is missing, why."""
-    free, total = memory()
+    (free, total), threads = memory(), default_threads()
     found = {
         "perceiver-runtime": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "system": f"{platform.system()} {platform.machine()}",
         "memory": f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free" if total else "unknown",
-        "cores": str(available_cores()),
+        "threads": f"{threads.count} by default: {threads.reason}",
         "jetson": first_line(TEGRA_RELEASE) or "no",
         "jetpack": jetpack(),
         "power mode": power_mode(),

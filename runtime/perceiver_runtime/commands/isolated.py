@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from perceiver_runtime.backends.cores import available_cores
 from perceiver_runtime.backends.selection import DEVICE_RECORDS
 from perceiver_runtime.bundle.graph_check import MAX_GRAPH_BYTES
 from perceiver_runtime.common.amounts import MEGABYTE
@@ -119,7 +120,7 @@ def verify_isolated(arguments: argparse.Namespace) -> dict[str, object]:
     if arguments.device not in _DEVICES:
         raise UsageError(f"--isolated runs on the CPU, not on {arguments.device}: choose one of {', '.join(_DEVICES)}")
     allowed = limits(arguments)
-    threads = arguments.threads or min(_MAX_THREADS, len(os.sched_getaffinity(0)))
+    threads = arguments.threads or min(_MAX_THREADS, available_cores())
     options = ["--device", "cpu" if arguments.device == "auto" else arguments.device, "--threads", str(threads)]
     options += [] if arguments.max_memory is None else ["--max-memory", f"{arguments.max_memory}B"]
     options += [] if arguments.public_key is None else ["--public-key", os.path.abspath(arguments.public_key)]

@@ -228,10 +228,11 @@ def load(
 
     `device` is one of `perceiver_runtime.backends.selection.DEVICES`, whose rules are said there, `cuda:1` the GPU of that
     number; with TensorRT the first use of a bundle builds its engines, which takes minutes. With a list of devices each has the
-    whole model, and calls from several threads are spread over them. `threads` defaults to the cores this process may use. With
-    `task`, a bundle of another task is refused, and type checkers know the pipeline. `max_memory`, bytes or a text such as
-    "700MB", is what weights and intermediate values may take with ONNX Runtime on a CPU or CUDA, on each device, for one input
-    of the usual size: queries and batches become smaller to fit.
+    whole model, and calls from several threads are spread over them. `threads` defaults to the cores this process may use,
+    or to fewer where a container's CPU quota or `OMP_NUM_THREADS` says. With `task`, a bundle of another task is refused,
+    and type checkers know the pipeline. `max_memory`, bytes or a text such as "700MB", is what weights and intermediate
+    values may take with ONNX Runtime on a CPU or CUDA, on each device, for one input of the usual size: queries and batches
+    become smaller to fit.
 
     A text `user/bundle` that is no folder here names a repository of the Hugging Face hub, at `revision` (a branch, tag or
     commit; None: main); what its manifest lists is downloaded into the hub's cache. A folder of that name comes first, and then

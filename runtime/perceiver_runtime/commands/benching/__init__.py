@@ -1,0 +1,1 @@
+"""`perceiver bench` under load: several calls at once, in threads and processes."""
