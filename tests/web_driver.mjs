@@ -57,5 +57,14 @@ await damaged.context().route("**/bundles/fill-mask/weights.safetensors", async 
 });
 found.damaged = await answer(damaged, () => submit(damaged, "text"));
 found.cached = await damaged.evaluate(async () => (await (await caches.open("perceiver-bundles")).keys()).map(({ url }) => url));
+
+const wrong = await open();
+await wrong.context().route("**/js/tasks/fill_mask.js", async (route) => {
+  const response = await route.fetch();
+  const body = (await response.text()).replace("{ logits: await maskLogits(model, ids, places) }",
+    "{ logits: (await maskLogits(model, ids, places)).map((value, index) => value + (index === 5 ? 0.1 : 0)) }");
+  await route.fulfill({ response, body });
+});
+found.wrong = await answer(wrong, () => submit(wrong, "text"));
 await browser.close();
 console.log(JSON.stringify(found));

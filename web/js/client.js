@@ -7,7 +7,7 @@ const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "modu
 const waiting = new Map();
 let count = 0;
 
-worker.onmessage = ({ data }) => {
+worker.onmessage = (/** @type {MessageEvent} */ { data }) => {
   const call = waiting.get(data.id);
   if (!call) return;
   if (data.kind === "progress") return call.progress(data.stage, data.done, data.total);
@@ -15,7 +15,7 @@ worker.onmessage = ({ data }) => {
   if (data.kind === "error") call.reject(new Error(data.message));
   else call.resolve(data);
 };
-worker.onerror = (event) => {
+worker.onerror = (/** @type {ErrorEvent} */ event) => {
   for (const call of waiting.values()) call.reject(new Error(event.message || "the worker could not start: run make web again"));
   waiting.clear();
 };

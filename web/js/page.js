@@ -64,6 +64,10 @@ byId("digit").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
   });
 });
 
+byId("digit-pad").addEventListener("pointerdown", () => {
+  byId("digit").picture.value = ""; // what is drawn last is what is read
+});
+
 byId("digit-clear").addEventListener("click", () => {
   pad.clear();
   byId("digit").picture.value = "";

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import shutil
@@ -31,6 +32,7 @@ HEADERS = {  # threads in WebAssembly need the first two
 }
 PACKAGES = {  # sha512 of the packed file, as npm gives it
     "onnxruntime-web@1.30.0": "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
+    "typescript@5.9.3": "jl1vZzPDinLr9eUt3J/t7V6FgNEw9QjvBPdysz9KfQDD41fQrC2Y4vKQdiaUpFT4bXlb1RHhLpp8wtm6M5TgSw==",
     "playwright-core@1.65.1": "hqPpz7blSMPxWVdoeE1yiBSzXsKiVOd2k+kjCvmUywD2GPO2Dd9HfcWnq9NN0GHbNZDFgZ9JfBFr+X5/BLo0qw==",
 }
 ENGINE = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
@@ -42,13 +44,13 @@ def package(name: str) -> Path:
     if folder.exists():
         return folder / "package"
     if shutil.which("npm") is None:
-        sys.exit("tools/web.py: npm is not installed, which fetches the page's engine: install Node.js with npm")
+        sys.exit("tools/web_site.py: npm is not installed, which fetches the page's engine: install Node.js with npm")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         subprocess.run(["npm", "pack", "--silent", name], cwd=temporary, check=True, stdout=subprocess.DEVNULL)
         packed = next(Path(temporary).glob("*.tgz")).read_bytes()
         if base64.b64encode(hashlib.sha512(packed).digest()).decode() != PACKAGES[name]:
-            sys.exit(f"tools/web.py: what npm gave for {name} has another sha512 than tools/web.py lists: not used")
+            sys.exit(f"tools/web_site.py: what npm gave for {name} has another sha512 than tools/web_site.py lists: not used")
         unpacked = Path(temporary) / "unpacked"
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             archive.extractall(unpacked, filter="data")
@@ -58,7 +60,7 @@ def package(name: str) -> Path:
 
 def build(site: Path = SITE) -> Path:
     """The whole site in a folder: the page, its engine, the samples, a bundle of each task. Returns the folder."""
-    shutil.copytree(ROOT / "web", site, dirs_exist_ok=True)
+    shutil.copytree(ROOT / "web", site, dirs_exist_ok=True, ignore=shutil.ignore_patterns("jsconfig.json", "*.d.mts"))
     (site / "vendor").mkdir(exist_ok=True)
     for name in ENGINE:
         shutil.copy(package("onnxruntime-web@1.30.0") / "dist" / name, site / "vendor" / name)
@@ -96,7 +98,5 @@ if __name__ == "__main__":
     build()
     with server(port=int(sys.argv[1]) if len(sys.argv) > 1 else 8000) as running:
         print(f"http://localhost:{running.server_port}/    (Ctrl-C ends it)", flush=True)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             running.serve_forever()
-        except KeyboardInterrupt:
-            pass
