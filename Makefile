@@ -19,7 +19,7 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 TENSORRT_RTX = tensorrt_rtx_cu13_libs==1.7.1.116 tensorrt_rtx_cu13_bindings==1.7.1.116
 SETUP_FILES = constraints.txt pyproject.toml runtime/pyproject.toml
 
-.PHONY: demo docs test test-more test-all test-aarch64 soak lint dist clean
+.PHONY: demo docs test test-more test-all test-aarch64 soak lint dist clean web test-web
 
 demo: $(VENV)/.demo
 	PYTHONSAFEPATH=1 $(BIN)/python -m perceiver_deploy.demo $(DEMO)
@@ -52,6 +52,14 @@ test-aarch64: $(VENV)/.test
 	  done; \
 	  tests/aarch64/emulated.sh tests || exit 1; \
 	done
+
+# a page in the browser that runs bundles, at http://localhost:8000; needs npm
+web: $(VENV)/.demo
+	$(BIN)/python tools/web_site.py
+
+# the same in a real Chromium; needs node, npm and chromium. PERCEIVER_WEB_PICTURES=docs makes docs/web.md's pictures
+test-web: $(VENV)/.test
+	PERCEIVER_WEB=1 $(BIN)/pytest tests/test_web.py
 
 # both distributions, checked and installed in an environment of their own; HOME_URL makes the README's pictures show on an index
 dist: $(VENV)/.python

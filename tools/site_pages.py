@@ -31,7 +31,7 @@ def places() -> dict[Path, Path]:
     found = {ROOT / "README.md": PAGES / "index.md"}
     found |= {ROOT / name: PAGES / name for name in ("SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")}
     docs = ROOT / "docs"
-    found |= {path: PAGES / path.relative_to(docs) for path in docs.rglob("*") if path.suffix in (".md", ".png")}
+    found |= {path: PAGES / path.relative_to(docs) for path in docs.rglob("*") if path.suffix in (".md", ".png", ".jpg")}
     return found | {path: PAGES / "cards" / f"{path.parent.name}.md" for path in (ROOT / CARDS).glob("*/README.md")}
 
 

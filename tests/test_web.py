@@ -1,0 +1,121 @@
+"""The page of web/ in a real Chromium: its answers are the Python runtime's, and a damaged bundle is refused.
+
+Skipped unless node, npm and chromium are installed; `make test-web` fails instead.
+`PERCEIVER_WEB_PICTURES` is a folder that keeps the screenshots.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import perceiver_runtime as pr
+
+ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT / "tools"))
+
+import web_site  # noqa: E402
+
+MISSING = [name for name in ("node", "npm", "chromium") if shutil.which(name) is None]
+REQUIRED = "PERCEIVER_WEB" in os.environ
+WITHIN = 1e-3  # of Python's answers, in pixels or as probabilities
+SAMPLES = ROOT / "samples"
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        bool(MISSING) and not REQUIRED, reason=f"the page's test needs {', '.join(MISSING)}, not installed here"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the driver saw."""
+    if MISSING:
+        pytest.fail(f"make test-web needs {', '.join(MISSING)}: install Node.js with npm, and Debian's package chromium")
+    pictures = os.environ.get("PERCEIVER_WEB_PICTURES") or tmp_path_factory.mktemp("pictures")
+    with web_site.server(web_site.build()) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            address = f"http://localhost:{server.server_port}/"
+            driver = ROOT / "tests" / "web_driver.mjs"
+            library = web_site.package("playwright-core@1.65.1")
+            command = ["node", driver, library, shutil.which("chromium") or "", address, SAMPLES, pictures]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def test_flow_is_pythons(seen: dict[str, Any]) -> None:
+    """The samples are larger than a tile: tiles, their blending and every query position are in it."""
+    with pr.load(web_site.BUILD / "bundles" / "flow", device="cpu") as flow:
+        expected = np.asarray(flow(SAMPLES / "frame1.png", SAMPLES / "frame2.png"))
+        swapped = np.asarray(flow(SAMPLES / "frame2.png", SAMPLES / "frame1.png"))
+    found = np.array(seen["flow"]["answer"]["flow"]).reshape(expected.shape)
+    assert np.abs(found - expected).max() < WITHIN
+    assert np.abs(found - swapped).max() > 100 * WITHIN
+
+
+def test_a_picture_of_a_digit_is_read_as_python_reads_it(seen: dict[str, Any]) -> None:
+    with pr.load(web_site.BUILD / "bundles" / "image-classification", device="cpu") as classify:
+        expected = {each.label: each.probability for each in classify(SAMPLES / "three.png", top_k=10)}
+        other = {each.label: each.probability for each in classify(SAMPLES / "seven.png", top_k=10)}
+    found = {each["label"]: each["probability"] for each in seen["digit"]["answer"]["labels"]}
+    assert found == pytest.approx(expected, abs=WITHIN)
+    assert found != pytest.approx(other, abs=WITHIN)
+
+
+def test_masked_bytes_are_pythons(seen: dict[str, Any]) -> None:
+    text = "a small boat with a s[MASK]il"
+    mlm: Any
+    with pr.load(web_site.BUILD / "bundles" / "fill-mask", device="cpu") as mlm:
+        filled, best = mlm.fill(text), mlm(text, top_k=1)[0].candidates[0]
+    assert seen["text"]["answer"]["filled"] == filled
+    piece = seen["text"]["answer"]["pieces"][0]
+    assert piece["text"] == best.text
+    assert piece["probability"] == pytest.approx(best.probability, abs=WITHIN)
+
+
+def test_a_stroke_on_the_pad_is_a_one(seen: dict[str, Any]) -> None:
+    assert seen["drawn"]["answer"]["labels"][0]["label"] == "1"
+
+
+def test_a_damaged_file_is_refused_by_name_and_not_cached(seen: dict[str, Any]) -> None:
+    assert seen["damaged"]["refused"].startswith("weights.safetensors is damaged")
+    assert seen["cached"]
+    assert not any("weights" in address for address in seen["cached"])
+
+
+def test_a_known_answer_that_is_wrong_is_refused(seen: dict[str, Any]) -> None:
+    """The driver makes one output of the engine wrong by 0.1, above the tolerance."""
+    assert "is off by" in seen["wrong"]["refused"]
+    assert "nothing was run" in seen["wrong"]["refused"]
+
+
+def test_the_page_has_threads_and_fits_a_phone(seen: dict[str, Any]) -> None:
+    assert seen["isolated"]
+    assert "WebAssembly" in seen["flow"]["backend"]
+    assert seen["overflow"] <= 0
+
+
+def test_the_modules_types_fit() -> None:
+    """tsc reads the JSDoc of every module; a call that does not fit them is an error."""
+    if MISSING:
+        pytest.fail(f"make test-web needs {', '.join(MISSING)}: install Node.js with npm, and Debian's package chromium")
+    compiler = web_site.package("typescript@5.9.3") / "lib" / "tsc.js"
+    done = subprocess.run(["node", compiler, "-p", ROOT / "web" / "jsconfig.json"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout

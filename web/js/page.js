@@ -1,0 +1,82 @@
+/** The page: forms to the worker's questions, answers to what is shown. An `answer` event on `document` carries the numbers. */
+import { ask } from "./client.js";
+import { drawingPad } from "./pad.js";
+import { fromRgba, readPicture, showFlow } from "./pictures.js";
+
+/** @type {(id: string) => any} */
+const byId = (id) => document.getElementById(id);
+/** @type {Record<string, string>} */
+const STAGES = { loading: "Loading and checking files", checking: "Checking the known answer", running: "Running" };
+const pad = drawingPad(byId("digit-pad"));
+
+/**
+ * Ask, and say on the form's status line how far it is and what went wrong.
+ * @param {string} name of the form
+ * @param {string} task
+ * @param {() => Promise<any>} read the input
+ * @param {(answer: any, input: any) => void} show
+ */
+async function answer(name, task, read, show) {
+  const [status, buttons] = [byId(`${name}-status`), byId(name).querySelectorAll("button")];
+  status.classList.remove("wrong");
+  for (const button of buttons) button.disabled = true;
+  try {
+    const input = await read();
+    const found = await ask(task, input, (stage, done, total) => {
+      status.textContent = `${STAGES[stage]}: ${Math.round((100 * done) / total)} %`;
+    });
+    show(found.answer, input);
+    status.textContent = `${found.seconds.toFixed(2)} s on ${found.backend}. Files intact, known answer right.`;
+    document.dispatchEvent(new CustomEvent("answer", { detail: { task, ...found } }));
+  } catch (error) {
+    status.textContent = error instanceof Error ? error.message : String(error);
+    status.classList.add("wrong");
+    document.dispatchEvent(new CustomEvent("answer", { detail: { task, refused: status.textContent } }));
+  } finally {
+    for (const button of buttons) button.disabled = false;
+  }
+}
+
+/** @param {() => Promise<Blob[]>} files */
+function askFlow(files) {
+  const read = async () => ({ frames: await Promise.all((await files()).map(readPicture)) });
+  return answer("flow", "flow", read, ({ flow }, { frames }) => showFlow(byId("flow-colors"), byId("flow-frame"), frames[0], flow));
+}
+
+byId("flow").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
+  event.preventDefault();
+  askFlow(async () => {
+    const files = [byId("flow").frame1.files[0], byId("flow").frame2.files[0]];
+    if (files.some((file) => !file)) throw new Error("choose two frames of one size, or use the samples");
+    return files;
+  });
+});
+
+byId("flow-sample").addEventListener("click", () =>
+  askFlow(() => Promise.all(["frame1", "frame2"].map(async (name) => (await fetch(`samples/${name}.png`)).blob()))));
+
+byId("digit").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
+  event.preventDefault();
+  const file = byId("digit").picture.files[0];
+  const read = async () => ({ picture: file ? await readPicture(file) : fromRgba(pad.pixels()) });
+  answer("digit", "image-classification", read, ({ labels }) => {
+    byId("digit-answer").textContent = labels.slice(0, 2).map((/** @type {any} */ each) => `${each.label} (${(100 * each.probability).toFixed(1)} %)`).join(", ");
+  });
+});
+
+byId("digit-pad").addEventListener("pointerdown", () => {
+  byId("digit").picture.value = ""; // what is drawn last is what is read
+});
+
+byId("digit-clear").addEventListener("click", () => {
+  pad.clear();
+  byId("digit").picture.value = "";
+  byId("digit-answer").textContent = "";
+});
+
+byId("text").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
+  event.preventDefault();
+  answer("text", "fill-mask", async () => ({ text: byId("text").text.value }), ({ filled }) => {
+    byId("text-answer").textContent = filled;
+  });
+});
