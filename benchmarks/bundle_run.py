@@ -30,7 +30,7 @@ class BundleRun:
     def __call__(self, inputs: Arrays) -> NDArray[np.float32]:
         """(values, channels)."""
         graphs = self.pipeline.graphs
-        latents, *features = self.pipeline.encode(inputs)
+        latents, *features = self.pipeline.encode_inputs(inputs)
         if self.task == "image-classification":
             logits: NDArray[np.float32] = graphs["decode"].run({"latents": latents})[0]
             return logits

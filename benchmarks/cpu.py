@@ -31,7 +31,7 @@ from cpu_sides import CLIP_CHUNKS, OURS, SIDES, TASKS, call_of, needs_openvino, 
 
 def one_side(options: argparse.Namespace) -> None:
     """In the process of a side: its result as a line of JSON."""
-    from perceiver_runtime.commands.bench import peak_memory
+    from perceiver_runtime.commands.benching.memory import peak_memory
 
     start = time.perf_counter()
     task, source = options.tasks[0], options.source

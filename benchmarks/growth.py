@@ -25,7 +25,7 @@ import numpy as np
 from bundle_run import measure
 
 from perceiver_runtime.bundle.reader import open_bundle
-from perceiver_runtime.commands.bench import peak_memory
+from perceiver_runtime.commands.benching.memory import peak_memory
 from perceiver_runtime.tasks.loading import open_pipeline
 from perceiver_runtime.tasks.pipeline import RuntimeOptions
 

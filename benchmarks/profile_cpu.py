@@ -24,10 +24,11 @@ from cpu_sides import TASKS, inputs_of
 
 from perceiver_runtime.backends import openvino as openvino_backend
 from perceiver_runtime.backends.cores import available_cores
+from perceiver_runtime.backends.device import Arithmetic
 from perceiver_runtime.backends.onnxruntime import onnxruntime
 from perceiver_runtime.bundle.memory_plan import ArenaPolicy
 from perceiver_runtime.bundle.reader import Bundle, open_bundle
-from perceiver_runtime.commands.bench import matrix_peak
+from perceiver_runtime.commands.benching.peak import matrix_peak
 
 PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "DynamicQuantizeMatMul")
 
@@ -140,8 +141,9 @@ def main() -> None:
     given = dict(zip(names, inputs_of(options.task or bundle.manifest.task).values()))
     for _ in range(2 * options.calls):
         run(given)
-    peak = matrix_peak()
-    print(f"{options.bundle}, {bundle.manifest.precision}, {options.device}; numpy's float32 product: {peak:.0f} GFLOP/s")
+    arithmetic: Arithmetic = "bfloat16" if options.device == "openvino-bf16" else "float32"
+    peak, whose = matrix_peak(run.pipeline.provider, arithmetic, bundle.manifest.precision, None)
+    print(f"{options.bundle}, {bundle.manifest.precision}, {options.device}; {whose}: {peak:.0f} GFLOP/s")
     for name, graph in run.pipeline.graphs.items():
         rows = sorted(graph.rows().items(), key=lambda item: -item[1].seconds)
         for _, row in rows:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import perceiver_runtime as pr
-from perceiver_runtime.commands.bench import peak_memory
+from perceiver_runtime.commands.benching.memory import peak_memory
 
 Grid = NDArray[np.float32]  # distances (side, side, side) along x, y, z
 Picture = NDArray[np.uint8]  # (height, width, 3)

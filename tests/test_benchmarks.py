@@ -1,0 +1,33 @@
+"""What benchmarks run is what bundles answer."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import perceiver_runtime as pr
+from perceiver_runtime.bundle.reader import open_bundle
+from perceiver_runtime.processing.flow import tile_input
+
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+
+from bundle_run import BundleRun, measure  # noqa: E402
+
+
+def test_a_run_is_the_answer(tiny_bundle: Path) -> None:
+    rng = np.random.default_rng(0)
+    first, second = (rng.integers(0, 255, (40, 56, 3)).astype(np.uint8) for _ in range(2))
+    run = BundleRun(open_bundle(tiny_bundle), device="cpu")
+    scale = run.pipeline.processor.flow_scale
+    with pr.load(tiny_bundle, task="flow", device="cpu") as flow:
+        expected = flow(first, second).reshape(-1, 2)
+    found = run({"frames": tile_input(first, second, (40, 56))[None]}) * scale
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    assert np.abs(found[::-1] - expected).max() > 1e-2 * np.abs(expected).max()
+
+
+def test_seconds() -> None:
+    calls: list[int] = []
+    found = measure(lambda: calls.append(1), runs=5, warm_up=2)
+    assert len(calls) == 7
+    assert 0 <= found["median"] <= found["p99"]
