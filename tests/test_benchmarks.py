@@ -11,7 +11,7 @@ from perceiver_runtime.processing.flow import tile_input
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 
-from bundle_run import BundleRun, measure  # noqa: E402
+from bundle_run import BundleRun, measure
 
 
 def test_a_run_is_the_answer(tiny_bundle: Path) -> None:
@@ -22,8 +22,9 @@ def test_a_run_is_the_answer(tiny_bundle: Path) -> None:
     with pr.load(tiny_bundle, task="flow", device="cpu") as flow:
         expected = flow(first, second).reshape(-1, 2)
     found = run({"frames": tile_input(first, second, (40, 56))[None]}) * scale
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
-    assert np.abs(found[::-1] - expected).max() > 1e-2 * np.abs(expected).max()
+    spread = float(np.ptp(expected, axis=0).max())
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 * spread)
+    assert np.abs(found[::-1] - expected).max() > 0.1 * spread
 
 
 def test_seconds() -> None:
