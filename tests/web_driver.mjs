@@ -65,6 +65,7 @@ await wrong.context().route("**/js/tasks/fill_mask.js", async (route) => {
     "{ logits: (await maskLogits(model, ids, places)).map((value, index) => value + (index === 5 ? 0.1 : 0)) }");
   await route.fulfill({ response, body });
 });
+await wrong.reload(); // the worker may have its modules already
 found.wrong = await answer(wrong, () => submit(wrong, "text"));
 await browser.close();
 console.log(JSON.stringify(found));
