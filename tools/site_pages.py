@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 PAGES, SITE = ROOT / "build" / "pages", ROOT / "build" / "site"
 CARDS = "models/perceiver_io/checkpoints"
 PACKAGES = {"runtime": "perceiver_runtime", "export": "perceiver_deploy", "models": "perceiver_io"}
-SHIM = "https://unpkg.com/iframe-worker/shim"  # what the offline plugin lets pages fetch: search_from_disk.js does it
+_SHIM = re.compile(r'https?://[^"]*iframe-worker/shim')  # what the offline plugin lets pages fetch: search_from_disk.js does it
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!\w+:)([^)\s]+)\)")
 _IMAGE = re.compile(r'(<img[^>]*\bsrc=")(?!\w+:)([^"]+)"')
 
@@ -36,7 +36,7 @@ def places() -> dict[Path, Path]:
 
 
 def moved(text: str, source: Path, where: dict[Path, Path]) -> str:
-    """A page with its links as they are among the pages; outside code."""
+    """A page with its links as they are among the pages; outside blocks of code."""
     folder = where[source].parent
 
     def target(link: str) -> str | None:
@@ -51,10 +51,7 @@ def moved(text: str, source: Path, where: dict[Path, Path]) -> str:
     def image(found: re.Match[str]) -> str:
         return f'{found[1]}{target(found[2])}"'
 
-    parts = re.split(r"(^```.*?^```$|`[^`\n]*`)", text, flags=re.MULTILINE | re.DOTALL)
-    # code in a link's text is part of the link: links first where they hold some
-    if any("[`" in part for part in parts):
-        parts = re.split(r"(^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
+    parts = re.split(r"(^```.*?^```$)", text, flags=re.MULTILINE | re.DOTALL)
     return "".join(part if index % 2 else _IMAGE.sub(image, _LINK.sub(link, part)) for index, part in enumerate(parts))
 
 
@@ -86,7 +83,7 @@ def made_local() -> None:
     """Search from a disk without another host's script."""
     for path in SITE.rglob("*.html"):
         script = os.path.relpath(SITE / "search_from_disk.js", path.parent)
-        path.write_text(path.read_text(encoding="utf-8").replace(SHIM, script), encoding="utf-8")
+        path.write_text(_SHIM.sub(script, path.read_text(encoding="utf-8")), encoding="utf-8")
     shutil.copy(ROOT / "tools" / "search_from_disk.js", SITE)
 
 

@@ -24,7 +24,7 @@ def small_constants_kept(graph: ir.Graph) -> Iterator[None]:
         for place, value in enumerate(node.inputs):
             tensor = None if value is None else ir.convenience.get_const_tensor(value)
             if tensor is not None and node.op_type in _NEUTRAL and _nearly(tensor, _NEUTRAL[node.op_type]):
-                name = f"{node.name}_constant_{place}"
+                name = f"small_constant_{len(held)}"
                 held[name] = tensor
                 graph.inputs.append(ir.Value(name=name, shape=ir.Shape(()), type=ir.TensorType(tensor.dtype)))
                 node.replace_input_with(place, graph.inputs[-1])

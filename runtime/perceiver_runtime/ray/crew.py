@@ -94,7 +94,7 @@ class Crew:
         while True:
             self._hire()
             for member in self._members:
-                while member.ready and len(member.calls) < _IN_FLIGHT and (batch := self._next(tasks)):
+                while member.ready and self._takes_another(member) and (batch := self._next(tasks)):
                     member.calls[member.handle.answer.remote(_columns(batch))] = batch
             calls = [call for member in self._members for call in member.calls]
             if not any(batch is not None for member in self._members for batch in member.calls.values()):
@@ -118,6 +118,12 @@ class Crew:
             member = _Member(kind.remote())
             member.calls[member.handle.open.remote(*self._open)] = None
             self._members.append(member)
+
+    def _takes_another(self, member: _Member) -> bool:
+        """Whether to give it a call more. Rows whose actor has died run alone: they would take other answers with them."""
+        next_one = self._again[0] if self._again else []
+        alone = any(task.died for batch in (next_one, *member.calls.values()) for task in batch or ())
+        return len(member.calls) < (1 if alone else _IN_FLIGHT)
 
     def _next(self, tasks: Iterator[Task]) -> list[Task]:
         if self._again:
