@@ -19,7 +19,7 @@ def small_constants_kept(graph: ir.Graph) -> Iterator[None]:
     onnxscript's rewriter drops `x + c` where |c| is 1e-8 or less, and `x * c` where c is within 1e-5 of 1. RMSNorm with an
     epsilon of 1e-8 would divide by zero.
     """
-    held = {}
+    held: dict[str, ir.TensorProtocol] = {}
     for node in list(graph):
         for place, value in enumerate(node.inputs):
             tensor = None if value is None else ir.convenience.get_const_tensor(value)
@@ -32,7 +32,7 @@ def small_constants_kept(graph: ir.Graph) -> Iterator[None]:
     for value in [value for value in graph.inputs if value.name in held]:
         graph.inputs.remove(value)
         if value.uses():
-            value.const_value = held[str(value.name)]
+            value.const_value = held[value.name or ""]
             graph.register_initializer(value)
 
 
