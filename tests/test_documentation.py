@@ -30,7 +30,7 @@ BUNDLES = {"digits": "image-classification"} | {
         "features",
     )
 }
-PAGES = ["README.md", "docs/commands.md", "docs/python.md", "docs/memory.md", "docs/video.md", "docs/jobs.md"]
+PAGES = ["README.md", *(f"docs/{name}.md" for name in ("bundle", "commands", "python", "memory", "video", "jobs"))]
 PAGES += [f"docs/tasks/{path.name}" for path in sorted((ROOT / "docs/tasks").glob("*.md"))]
 SETUP = {"make", "pip", "python3"}  # of the reader's machine
 CODES = {  # command: how it ends without a GPU

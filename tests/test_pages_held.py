@@ -10,11 +10,12 @@ import perceiver_io
 import perceiver_runtime
 from perceiver_deploy import cli
 from perceiver_deploy.options import PRECISIONS
+from perceiver_runtime.bundle.graph_check import MICROSOFT_OPERATORS, OPERATORS
 from perceiver_runtime.commands.main import build_parser
 
 RUN = {  # as they stand
     "test_documentation.py": (
-        *("README.md", "docs/commands.md", "docs/python.md", "docs/memory.md"),
+        *("README.md", "docs/bundle.md", "docs/commands.md", "docs/python.md", "docs/memory.md"),
         *("docs/tasks/", "docs/video.md", "docs/jobs.md"),
     ),
     "test_serve_page.py": ("docs/serve.md",),
@@ -104,6 +105,12 @@ def unknown_names(page: str) -> set[str]:
 def test_names_exist() -> None:
     assert {name: unknown_names(page) for name, page in PAGES.items() if unknown_names(page)} == {}
     assert unknown_names("`pr.loud(x)`, `pr.load`") == {"pr.loud"}
+
+
+def test_operators_are_those_that_graphs_may_have() -> None:
+    (listed,) = (block for block in blocks(PAGES["docs/bundle.md"]) if "com.microsoft:" in block)
+    plain, _, microsoft = listed.partition("com.microsoft:")
+    assert (set(plain.split()), set(microsoft.split())) == (OPERATORS, MICROSOFT_OPERATORS)
 
 
 def test_python_is_python() -> None:
