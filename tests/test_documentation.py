@@ -30,7 +30,7 @@ BUNDLES = {"digits": "image-classification"} | {
         "features",
     )
 }
-PAGES = ["README.md", *(f"docs/{name}.md" for name in ("bundle", "commands", "python", "memory", "video", "jobs"))]
+PAGES = ["README.md", *(f"docs/{name}.md" for name in ("bundle", "commands", "cpus", "python", "memory", "video", "jobs"))]
 PAGES += [f"docs/tasks/{path.name}" for path in sorted((ROOT / "docs/tasks").glob("*.md"))]
 SETUP = {"make", "pip", "python3"}  # of the reader's machine
 CODES = {  # command: how it ends without a GPU

@@ -15,7 +15,7 @@ from perceiver_runtime.commands.main import build_parser
 
 RUN = {  # as they stand
     "test_documentation.py": (
-        *("README.md", "docs/bundle.md", "docs/commands.md", "docs/python.md", "docs/memory.md"),
+        *("README.md", "docs/bundle.md", "docs/commands.md", "docs/cpus.md", "docs/python.md", "docs/memory.md"),
         *("docs/tasks/", "docs/video.md", "docs/jobs.md"),
     ),
     "test_serve_page.py": ("docs/serve.md",),
