@@ -151,6 +151,30 @@ def test_a_full_queue(served: Served) -> None:
     assert 3 < len(served.asked) - before < 12  # pauses grow
 
 
+STOPPING = (rpc.StatusCode.CANCELLED, "CANCELLED")
+
+
+def test_a_server_that_stops_and_cancels(served: Served) -> None:
+    served.refuse = lambda number: STOPPING if number <= 2 else None
+    with connect(served) as flow:
+        assert flow.at(FRAME, FRAME, np.zeros((1, 2))).shape == (1, 2)
+    assert len(served.asked) == 4
+    served.refuse = lambda number: STOPPING
+    stopping = r"cancelled the request of flow_encode: is it stopping\? Retry longer \(retry_for=\)"
+    with connect(served, retry_for=0.5) as flow, pytest.raises(pr.BackendError, match=stopping):
+        flow.at(FRAME, FRAME, np.zeros((1, 2)))
+
+
+def test_closed_by_another_thread_while_it_works(served: Served) -> None:
+    served.delay = 0.5
+    flow = connect(served)
+    closer = threading.Timer(0.2, flow.close)
+    closer.start()
+    with pytest.raises(pr.BackendError, match="closed while it worked on flow_encode|this pipeline was closed"):
+        flow.at(FRAME, FRAME, np.zeros((1, 2)))
+    closer.join()
+
+
 def test_an_error_of_the_model_is_not_tried_again(served: Served) -> None:
     served.refuse = lambda number: (rpc.StatusCode.INTERNAL, "Failed to process the request(s)")
     with connect(served) as flow, pytest.raises(pr.BackendError, match=r"failed on flow_encode: .*Failed to process"):

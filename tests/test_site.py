@@ -92,3 +92,5 @@ def test_the_site_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert site_pages.main() == 0
     page = (tmp_path / "build/site/api/runtime.html").read_text(encoding="utf-8")
     assert "float32 (H, W, 2)" in page
+    page = (tmp_path / "build/site/tasks/flow.html").read_text(encoding="utf-8")
+    assert 'href="../performance.html">Performance</a>' in page  # where docs/tasks/flow.md says performance.md

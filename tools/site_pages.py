@@ -35,8 +35,13 @@ def places() -> dict[Path, Path]:
     return found | {path: PAGES / "cards" / f"{path.parent.name}.md" for path in (ROOT / CARDS).glob("*/README.md")}
 
 
+def title(page: Path) -> str:
+    """Its first heading."""
+    return next(line[2:] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("# "))
+
+
 def moved(text: str, source: Path, where: dict[Path, Path]) -> str:
-    """A page with its links as they are among the pages; outside blocks of code."""
+    """A page with its links as they are among the pages; outside blocks of code. A link whose text is a file's name says its title."""
     folder = where[source].parent
 
     def target(link: str) -> str | None:
@@ -45,8 +50,10 @@ def moved(text: str, source: Path, where: dict[Path, Path]) -> str:
         return f"{os.path.relpath(where[path], folder)}{hash_}{heading}" if path in where else None
 
     def link(found: re.Match[str]) -> str:
-        place = target(found[3])
-        return f"{found[1]}[{found[2]}]({place})" if place else found[2]
+        place, words = target(found[3]), found[2]
+        if place and re.fullmatch(r"[\w-]+\.md", words):
+            words = title((source.parent / found[3].partition("#")[0]).resolve())
+        return f"{found[1]}[{words}]({place})" if place else words
 
     def image(found: re.Match[str]) -> str:
         return f'{found[1]}{target(found[2])}"'
@@ -71,6 +78,7 @@ def gather() -> None:
             page.write_text(moved(source.read_text(encoding="utf-8"), source, where), encoding="utf-8")
         else:
             shutil.copy(source, page)
+    shutil.copy(ROOT / "tools" / "site.css", PAGES)
     cards = sorted(path.stem for path in (PAGES / "cards").glob("*.md"))
     index = "# Checkpoints that ship\n\nSmall, trained, measured on data that training never saw.\n\n"
     (PAGES / "cards" / "index.md").write_text(index + "".join(f"- [{name}]({name}.md)\n" for name in cards), encoding="utf-8")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
-_AWAY = ("UNAVAILABLE", "NOT_FOUND")  # status codes, and what servers say of workers and versions that went
+_AWAY = ("UNAVAILABLE", "NOT_FOUND", "CANCELLED")  # status codes; a server that stops cancels
+# what servers say of workers and versions that went
 _AWAY_TEXTS = ("stub process", "is not ready", "is not at ready state", "not found", "unloaded", "no available versions")
+_CLOSED_HERE = "channel closed"  # what gRPC says where another thread closed the connection
 _BUSY = r"Exceeds maximum queue size"
 _REASONS = [  # (what gRPC or Triton says, what it means); the first that is found
     (
@@ -54,7 +56,7 @@ def text_of(error: Exception) -> str:
 def may_come_back(error: Exception) -> bool:
     """Whether another try can be answered: the server is away or busy, a worker died, a version is being loaded."""
     text = text_of(error).lower()
-    return status_of(error) in _AWAY or any(part in text for part in _AWAY_TEXTS)
+    return (status_of(error) in _AWAY and _CLOSED_HERE not in text) or any(part in text for part in _AWAY_TEXTS)
 
 
 def explained(address: str, model: str, error: Exception, seconds: float) -> str:
@@ -63,7 +65,9 @@ def explained(address: str, model: str, error: Exception, seconds: float) -> str
     if status == "DEADLINE_EXCEEDED":
         return f"{address} did not answer for {model} within {seconds:g} s: give a longer timeout"
     if status == "CANCELLED":
-        return f"{address} was not waited for any longer: another request of the same call failed, or it was interrupted"
+        if _CLOSED_HERE in text.lower():
+            return f"the connection to {address} was closed while it worked on {model}"
+        return f"{address} cancelled the request of {model}: is it stopping? Retry longer (retry_for=)"
     if status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
         return f"{address} refuses this client: check token= and headers=, it says: {_first_line(error)}"
     if re.search(_BUSY, text):

@@ -25,7 +25,7 @@ class Connection:
     def __init__(self, access: Access) -> None:
         """Raises `BackendError` where tritonclient is not installed; nothing is sent yet."""
         library, grpc = tritonclient(), importlib.import_module("grpc")
-        self._messages = library.service_pb2
+        self._messages, self._address, self._taken_back = library.service_pb2, access.address, grpc.FutureCancelledError
         self._channel = access.channel(grpc)
         self._server = library.service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
@@ -40,7 +40,10 @@ class Connection:
         return bool(self._server.ModelReady(request, timeout=call.left, metadata=call.metadata).ready)
 
     def infer(self, model: str, version: str, inputs: Mapping[str, Array], outputs: Sequence[str], call: Call) -> Any:
-        """The answer, a ModelInferResponse. The server drops it from its queue when the call's time is over."""
+        """The answer, a ModelInferResponse. The server drops it from its queue when the call's time is over.
+
+        Raises `BackendError` where the call took it back.
+        """
         request = self._messages.ModelInferRequest(model_name=model, model_version=version, id=call.request_id)
         for name, array in inputs.items():
             request.inputs.add(name=name, datatype=_TYPES[str(array.dtype)], shape=array.shape)
@@ -51,7 +54,12 @@ class Connection:
         request.parameters["timeout"].int64_param = round(1e6 * seconds)
         future = self._server.ModelInfer.future(request, timeout=seconds, metadata=call.metadata)
         with call.sending(future):
-            return future.result()
+            try:
+                return future.result()
+            except self._taken_back as error:
+                raise BackendError(
+                    f"{self._address} was not waited for any longer: another request of the same call failed, or it was interrupted"
+                ) from error
 
     def close(self) -> None:
         """End it."""
