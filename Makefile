@@ -19,7 +19,10 @@ INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 TENSORRT_RTX = tensorrt_rtx_cu13_libs==1.7.1.116 tensorrt_rtx_cu13_bindings==1.7.1.116
 SETUP_FILES = constraints.txt pyproject.toml runtime/pyproject.toml
 
-.PHONY: demo docs test test-more test-all test-aarch64 soak lint dist clean web test-web
+# a process a core: with more threads than cores, they wait for one another
+test test-more test-all: export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo docs test test-more test-all test-again test-aarch64 soak lint dist clean web test-web
 
 demo: $(VENV)/.demo
 	PYTHONSAFEPATH=1 $(BIN)/python -m perceiver_deploy.demo $(DEMO)
@@ -29,6 +32,10 @@ test: lint
 
 test-more: $(VENV)/.test
 	$(BIN)/pytest -m "slow and not long" $(PARALLEL)
+
+# what failed the last time, once more and one after another
+test-again: $(VENV)/.test
+	$(BIN)/pytest --last-failed --last-failed-no-failures none
 
 test-all: lint
 	$(BIN)/pytest $(PARALLEL)

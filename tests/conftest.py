@@ -21,7 +21,7 @@ import pytest
 import torch
 from filelock import FileLock
 from published import PUBLISHED, TINY, save_random_checkpoint
-from slow import is_slow
+from slow import is_long, is_slow
 from transformers import PerceiverForOpticalFlow
 from triton_server import PACKAGES as TRITON_PACKAGES
 
@@ -62,6 +62,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if is_slow(item.nodeid) or "device_python" in getattr(item, "fixturenames", ()):  # which installs packages
             item.add_marker("slow")
+        if is_long(item.nodeid):
+            item.add_marker("long")
 
 
 @pytest.fixture(scope="session")

@@ -113,6 +113,33 @@ TESTS = frozenset(
     }
 )
 
+LONG = frozenset(  # of those, what repeats another with other numbers, or takes long for what it adds: in `make test-all` alone
+    {
+        "cli_export::test_force_replaces_a_bundle",
+        "cli_export::test_interrupting_leaves_no_bundle[frames 2x2x3x61x83-2]",
+        "cli_export::test_interrupting_leaves_no_bundle[frames 2x2x3x61x83-15]",
+        "cli_export::test_interrupting_leaves_no_bundle[tracing encode-15]",
+        "cli_export::test_interrupting_leaves_no_bundle[verifying-15]",
+        "cli_export::test_killed_outright[verifying]",
+        "clean_room::test_everything_imports_and_helps[3.12]",
+        "clean_room::test_a_bundle_runs[3.12]",
+        "export_graphs::test_one_export_runs_every_size[patches-368-496-1]",
+        "heads_device::test_tiny[ImageClassificationConvProcessing]",
+        "heads_device::test_tiny[ImageClassificationFourier]",
+        "heads_device::test_tiny[ImageClassificationLearned]",
+        "heads_device::test_tiny[MultimodalAutoencoding]",
+        "load::test_a_stream_for_a_long_time",
+        "own_inputs::test_saturated_classifiers_export[text-classification-fp16]",
+        "tensorrt_run::test_known_answers[multimodal_bundle]",
+        "triton::test_fifty_clients_while_a_version_is_swapped_and_a_worker_is_killed",
+    }
+)
+
+
+def is_long(nodeid: str) -> bool:
+    """Of a test, such as `tests/test_ray.py::test_texts[a]`."""
+    return nodeid.rpartition("/")[2].replace(".py", "", 1).removeprefix("test_") in LONG
+
 
 def is_slow(nodeid: str) -> bool:
     """Of a test, such as `tests/test_ray.py::test_texts[a]`."""
