@@ -170,7 +170,7 @@ def test_closed_by_another_thread_while_it_works(served: Served) -> None:
     flow = connect(served)
     closer = threading.Timer(0.2, flow.close)
     closer.start()
-    with pytest.raises(pr.BackendError, match="closed while it worked on flow_encode|this pipeline was closed"):
+    with pytest.raises(pr.BackendError, match=r"closed while it worked on flow_encode|this pipeline was closed"):
         flow.at(FRAME, FRAME, np.zeros((1, 2)))
     closer.join()
 
