@@ -41,7 +41,7 @@ def title(page: Path) -> str:
 
 
 def moved(text: str, source: Path, where: dict[Path, Path]) -> str:
-    """A page with its links as they are among the pages; outside blocks of code. A link whose text is a file's name says its title."""
+    """A page with its links as they are among the pages; a link whose text is a file's name says its title. Code stays as it is."""
     folder = where[source].parent
 
     def target(link: str) -> str | None:
