@@ -41,7 +41,7 @@ def title(page: Path) -> str:
 
 
 def moved(text: str, source: Path, where: dict[Path, Path]) -> str:
-    """A page with its links as they are among the pages; a link whose text is a file's name says its title. Code stays as it is."""
+    """Its links as they are among the pages; one whose text is a file's name says its title. Code stays as it is."""
     folder = where[source].parent
 
     def target(link: str) -> str | None:

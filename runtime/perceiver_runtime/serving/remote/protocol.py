@@ -58,7 +58,7 @@ class Connection:
                 return future.result()
             except self._taken_back as error:
                 raise BackendError(
-                    f"{self._address} was not waited for any longer: another request of the call failed, or it was interrupted"
+                    f"{self._address} was not waited for: another request of the call failed, or it was interrupted"
                 ) from error
 
     def close(self) -> None:
