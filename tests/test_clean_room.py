@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,27 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     subprocess.run([*python_module("build"), "--outdir", folder / "dist", source], check=True, capture_output=True)
     (wheel,), (sdist,) = (folder / "dist").glob("*.whl"), (folder / "dist").glob("*.tar.gz")
     return {"wheel": wheel, "sdist": sdist}
+
+
+def test_the_exporter_s_wheel_has_every_file(tmp_path: Path) -> None:
+    """Of the tools: modules, checkpoints, samples."""
+    folders = {"perceiver_deploy": "", "perceiver_export": "exporters", "perceiver_io": "models"}
+    leave = shutil.ignore_patterns("__pycache__")
+    for name, parent in folders.items():
+        shutil.copytree(ROOT / parent / name, tmp_path / "source" / parent / name, ignore=leave)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / "source")
+    expected = {
+        path.relative_to(tmp_path / "source" / parent).as_posix()
+        for name, parent in folders.items()
+        for path in (tmp_path / "source" / parent / name).rglob("*")
+        if path.is_file()
+    }
+    build = [*python_module("build"), "--wheel", "--outdir", tmp_path / "dist", tmp_path / "source"]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as files:
+        assert {name for name in files.namelist() if ".dist-info/" not in name} == expected
 
 
 @pytest.fixture(scope="module", params=ROOMS)

@@ -22,7 +22,7 @@ def test_requests(shipped: Callable[..., Path], tmp_path: Path) -> None:
     assert [f"senses={BUNDLES['senses']}" in block for block in blocks(PAGE)].count(True) == 1
     with serving(tmp_path, *(f"{name}={shipped(task)}" for name, task in BUNDLES.items())) as server:
         script = "set -e\n" + requests.replace("127.0.0.1:8000", server.address).replace("curl ", "curl -sS --fail-with-body ")
-        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(["bash"], input=script, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"label": "3"' in done.stdout
     assert "animal" in done.stdout
