@@ -94,6 +94,15 @@ def test_a_stroke_on_the_pad_is_a_one(seen: dict[str, Any]) -> None:
     assert seen["drawn"]["answer"]["labels"][0]["label"] == "1"
 
 
+def test_the_camera_s_frames(seen: dict[str, Any]) -> None:
+    """Chromium's stand-in for a camera, which films something that moves: pair after pair until it is stopped."""
+    fields = [np.array(each["answer"]["flow"]).reshape(96, 128, 2) for each in seen["camera"]]
+    assert all(np.isfinite(field).all() for field in fields)
+    assert not np.array_equal(fields[0], fields[1])
+    assert seen["cameraPressed"] == "false"
+    assert seen["noCamera"]["refused"] == "the camera cannot be used: Permission denied"
+
+
 def test_a_damaged_file_is_refused_by_name_and_not_cached(seen: dict[str, Any]) -> None:
     assert seen["damaged"]["refused"].startswith("weights.safetensors is damaged")
     assert seen["cached"]

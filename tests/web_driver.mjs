@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 const [library, executablePath, address, samples, pictures] = process.argv.slice(2);
 const { chromium } = createRequire(import.meta.url)(library);
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"] });
 
 async function open(options = {}) {
   const page = await (await browser.newContext(options)).newPage();
@@ -47,6 +47,16 @@ await dark.mouse.up();
 found.drawn = await answer(dark, () => submit(dark, "digit"));
 found.overflow = await dark.evaluate(() => document.documentElement.scrollWidth - innerWidth);
 await shot(dark, "phone-dark", false);
+
+const filmed = await open();
+found.camera = [await answer(filmed, () => filmed.click("#flow-camera"))];
+for (let count = 0; count < 2; count++) found.camera.push(await answer(filmed, () => {}));
+await answer(filmed, () => filmed.click("#flow-camera"));
+found.cameraPressed = await filmed.getAttribute("#flow-camera", "aria-pressed", { timeout: 5000 });
+await filmed.evaluate(() => {
+  navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("Permission denied", "NotAllowedError"));
+});
+found.noCamera = await answer(filmed, () => filmed.click("#flow-camera"));
 
 const damaged = await open();
 await damaged.context().route("**/bundles/fill-mask/weights.safetensors", async (route) => {

@@ -1,4 +1,5 @@
 /** The page: forms to the worker's questions, answers to what is shown. An `answer` event on `document` carries the numbers. */
+import { Camera } from "./camera.js";
 import { ask } from "./client.js";
 import { drawingPad } from "./pad.js";
 import { fromRgba, readPicture, showFlow } from "./pictures.js";
@@ -7,17 +8,18 @@ import { fromRgba, readPicture, showFlow } from "./pictures.js";
 const byId = (id) => document.getElementById(id);
 /** @type {Record<string, string>} */
 const STAGES = { loading: "Loading and checking files", checking: "Checking the known answer", running: "Running" };
+const camera = new Camera();
 const pad = drawingPad(byId("digit-pad"));
 
 /**
- * Ask, and say on the form's status line how far it is and what went wrong.
+ * Ask, and say on the form's status line how far it is and what went wrong. Gives whether there is an answer.
  * @param {string} name of the form
  * @param {string} task
  * @param {() => Promise<any>} read the input
  * @param {(answer: any, input: any) => void} show
  */
 async function answer(name, task, read, show) {
-  const [status, buttons] = [byId(`${name}-status`), byId(name).querySelectorAll("button")];
+  const [status, buttons] = [byId(`${name}-status`), byId(name).querySelectorAll("button:not([aria-pressed])")];
   status.classList.remove("wrong");
   for (const button of buttons) button.disabled = true;
   try {
@@ -28,18 +30,20 @@ async function answer(name, task, read, show) {
     show(found.answer, input);
     status.textContent = `${found.seconds.toFixed(2)} s on ${found.backend}. Files intact, known answer right.`;
     document.dispatchEvent(new CustomEvent("answer", { detail: { task, ...found } }));
+    return true;
   } catch (error) {
     status.textContent = error instanceof Error ? error.message : String(error);
     status.classList.add("wrong");
     document.dispatchEvent(new CustomEvent("answer", { detail: { task, refused: status.textContent } }));
+    return false;
   } finally {
     for (const button of buttons) button.disabled = false;
   }
 }
 
-/** @param {() => Promise<Blob[]>} files */
-function askFlow(files) {
-  const read = async () => ({ frames: await Promise.all((await files()).map(readPicture)) });
+/** @param {() => Promise<import("./processing/image.js").Picture[]>} pair */
+function askFlow(pair) {
+  const read = async () => ({ frames: await pair() });
   return answer("flow", "flow", read, ({ flow }, { frames }) => showFlow(byId("flow-colors"), byId("flow-frame"), frames[0], flow));
 }
 
@@ -48,12 +52,26 @@ byId("flow").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
   askFlow(async () => {
     const files = [byId("flow").frame1.files[0], byId("flow").frame2.files[0]];
     if (files.some((file) => !file)) throw new Error("choose two frames of one size, or use the samples");
-    return files;
+    return Promise.all(files.map(readPicture));
   });
 });
 
 byId("flow-sample").addEventListener("click", () =>
-  askFlow(() => Promise.all(["frame1", "frame2"].map(async (name) => (await fetch(`samples/${name}.png`)).blob()))));
+  askFlow(() => Promise.all(["frame1", "frame2"].map(async (name) => readPicture(await (await fetch(`samples/${name}.png`)).blob())))));
+
+byId("flow-camera").addEventListener("click", async () => {
+  if (camera.isOn) return camera.stop();
+  const button = byId("flow-camera");
+  const newest = async () => {
+    if (!camera.isOn) await camera.start();
+    button.setAttribute("aria-pressed", "true");
+    return camera.pair();
+  };
+  let going = await askFlow(newest);
+  while (going && camera.isOn) going = await askFlow(newest);
+  camera.stop();
+  button.setAttribute("aria-pressed", "false");
+});
 
 byId("digit").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
   event.preventDefault();
