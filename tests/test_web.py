@@ -28,6 +28,7 @@ import web_site  # noqa: E402
 MISSING = [name for name in ("node", "npm", "chromium") if shutil.which(name) is None]
 REQUIRED = "PERCEIVER_WEB" in os.environ
 WITHIN = 1e-3  # of Python's answers, in pixels or as probabilities
+FIELDS = "Zoë 🙂 [MASK] möchte 12,50 € bis 14:30 am 2027-03-05, mail anna@example.org"  # more bytes than characters
 SAMPLES = ROOT / "samples"
 pytestmark = [
     pytest.mark.long,
@@ -51,7 +52,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             driver = ROOT / "tests" / "web_driver.mjs"
             library = web_site.package("playwright-core@1.65.1")
             command = ["node", driver, library, shutil.which("chromium") or "", address, SAMPLES, pictures]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+            environment = {**os.environ, "FIELDS_TEXT": FIELDS}
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
         finally:
             server.shutdown()
             thread.join()
@@ -88,6 +90,21 @@ def test_masked_bytes_are_pythons(seen: dict[str, Any]) -> None:
     piece = seen["text"]["answer"]["pieces"][0]
     assert piece["text"] == best.text
     assert piece["probability"] == pytest.approx(best.probability, abs=WITHIN)
+
+
+def test_fields_are_pythons(seen: dict[str, Any]) -> None:
+    text = "Call Anna on +49 30 1234567 before 5 pm on 3 March 2027: 2.5 kg for €12.50"
+    label: Any
+    with pr.load(web_site.BUILD / "bundles" / "token-classification", device="cpu") as label:
+        expected = [[span.to_dict() for span in label(each)] for each in (text, FIELDS)]
+    assert all(expected)
+    for found, wanted in zip((seen["fields"], seen["fieldsOther"]), expected):
+        spans = found["answer"]["spans"]
+        assert [[span[key] for key in ("label", "text", "start", "end")] for span in spans] == [
+            [own[key] for key in ("label", "text", "start", "end")] for own in wanted
+        ]
+        assert [span["score"] for span in spans] == pytest.approx([own["score"] for own in wanted], abs=WITHIN)
+    assert f"{expected[0][0]['text']} {expected[0][0]['label']}" in seen["marked"]
 
 
 def test_a_stroke_on_the_pad_is_a_one(seen: dict[str, Any]) -> None:

@@ -34,6 +34,8 @@ found.flow = await answer(page, () => submit(page, "flow"));
 await page.setInputFiles("[name=picture]", join(samples, "three.png"));
 found.digit = await answer(page, () => submit(page, "digit"));
 found.text = await answer(page, () => submit(page, "text"));
+found.fields = await answer(page, () => submit(page, "fields"));
+found.marked = await page.innerText("#fields-answer");
 await shot(page, "desktop", true);
 
 const dark = await open({ viewport: { width: 390, height: 844 }, colorScheme: "dark", hasTouch: true });
@@ -77,5 +79,9 @@ await wrong.context().route("**/js/tasks/fill_mask.js", async (route) => {
 });
 await wrong.reload(); // the worker may have its modules already
 found.wrong = await answer(wrong, () => submit(wrong, "text"));
+await open().then(async (other) => {
+  await other.fill("#fields textarea", process.env.FIELDS_TEXT);
+  found.fieldsOther = await answer(other, () => submit(other, "fields"));
+});
 await browser.close();
 console.log(JSON.stringify(found));

@@ -23,7 +23,7 @@ from perceiver_deploy.cli import main as export
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "web"
 SITE = BUILD / "site"
-TASKS = ("flow", "fill-mask", "image-classification")
+TASKS = ("flow", "fill-mask", "image-classification", "token-classification")
 HEADERS = {  # threads in WebAssembly need the first two
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",

@@ -41,6 +41,25 @@ async function answer(name, task, read, show) {
   }
 }
 
+/**
+ * The text with its spans marked, each followed by its label.
+ * @param {string} text
+ * @param {import("./processing/token_labels.js").Span[]} spans
+ */
+function marked(text, spans) {
+  const characters = Array.from(text);
+  let done = 0;
+  const parts = spans.flatMap(({ start, end, label }) => {
+    const [mark, name] = [document.createElement("mark"), document.createElement("small")];
+    [mark.textContent, name.textContent] = [characters.slice(start, end).join(""), ` ${label}`];
+    mark.append(name);
+    const before = characters.slice(done, start).join("");
+    done = end;
+    return [before, mark];
+  });
+  return [...parts, characters.slice(done).join("")];
+}
+
 /** @param {() => Promise<import("./processing/image.js").Picture[]>} pair */
 function askFlow(pair) {
   const read = async () => ({ frames: await pair() });
@@ -97,4 +116,10 @@ byId("text").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
   answer("text", "fill-mask", async () => ({ text: byId("text").text.value }), ({ filled }) => {
     byId("text-answer").textContent = filled;
   });
+});
+
+byId("fields").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
+  event.preventDefault();
+  const read = async () => ({ text: byId("fields").text.value });
+  answer("fields", "token-classification", read, ({ spans }, { text }) => byId("fields-answer").replaceChildren(...marked(text, spans)));
 });

@@ -4,10 +4,11 @@ import { Model, backendName } from "./model.js";
 import * as fillMask from "./tasks/fill_mask.js";
 import * as flow from "./tasks/flow.js";
 import * as imageClassification from "./tasks/image_classification.js";
+import * as tokenClassification from "./tasks/token_classification.js";
 
 /** @type {Record<string, {run: (model: Model, input: any, progress: (done: number, total: number) => void) => Promise<any>,
  *   knownAnswer: (model: Model, sample: any) => Promise<Record<string, Float32Array>>}>} */
-const TASKS = { flow, "fill-mask": fillMask, "image-classification": imageClassification };
+const TASKS = { flow, "fill-mask": fillMask, "image-classification": imageClassification, "token-classification": tokenClassification };
 /** @type {Map<string, Promise<{model: Model, errors: Record<string, number>}>>} */
 const loaded = new Map();
 

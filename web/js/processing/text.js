@@ -10,17 +10,18 @@ const MAX_MASKS = 1 << 16;
  * `[CLS] text [SEP]` as ids. Throws for a text that is empty, or longer than `maxLength` tokens.
  * @param {string} text `[MASK]` is one masked byte, `[MASK*9]` nine
  * @param {number} maxLength
+ * @param {{plain?: boolean}} options plain: `[MASK]` is six characters
  * @returns {number[]}
  */
-export function encodeText(text, maxLength) {
-  const written = text.replace(/\[MASK\*(\d+)\]/g, (match, digits) => {
+export function encodeText(text, maxLength, { plain = false } = {}) {
+  const written = plain ? text : text.replace(/\[MASK\*(\d+)\]/g, (match, digits) => {
     const count = Number(digits);
     if (count < 1 || count > MAX_MASKS) throw new Error(`${match} asks for ${digits} masks: give 1 to ${MAX_MASKS}`);
     return "[MASK]".repeat(count);
   });
   const ids = [];
-  for (const piece of written.split(/(\[(?:PAD|BOS|EOS|MASK|CLS|SEP)\])/)) {
-    const special = NAMES.indexOf(piece);
+  for (const piece of plain ? [written] : written.split(/(\[(?:PAD|BOS|EOS|MASK|CLS|SEP)\])/)) {
+    const special = plain ? -1 : NAMES.indexOf(piece);
     if (special >= 0) ids.push(special);
     else for (const byte of new TextEncoder().encode(piece)) ids.push(byte + FIRST_BYTE);
   }
