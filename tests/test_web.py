@@ -107,6 +107,22 @@ def test_fields_are_pythons(seen: dict[str, Any]) -> None:
     assert f"{expected[0][0]['text']} {expected[0][0]['label']}" in seen["marked"]
 
 
+def test_a_sound_is_heard_as_python_hears_it(seen: dict[str, Any]) -> None:
+    """Five seconds: the mean over five windows. Chromium's stand-in for a microphone beeps."""
+    classify: Any
+    with pr.load(web_site.BUILD / "bundles" / "audio-classification", device="cpu") as classify:
+        whole = {each.label: each.probability for each in classify(web_site.SOUND, top_k=11)}
+        samples, rate = pr.read_wav(web_site.SOUND)
+        begin = {each.label: each.probability for each in classify(samples[:rate], top_k=11)}
+    found = {each["label"]: each["probability"] for each in seen["sound"]["answer"]["labels"]}
+    assert found == pytest.approx(whole, abs=WITHIN)
+    assert found != pytest.approx(begin, abs=WITHIN)
+    assert seen["spoken"].startswith(seen["sound"]["answer"]["labels"][0]["label"])
+    assert len(seen["recorded"]["answer"]["labels"]) == 11
+    assert seen["noSound"]["refused"] == "this file is no sound that the browser reads: give WAV, MP3 or Ogg"
+    assert seen["noMicrophone"]["refused"] == "the microphone cannot be used: Permission denied"
+
+
 def test_a_stroke_on_the_pad_is_a_one(seen: dict[str, Any]) -> None:
     assert seen["drawn"]["answer"]["labels"][0]["label"] == "1"
 

@@ -36,6 +36,8 @@ found.digit = await answer(page, () => submit(page, "digit"));
 found.text = await answer(page, () => submit(page, "text"));
 found.fields = await answer(page, () => submit(page, "fields"));
 found.marked = await page.innerText("#fields-answer");
+found.sound = await answer(page, () => page.click("#sound-sample"));
+found.spoken = await page.innerText("#sound-answer");
 await shot(page, "desktop", true);
 
 const dark = await open({ viewport: { width: 390, height: 844 }, colorScheme: "dark", hasTouch: true });
@@ -55,9 +57,13 @@ found.camera = [await answer(filmed, () => filmed.click("#flow-camera"))];
 for (let count = 0; count < 2; count++) found.camera.push(await answer(filmed, () => {}));
 await answer(filmed, () => filmed.click("#flow-camera"));
 found.cameraPressed = await filmed.getAttribute("#flow-camera", "aria-pressed", { timeout: 5000 });
+found.recorded = await answer(filmed, () => filmed.click("#sound-record"));
+await filmed.setInputFiles("#sound [name=file]", join(samples, "three.png"));
+found.noSound = await answer(filmed, () => submit(filmed, "sound"));
 await filmed.evaluate(() => {
   navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("Permission denied", "NotAllowedError"));
 });
+found.noMicrophone = await answer(filmed, () => filmed.click("#sound-record"));
 found.noCamera = await answer(filmed, () => filmed.click("#flow-camera"));
 
 const damaged = await open();

@@ -23,7 +23,8 @@ from perceiver_deploy.cli import main as export
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "web"
 SITE = BUILD / "site"
-TASKS = ("flow", "fill-mask", "image-classification", "token-classification")
+TASKS = ("flow", "fill-mask", "image-classification", "token-classification", "audio-classification")
+SOUND = ROOT / "models/perceiver_io/checkpoints/commands-small/sample/sound.wav"
 HEADERS = {  # threads in WebAssembly need the first two
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
@@ -67,6 +68,7 @@ def build(site: Path = SITE) -> Path:
     (site / "samples").mkdir(exist_ok=True)
     for picture in (ROOT / "samples").glob("*.png"):
         shutil.copy(picture, site / "samples" / picture.name)
+    shutil.copy(SOUND, site / "samples" / SOUND.name)
     for task in TASKS:
         bundle = BUILD / "bundles" / task
         if not (bundle / "manifest.json").exists():

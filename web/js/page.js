@@ -3,11 +3,13 @@ import { Camera } from "./camera.js";
 import { ask } from "./client.js";
 import { drawingPad } from "./pad.js";
 import { fromRgba, readPicture, showFlow } from "./pictures.js";
+import { readSound, record } from "./sounds.js";
 
 /** @type {(id: string) => any} */
 const byId = (id) => document.getElementById(id);
 /** @type {Record<string, string>} */
 const STAGES = { loading: "Loading and checking files", checking: "Checking the known answer", running: "Running" };
+const RATE = 16000; // Hz, of the sounds' bundle
 const camera = new Camera();
 const pad = drawingPad(byId("digit-pad"));
 
@@ -40,6 +42,12 @@ async function answer(name, task, read, show) {
     for (const button of buttons) button.disabled = false;
   }
 }
+
+/**
+ * The two best labels in words.
+ * @param {{label: string, probability: number}[]} labels
+ */
+const best = (labels) => labels.slice(0, 2).map(({ label, probability }) => `${label} (${(100 * probability).toFixed(1)} %)`).join(", ");
 
 /**
  * The text with its spans marked, each followed by its label.
@@ -97,7 +105,7 @@ byId("digit").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
   const file = byId("digit").picture.files[0];
   const read = async () => ({ picture: file ? await readPicture(file) : fromRgba(pad.pixels()) });
   answer("digit", "image-classification", read, ({ labels }) => {
-    byId("digit-answer").textContent = labels.slice(0, 2).map((/** @type {any} */ each) => `${each.label} (${(100 * each.probability).toFixed(1)} %)`).join(", ");
+    byId("digit-answer").textContent = best(labels);
   });
 });
 
@@ -123,3 +131,22 @@ byId("fields").addEventListener("submit", (/** @type {SubmitEvent} */ event) => 
   const read = async () => ({ text: byId("fields").text.value });
   answer("fields", "token-classification", read, ({ spans }, { text }) => byId("fields-answer").replaceChildren(...marked(text, spans)));
 });
+
+/** @param {() => Promise<Blob>} file */
+function askSound(file) {
+  const read = async () => ({ samples: await readSound(await file(), RATE), rate: RATE });
+  return answer("sound", "audio-classification", read, ({ labels }) => { byId("sound-answer").textContent = best(labels); });
+}
+
+byId("sound").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
+  event.preventDefault();
+  askSound(async () => {
+    const file = byId("sound").file.files[0];
+    if (!file) throw new Error("choose a sound, use the sample, or record one");
+    return file;
+  });
+});
+
+byId("sound-sample").addEventListener("click", () => askSound(async () => (await fetch("samples/sound.wav")).blob()));
+
+byId("sound-record").addEventListener("click", () => askSound(() => record(2)));

@@ -1,6 +1,7 @@
 /** Loads bundles and runs them beside the page, so that the page stays alive. A model is loaded and checked at its first use. */
 import { checkKnownAnswer } from "./known_answer.js";
 import { Model, backendName } from "./model.js";
+import * as audioClassification from "./tasks/audio_classification.js";
 import * as fillMask from "./tasks/fill_mask.js";
 import * as flow from "./tasks/flow.js";
 import * as imageClassification from "./tasks/image_classification.js";
@@ -8,7 +9,13 @@ import * as tokenClassification from "./tasks/token_classification.js";
 
 /** @type {Record<string, {run: (model: Model, input: any, progress: (done: number, total: number) => void) => Promise<any>,
  *   knownAnswer: (model: Model, sample: any) => Promise<Record<string, Float32Array>>}>} */
-const TASKS = { flow, "fill-mask": fillMask, "image-classification": imageClassification, "token-classification": tokenClassification };
+const TASKS = {
+  flow,
+  "fill-mask": fillMask,
+  "image-classification": imageClassification,
+  "token-classification": tokenClassification,
+  "audio-classification": audioClassification,
+};
 /** @type {Map<string, Promise<{model: Model, errors: Record<string, number>}>>} */
 const loaded = new Map();
 
