@@ -44,10 +44,10 @@ async function answer(name, task, read, show) {
 }
 
 /**
- * The two best labels in words.
+ * Labels in words.
  * @param {{label: string, probability: number}[]} labels
  */
-const best = (labels) => labels.slice(0, 2).map(({ label, probability }) => `${label} (${(100 * probability).toFixed(1)} %)`).join(", ");
+const inWords = (labels) => labels.map(({ label, probability }) => `${label} (${(100 * probability).toFixed(1)} %)`).join(", ");
 
 /**
  * The text with its spans marked, each followed by its label.
@@ -105,7 +105,7 @@ byId("digit").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
   const file = byId("digit").picture.files[0];
   const read = async () => ({ picture: file ? await readPicture(file) : fromRgba(pad.pixels()) });
   answer("digit", "image-classification", read, ({ labels }) => {
-    byId("digit-answer").textContent = best(labels);
+    byId("digit-answer").textContent = inWords(labels.slice(0, 2));
   });
 });
 
@@ -135,7 +135,7 @@ byId("fields").addEventListener("submit", (/** @type {SubmitEvent} */ event) => 
 /** @param {() => Promise<Blob>} file */
 function askSound(file) {
   const read = async () => ({ samples: await readSound(await file(), RATE), rate: RATE });
-  return answer("sound", "audio-classification", read, ({ labels }) => { byId("sound-answer").textContent = best(labels); });
+  return answer("sound", "audio-classification", read, ({ windows }) => { byId("sound-answer").textContent = inWords(windows); });
 }
 
 byId("sound").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {

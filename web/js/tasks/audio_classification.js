@@ -32,7 +32,7 @@ async function soundLogits(model, window) {
 }
 
 /**
- * Labels, the most probable first: the mean over the windows. Throws for samples of another rate than the model's.
+ * Labels, the most probable first: the mean over the windows; and the best of each window. Throws for samples of another rate than the model's.
  * @param {Model} model
  * @param {{samples: Float32Array, rate: number}} input
  * @param {(done: number, total: number) => void} progress in windows
@@ -43,13 +43,18 @@ export async function run(model, { samples, rate }, progress) {
   if (rate !== wanted) throw new Error(`the sound has ${rate} Hz, this bundle takes ${wanted}`);
   const names = JSON.parse(new TextDecoder().decode(model.files.get("labels.json")));
   const parts = windows(samples, length);
+  /** @type {{label: string, probability: number}[]} */
+  const heard = [];
   const sums = new Float64Array(names.length);
   for (const [place, part] of parts.entries()) {
-    softmax(await soundLogits(model, part)).forEach((probability, label) => { sums[label] += probability; });
+    const probabilities = softmax(await soundLogits(model, part));
+    probabilities.forEach((probability, label) => { sums[label] += probability; });
+    const best = probabilities.indexOf(Math.max(...probabilities));
+    heard.push({ label: String(names[best]), probability: probabilities[best] });
     progress(place + 1, parts.length);
   }
   const labels = Array.from(sums, (sum, label) => ({ label: String(names[label]), probability: sum / parts.length }));
-  return { labels: labels.sort((a, b) => b.probability - a.probability) };
+  return { labels: labels.sort((a, b) => b.probability - a.probability), windows: heard };
 }
 
 /**
