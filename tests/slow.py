@@ -38,6 +38,7 @@ FILES = frozenset(
         "ray_jobs",
         "serve",
         "serve_page",
+        "serve_raw",
         "shipped_clips",
         "shipped_commands",
         "shipped_digits",
