@@ -73,6 +73,7 @@ TESTS = frozenset(
         "cli_export::test_force_replaces_a_bundle",
         "cli_export::test_interrupting_leaves_no_bundle",
         "cli_export::test_killed_outright",
+        "benchmarks::test_a_case_beside_torch",
         "cli_export::test_the_shipped_checkpoint_is_announced",
         "cli_export::test_verification_imports_nothing_from_the_checkpoint",
         "cli_paths::test_one_bad_picture_among_three",
