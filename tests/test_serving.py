@@ -12,7 +12,6 @@ import onnx
 import onnxruntime
 import pytest
 from forgery import edit_manifest
-from shipped_tasks import TASKS
 
 import perceiver_runtime as pr
 from perceiver_runtime.bundle.reader import open_bundle
@@ -20,6 +19,7 @@ from perceiver_runtime.commands.main import main
 from perceiver_runtime.serving.connecting import connect
 
 pytest.importorskip("tritonclient.grpc", reason="tritonclient is not here")
+TASKS = ["flow", "fill-mask", "image-classification", "multimodal", "features"]
 TYPES = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.INT64: "TYPE_INT64"}
 
 
