@@ -31,9 +31,11 @@ class BundleRun:
         """(values, channels)."""
         graphs = self.pipeline.graphs
         latents, *features = self.pipeline.encode_inputs(inputs)
-        if self.task == "image-classification":
-            logits: NDArray[np.float32] = graphs["decode"].run({"latents": latents})[0]
-            return logits
+        entries = self.pipeline.manifest.graphs
+        given = {spec.name: value for spec, value in zip(entries["encode"].outputs, [latents, *features])}
+        if "decode" in entries and all(spec.name in given for spec in entries["decode"].inputs):  # no queries
+            logits = graphs["decode"].run({spec.name: given[spec.name] for spec in entries["decode"].inputs})[0]
+            return np.reshape(logits, (-1, logits.shape[-1]))
         if self.task == "fill-mask":
             every_byte = np.arange(inputs["input_ids"].shape[1])[None]
             return np.concatenate(graphs["decode"].run({"latents": latents, "query_positions": every_byte})[0])

@@ -20,13 +20,15 @@ CHECKPOINTS = {
     "image-conv": "deepmind/vision-perceiver-conv",
     "multimodal": "deepmind/multimodal-perceiver",
 }
-SHIPPED = {  # small ones of the same tasks, to try a benchmark on
+SHIPPED = {  # small ones, to try a benchmark on; the last two are of tasks without a published checkpoint
     "flow": "flow-small",
     "fill-mask": "fill-mask-small",
     "image-learned": "digits-learned",
     "image-fourier": "digits-fourier",
     "image-conv": "digits-conv",
     "multimodal": "clips-small",
+    "audio": "commands-small",
+    "fields": "fields-small",
 }
 
 
@@ -59,11 +61,13 @@ def make_inputs(task: str, config: Any) -> Arrays:
     rng = np.random.default_rng(0)
     if task == "flow":
         return {"frames": rng.uniform(-1, 1, (1, 2, 3, *config.train_size)).astype(np.float32)}
-    if task == "fill-mask":
+    if task in ("fill-mask", "token-classification"):
         ids = rng.integers(6, 262, (1, config.text.max_positions))
         return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
     if task == "image-classification":
         return {"pixel_values": rng.standard_normal((1, 3, *config.image.size)).astype(np.float32)}
+    if task == "audio-classification":
+        return {"audio": rng.uniform(-1, 1, (1, config.audio.samples)).astype(np.float32)}
     video = rng.uniform(0, 1, (1, config.num_frames, 3, *config.frame_size)).astype(np.float32)
     return {"video": video, "audio": rng.uniform(-1, 1, (1, config.audio_samples, 1)).astype(np.float32)}
 

@@ -145,7 +145,7 @@ def render(row: dict[str, Any]) -> str:
 def main() -> int:
     """Run, print a table, write JSON; 1 if a side failed or was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", choices=list(CHECKPOINTS), help="default: all")
+    parser.add_argument("--tasks", nargs="+", choices=list(SHIPPED), help="default: all; audio and fields with --shipped alone")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--shipped", action="store_true", help="the small checkpoints that ship, not the published sizes")
     parser.add_argument("--runs", type=int, default=50)
@@ -159,7 +159,10 @@ def main() -> int:
         return 0
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("torch finds no CUDA GPU here: --device cpu --shipped rehearses")
-    names = options.tasks or [case for case in CHECKPOINTS if not options.shipped or case in SHIPPED]
+    cases = SHIPPED if options.shipped else CHECKPOINTS
+    names = options.tasks or list(cases)
+    if not set(names) <= set(cases):
+        parser.error(f"no published checkpoint of {', '.join(sorted(set(names) - set(cases)))}: give --shipped")
     print(f"{'':35} {'median ms':>11} {'p99 ms':>11} {'ratio':>6} {'GPU MB':>9} {'error':>9}")
     rows = []
     for case in names:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shipped_tasks import TASKS
 
 import perceiver_runtime as pr
 from perceiver_runtime.commands.main import main
@@ -19,7 +20,6 @@ from perceiver_runtime.tasks.loading import load
 from perceiver_runtime.tasks.registry import BUILT_IN
 
 GOLDEN = Path(__file__).parent / "data" / "golden-1.0" / "flow"
-TASKS = ["flow", "fill-mask", "text-classification", "image-classification", "multimodal", "features"]
 
 
 def file_of(array: np.ndarray) -> bytes:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from forgery import edit_manifest
 from published import spread
+from shipped_tasks import TASKS
 
 import perceiver_runtime
 from perceiver_runtime.bundle.manifest import FileEntry, Manifest
@@ -18,7 +19,6 @@ from perceiver_runtime.tasks.known_answer import FILE, Sample
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = DATA / "golden-1.0"
-TASKS = ["flow", "fill-mask", "text-classification", "image-classification", "multimodal", "features"]
 
 
 def test_the_first_schema_version_still_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from shipped_tasks import TASKS
 from test_telemetry import written
 
 from perceiver_runtime.common.children import python_code, python_module
@@ -13,7 +14,6 @@ from perceiver_runtime.common.children import python_code, python_module
 pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parent.parent
-TASKS = ["flow", "fill-mask", "text-classification", "image-classification", "multimodal", "features"]
 QUICK = ["test_manifest", "test_bundle", "test_attacks", "test_known_answer", "test_tiling"]  # those that need no torch
 NEEDS_TORCH = "tests/test_bundle.py::test_what_is_in_it"
 

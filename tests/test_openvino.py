@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from own_models import occupancy_item
 from published import real_frames
+from shipped_tasks import TASKS
 
 import perceiver_runtime as pr
 from perceiver_runtime.backends import openvino as openvino_backend
@@ -22,7 +23,6 @@ try:
     openvino_backend.openvino()
 except pr.BackendError:
     pytest.skip("OpenVINO is not here", allow_module_level=True)
-TASKS = ["flow", "fill-mask", "text-classification", "image-classification", "multimodal", "features"]
 
 
 def has_bfloat16() -> bool:

@@ -168,7 +168,7 @@ BAD: list[tuple[str, str, Any, int, str]] = [
     ("POST", INFER, {"inputs": [{**IDS, "data": [[4], [78, 5]]}, MASK]}, 400, "lists of one length"),
     ("POST", INFER, {"inputs": [{**IDS, "data": [4, 78]}, MASK]}, 400, "input_ids has 2 elements, its shape asks for 3"),
     ("POST", INFER, {"inputs": [{**IDS, "shape": [1, -3]}, MASK]}, 400, "should be a list of whole numbers"),
-    ("POST", INFER, {"inputs": [{**IDS, "shape": [3]}, MASK]}, 400, "input_ids should have 2 axes"),
+    ("POST", INFER, {"inputs": [{**IDS, "shape": [3]}, MASK]}, 400, "takes input_ids with 2 axes"),
     ("POST", INFER, {"inputs": [IDS]}, 400, "attention_mask is missing"),
     ("POST", INFER, {"inputs": [IDS, MASK, MASK]}, 400, "each once; found 'attention_mask'"),
     ("POST", INFER, {"inputs": [{**IDS, "datatype": "INT32"}, MASK]}, 400, "should be INT64, found 'INT32'"),

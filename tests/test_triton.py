@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from own_models import occupancy_item
+from shipped_tasks import TASKS
 from test_detection_and_questions import NAMES, SIZE, make_detector
 from triton_server import Triton, serve
 
@@ -23,7 +24,6 @@ from perceiver_runtime.serving.repository import RepositoryOptions, write_reposi
 from perceiver_runtime.tasks.known_answer import FILE, Sample
 
 pytest.importorskip("tritonclient.grpc", reason="tritonclient is not here")
-TASKS = ["flow", "fill-mask", "text-classification", "image-classification", "multimodal", "features"]
 PYTHON = RepositoryOptions(backend="python", threads=1)
 
 

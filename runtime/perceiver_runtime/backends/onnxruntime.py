@@ -32,11 +32,12 @@ from perceiver_runtime.bundle.manifest import GraphEntry
 from perceiver_runtime.bundle.memory_plan import ArenaPolicy
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Array, Tensor
-from perceiver_runtime.common.errors import BackendError, IntegrityError, ProviderFallbackWarning
+from perceiver_runtime.common.errors import BackendError, InputError, IntegrityError, NotFiniteError, ProviderFallbackWarning
 from perceiver_runtime.common.telemetry import import_onnxruntime
 
 _OLDEST = (1, 20)  # that was tried
 _FOLDER_OF_WEIGHTS = (1, 21)  # takes one for a graph that is given as bytes
+_NO_SUCH_INDEX = "indices element out of data bounds"  # how ONNX Runtime says so
 _LOG_ERRORS_ONLY = 3  # a severity of ONNX Runtime
 
 
@@ -137,7 +138,7 @@ class OnnxGraph:
             outputs = [value.numpy() for value in self._run_bound(inputs, "cpu")]
         for spec, output in zip(self.entry.outputs, outputs):
             if not np.isfinite(output).all():
-                raise BackendError(f"{self.name} gave NaN or infinity in its output {spec.name}")
+                raise NotFiniteError(f"{self.name} gave NaN or infinity in its output {spec.name}")
         return outputs
 
     def run_on_device(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
@@ -172,6 +173,8 @@ class OnnxGraph:
         try:
             return work()
         except Exception as error:
+            if _NO_SUCH_INDEX in str(error):  # of ids that the caller gave: the graph's own are constants
+                raise InputError(f"{self.name} has no such index: {str(error)[str(error).index(_NO_SUCH_INDEX) :]}") from error
             raise BackendError(f"{self.name} failed while running: {error}") from error
 
     def close(self) -> None:

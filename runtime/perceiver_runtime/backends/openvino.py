@@ -29,7 +29,7 @@ from perceiver_runtime.bundle.held_file import HeldFile, steadily
 from perceiver_runtime.bundle.manifest import GraphEntry
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Tensor, on_host
-from perceiver_runtime.common.errors import BackendError, IntegrityError
+from perceiver_runtime.common.errors import BackendError, IntegrityError, NotFiniteError
 from perceiver_runtime.common.telemetry import import_openvino
 
 _HINTS = {"openvino": "f32", "openvino-bf16": "bf16"}
@@ -96,7 +96,7 @@ class OpenVinoGraph:
                 self._idle.append(request)
         for spec, output in zip(self.entry.outputs, outputs):
             if not np.isfinite(output).all():
-                raise BackendError(f"{self.name} gave NaN or infinity in its output {spec.name}")
+                raise NotFiniteError(f"{self.name} gave NaN or infinity in its output {spec.name}")
         return outputs
 
     def run_on_device(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:

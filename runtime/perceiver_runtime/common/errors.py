@@ -41,6 +41,10 @@ class BackendError(PerceiverError):
     exit_code = 5
 
 
+class NotFiniteError(BackendError):
+    """A graph gave NaN or infinity."""
+
+
 class ProviderFallbackWarning(UserWarning):
     """A graph runs elsewhere than was asked for, or than its bundle was exported for."""
 

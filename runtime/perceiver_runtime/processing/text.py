@@ -88,6 +88,14 @@ class TextProcessor:
                     f"{FIRST_BYTE}, [SEP]={tokenizer.SEP}, then [PAD]={tokenizer.PAD} where attention_mask is 0"
                 )
 
+    def check_positions(self, inputs: Mapping[str, NDArray[Any]]) -> None:
+        """Raise `InputError` for query_positions (B, O) that the model does not have."""
+        found = inputs["query_positions"]
+        if found.min() < 0 or found.max() >= self.max_length:
+            raise InputError(
+                f"query_positions are {found.min()} to {found.max()}: give positions of a text, 0 to {self.max_length - 1}"
+            )
+
 
 def _is_text(ids: NDArray[Any], mask: NDArray[Any], size: int) -> bool:
     """Whether a row is `[CLS]` … `[SEP]`, then padding that its mask leaves out."""

@@ -14,20 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from perceiver_runtime.backends.selection import open_graphs
-from perceiver_runtime.bundle.manifest import Manifest
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.common.errors import IntegrityError, PerceiverError
 from perceiver_runtime.serving.answer_model import AnswerModel
 from perceiver_runtime.serving.model_config import ANSWER_KEY, BUNDLE_KEY, DEVICE_KEY, GRAPH_KEY, THREADS_KEY
-from perceiver_runtime.tasks.kinds.kind import InputsCheck
+from perceiver_runtime.serving.raw_inputs import raw_check
 from perceiver_runtime.tasks.pipeline import RuntimeOptions
-from perceiver_runtime.tasks.registry import find_task
-
-
-def _input_check(manifest: Manifest) -> InputsCheck | None:
-    """What finds inputs that no text and no picture becomes; None for a task of a package that is not here."""
-    task = find_task(manifest.task)
-    return None if task is None else task.kind(manifest).check(manifest.processor)
 
 
 class TritonPythonModel:
@@ -52,7 +44,7 @@ class TritonPythonModel:
             self._answers = AnswerModel(bundle, RuntimeOptions(device, count), self._utils)
             return
         name = values[GRAPH_KEY]
-        self._check = _input_check(bundle.manifest) if name == "encode" else None
+        self._check = raw_check(bundle.manifest, name)
         self._graph = open_graphs(bundle, [name], device=device, threads=count)[name]
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -66,8 +58,7 @@ class TritonPythonModel:
         entry = self._graph.entry
         try:
             given = {spec.name: utils.get_input_tensor_by_name(request, spec.name).as_numpy() for spec in entry.inputs}
-            if self._check is not None:
-                self._check(given)
+            self._check(given)
             outputs = self._graph.run(given)
         except PerceiverError as error:
             return utils.InferenceResponse(error=utils.TritonError(str(error)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perceiver_runtime.bundle.manifest import Manifest
-from perceiver_runtime.tasks.kinds.kind import InputKind
+from perceiver_runtime.tasks.kinds.kind import Constants, InputKind, InputsCheck, unchecked
 from perceiver_runtime.tasks.metrics.metric import Metric
 from perceiver_runtime.tasks.pipeline import Pipeline
 
@@ -45,6 +45,7 @@ class Task:
     the pipeline take `plain`, for texts of strangers.
     `arrays` names what an answer holds besides JSON, for servers, with its axes: the answer itself where that is an array, else
     its entries by name; or a function that says so of a bundle. `metric` says how good answers are, and how far two are apart.
+    `check_queries` makes of the manifest's constants what raises `InputError` for inputs of other graphs than `encode`.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Task:
     takes_plain: bool = False
     answers: Callable[..., list[Any]] | None = None
     metric: Metric | None = None
+    check_queries: Callable[[Constants], InputsCheck] = unchecked
 
     def columns_of(self, manifest: Manifest) -> tuple[str, ...]:
         """What answers have as a table's rows, of a bundle."""

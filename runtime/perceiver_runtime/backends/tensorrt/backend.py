@@ -21,7 +21,7 @@ from perceiver_runtime.backends.tensorrt.releases import hand_over
 from perceiver_runtime.backends.tensorrt.runner import Engine
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Tensor
-from perceiver_runtime.common.errors import BackendError, UsageError
+from perceiver_runtime.common.errors import BackendError, NotFiniteError, UsageError
 
 _logger = logging.getLogger("perceiver_runtime")
 Phase = Callable[[str], None]
@@ -43,7 +43,7 @@ class TensorRTGraph:
         outputs = [output for output in self._ran(inputs, keep=False) if isinstance(output, np.ndarray)]
         for spec, output in zip(self.entry.outputs, outputs):
             if not np.isfinite(output).all():
-                raise BackendError(f"{self.name} gave NaN or infinity in its output {spec.name}")
+                raise NotFiniteError(f"{self.name} gave NaN or infinity in its output {spec.name}")
         return outputs
 
     def run_on_device(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:

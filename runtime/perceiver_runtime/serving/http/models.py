@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Array
-from perceiver_runtime.common.errors import InputError, UsageError
+from perceiver_runtime.common.errors import InputError, NotFiniteError, UsageError
 from perceiver_runtime.serving.answering import ANSWER, Answering
 from perceiver_runtime.serving.http.work import StoppedGraph
+from perceiver_runtime.serving.raw_inputs import raw_check
 from perceiver_runtime.serving.wire import WireSpec
 from perceiver_runtime.tasks.loading import check_task
 from perceiver_runtime.tasks.pipeline import Pipeline
@@ -54,8 +53,7 @@ def served(bundle: Bundle, pipeline: Pipeline, name: str) -> Served:
     for graph in pipeline.graphs:
         pipeline.graphs[graph] = StoppedGraph(pipeline.graphs[graph])
     task, sha = check_task(bundle, None), bundle.manifest_sha256
-    check = task.kind(bundle.manifest).check(bundle.manifest.processor)
-    models = [_graph(pipeline, name, graph, sha, check if graph == "encode" else None) for graph in pipeline.graphs]
+    models = [_graph(pipeline, name, graph, sha) for graph in pipeline.graphs]
     if task.single_call:
         models.append(_both(pipeline, name, sha, models[0], models[1]))
     try:
@@ -68,17 +66,17 @@ def served(bundle: Bundle, pipeline: Pipeline, name: str) -> Served:
     return Served(name, task.name, sha, pipeline.provider, models, answering)
 
 
-def _graph(
-    pipeline: Pipeline, name: str, graph: str, sha: str, check: Callable[[Mapping[str, Array]], None] | None
-) -> ServedModel:
-    entry = pipeline.manifest.graphs[graph]
+def _graph(pipeline: Pipeline, name: str, graph: str, sha: str) -> ServedModel:
+    entry, check = pipeline.manifest.graphs[graph], raw_check(pipeline.manifest, graph)
 
     def infer(inputs: Mapping[str, Array], wanted: Sequence[str], parameters: Mapping[str, Any]) -> Tensors:
-        _check(inputs, parameters)
-        if check is not None and set(inputs) == {spec.name for spec in entry.inputs}:
-            _check_axes(entry.inputs, inputs)
-            check(inputs)
-        outputs = pipeline.outputs(graph, inputs)
+        if parameters:
+            raise InputError(f"this model has no parameter {next(iter(parameters))}")
+        check(inputs)
+        try:
+            outputs = pipeline.outputs(graph, inputs)
+        except NotFiniteError as error:  # of numbers that the client chose
+            raise InputError(f"{error}: give numbers as large as those that the graph is made for") from error
         return {spec.name: array for spec, array in zip(entry.outputs, outputs) if spec.name in wanted}
 
     inputs, outputs = ([WireSpec.of(spec) for spec in specs] for specs in (entry.inputs, entry.outputs))
@@ -98,18 +96,3 @@ def _both(pipeline: Pipeline, name: str, sha: str, encode: ServedModel, decode: 
         return decode.infer({key: array for key, array in given.items() if key in taken}, wanted, parameters)
 
     return ServedModel(name, pipeline.manifest.task, sha, [*encode.inputs, *queries], decode.outputs, infer)
-
-
-def _check(inputs: Mapping[str, Array], parameters: Mapping[str, Any]) -> None:
-    if parameters:
-        raise InputError(f"this model has no parameter {next(iter(parameters))}")
-    for name, array in inputs.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InputError(f"{name} holds NaN or infinity")
-
-
-def _check_axes(specs: Sequence[Any], inputs: Mapping[str, Array]) -> None:
-    """Of what a check looks into, as many axes as it should have; sizes are checked before a graph runs."""
-    for spec in specs:
-        if inputs[spec.name].ndim != len(spec.shape):
-            raise InputError(f"{spec.name} should have {len(spec.shape)} axes, found the shape {list(inputs[spec.name].shape)}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from perceiver_runtime.backends.device import Arithmetic
 from perceiver_runtime.bundle.manifest import GraphEntry, TensorSpec
 from perceiver_runtime.common.arrays import Tensor, on_host
-from perceiver_runtime.common.errors import BackendError
+from perceiver_runtime.common.errors import BackendError, NotFiniteError
 
 if TYPE_CHECKING:
     from perceiver_runtime.serving.client import Server
@@ -41,7 +41,7 @@ class RemoteGraph:
                     f"{self._server.address} gave no float32 output {spec.name} of shape {list(spec.shape)} for {self.name}"
                 )
             if not np.isfinite(output).all():
-                raise BackendError(f"{self.name} gave NaN or infinity in its output {spec.name}")
+                raise NotFiniteError(f"{self.name} gave NaN or infinity in its output {spec.name}")
             outputs.append(output)
         return outputs
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from perceiver_runtime.processing.text import TextProcessor
 from perceiver_runtime.tasks import text_commands
 from perceiver_runtime.tasks.fill_mask.pipeline import FillMaskPipeline
 from perceiver_runtime.tasks.kinds.text import TEXT
@@ -31,4 +32,5 @@ TASK = Task(
     rows=_rows,
     single_call=True,
     metric=SPANS,
+    check_queries=lambda constants: TextProcessor.from_json(dict(constants)).check_positions,
 )
