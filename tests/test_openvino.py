@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,7 +122,12 @@ def test_a_large_encoder(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(memory_plan, "KEPT", 0)
     compiled: list[object] = []
     compile_model = openvino_backend._compile
-    monkeypatch.setattr(openvino_backend, "_compile", lambda *given: compiled.append(given) or compile_model(*given))
+
+    def counted(*given: Any) -> Any:
+        compiled.append(given)
+        return compile_model(*given)
+
+    monkeypatch.setattr(openvino_backend, "_compile", counted)
     with pr.load(small_bundle, device="openvino") as pipeline:
         assert len(compiled) == 1  # the decoder
         found = [pipeline(*pair) for pair in pairs]
