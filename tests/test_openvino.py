@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from shipped_tasks import TASKS
 
 import perceiver_runtime as pr
 from perceiver_runtime.backends import openvino as openvino_backend
+from perceiver_runtime.bundle import memory_plan
 from perceiver_runtime.bundle.reader import open_bundle
 from perceiver_runtime.commands.main import main
 from perceiver_runtime.tasks.known_answer import FILE, Sample, check_known_answer, tolerances
@@ -110,6 +112,36 @@ def test_threads_share_a_pipeline(small_bundle: Path) -> None:
             np.testing.assert_array_equal(each, expected)
     with pytest.raises(pr.BackendError, match="this pipeline was closed"):
         pipeline.at(*frames, points)
+
+
+def test_a_large_encoder(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled for each size, without memory between runs, in threads too: the same answers; what is refused says so."""
+    pairs = [real_frames(60, 90), real_frames(70, 80), real_frames(60, 90)]
+    with pr.load(small_bundle, device="openvino") as pipeline:
+        expected = [pipeline(*pair) for pair in pairs]
+    monkeypatch.setattr(memory_plan, "KEPT", 0)
+    compiled: list[object] = []
+    compile_model = openvino_backend._compile
+
+    def counted(*given: Any) -> Any:
+        compiled.append(given)
+        return compile_model(*given)
+
+    monkeypatch.setattr(openvino_backend, "_compile", counted)
+    with pr.load(small_bundle, device="openvino") as pipeline:
+        assert len(compiled) == 1  # the decoder
+        found = [pipeline(*pair) for pair in pairs]
+        threads = [threading.Thread(target=lambda pair=pair: found.append(pipeline(*pair))) for pair in pairs[:1] * 3]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(compiled) > 1
+    for one, other in zip(found, expected + expected[:1] * 3, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
+    assert np.abs(found[0]).max() > 1e-2
+    with pytest.raises(pr.BackendError, match="this pipeline was closed"):
+        pipeline(*pairs[0])
 
 
 def test_a_processor_without_bfloat16(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,9 @@ Sines and cosines of positions are taken out of the model and given to it as inp
 them, once for a size: OpenVINO would multiply in another order, and at 48,000, as in the published multimodal model, a last
 digit is 0.004. Where positions are inputs, OpenVINO computes them in a float32 model of their own if the rest is bfloat16: a
 sine of a rounded position is noise.
+
+For sizes that may change OpenVINO gives each group of a large attention's scores memory of its own: flow's encoder then takes
+3 GB. So a large encoder is compiled for the sizes that it is given, and takes turns with the other graphs at having memory.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from perceiver_runtime.backends.device import Arithmetic, Device, OpenOptions, r
 from perceiver_runtime.bundle.graph_check import CheckedGraph
 from perceiver_runtime.bundle.held_file import HeldFile, steadily
 from perceiver_runtime.bundle.manifest import GraphEntry
+from perceiver_runtime.bundle.memory_plan import encodes_large
 from perceiver_runtime.bundle.reader import Bundle
 from perceiver_runtime.common.arrays import Tensor, on_host
 from perceiver_runtime.common.errors import BackendError, IntegrityError, NotFiniteError
@@ -49,8 +53,10 @@ class OpenVinoGraph:
         device: str,
         precision: str,
         threads: int | None = None,
+        large: bool = False,
     ) -> None:
-        """Compile the graph, of a bundle of `precision`. `threads` defaults to what cores.py says.
+        """Compile the graph, of a bundle of `precision`. `threads` defaults to what cores.py says. A `large` one is compiled
+        at its first run, for the sizes of its inputs, and again where they change; it keeps no memory between runs.
 
         Raises `BackendError` where OpenVINO is missing, cannot compile the graph, or the processor has no bfloat16.
         """
@@ -68,16 +74,19 @@ class OpenVinoGraph:
             self._sinusoids = _sinusoids(library, core, model.clone(), options)
             if self._sinusoids is not None:
                 _cut_waves(library, model)
-            self._model = _compile(core, model, options)
+            self._sized = _Sized(core, model, options) if large else None
+            self._model = None if large else _compile(core, model, options)
             if weights is not None:
                 weights.check()
         except IntegrityError:
             raise
         except Exception as error:  # OpenVINO raises several kinds
             raise BackendError(f"{self.provider} cannot load {self.name}: {_first_line(error)}") from error
-        self._inputs = {each.get_any_name() for each in self._model.inputs}
+        self._inputs = {each.get_any_name() for each in model.inputs}
         self._idle: list[Any] = []
+        self.others: Sequence[OpenVinoGraph] = ()  # that give their memory back before a large graph runs
         self._lock = threading.Lock()
+        self._running = threading.Lock()  # its memory is not given back until the outputs are copied
         self._closed = False
 
     def run(self, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
@@ -87,12 +96,11 @@ class OpenVinoGraph:
                 raise BackendError(f"{self.name} cannot run: this pipeline was closed: load the bundle again")
             request = self._idle.pop() if self._idle else None
         try:
-            request = request or self._model.create_infer_request()
-            outputs = self._infer(request, inputs)
+            outputs, request = self._infer(request, inputs)
         except Exception as error:
             raise BackendError(f"{self.name} failed while running: {_first_line(error)}") from error
         with self._lock:
-            if not self._closed:
+            if not self._closed and self._sized is None:
                 self._idle.append(request)
         for spec, output in zip(self.entry.outputs, outputs):
             if not np.isfinite(output).all():
@@ -107,13 +115,50 @@ class OpenVinoGraph:
         """Release the compiled model and its memory."""
         with self._lock:
             self._closed, self._idle = True, []
-        self._model = self._sinusoids = None
+        self._model = self._sized = self._sinusoids = None
 
-    def _infer(self, request: Any, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
+    def release(self) -> None:
+        """Give back the memory of values. Waits for a run that goes on."""
+        with self._running:
+            if self._model is not None:
+                self._model.release_memory()
+
+    def _infer(self, request: Any, inputs: Mapping[str, Tensor]) -> tuple[list[NDArray[np.float32]], Any]:
         given: dict[str, Any] = {name: np.ascontiguousarray(on_host(value)) for name, value in inputs.items()}
         waves = self._sinusoids(given) if self._sinusoids is not None else {}
-        request.infer({name: value for name, value in given.items() if name in self._inputs} | waves)
+        given = {name: value for name, value in given.items() if name in self._inputs} | waves
+        if self._sized is None:
+            with self._running:
+                request = request or self._model.create_infer_request()
+                return self._outputs(request, given), request
+        for other in self.others:
+            other.release()
+        with self._running:
+            model = self._sized.model({name: value.shape for name, value in given.items()})
+            outputs = self._outputs(model.create_infer_request(), given)
+            model.release_memory()
+        return outputs, None
+
+    def _outputs(self, request: Any, given: Mapping[str, Any]) -> list[NDArray[np.float32]]:
+        request.infer(given)
         return [np.array(request.get_tensor(spec.name).data) for spec in self.entry.outputs]
+
+
+class _Sized:
+    """A model compiled for the sizes of its inputs, those of the last run: where all sizes are known, values share memory."""
+
+    def __init__(self, core: Any, model: Any, options: Mapping[str, Any]) -> None:
+        self._core, self._model, self._options = core, model, options
+        self._last: tuple[object, Any] = (None, None)
+
+    def model(self, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        """For inputs of these shapes, by name."""
+        if self._last[0] != shapes:
+            self._last = None, None  # two at once would take the memory of two
+            model = self._model.clone()
+            model.reshape({name: list(shape) for name, shape in shapes.items()})
+            self._last = shapes, _compile(self._core, model, self._options)
+        return self._last[1]
 
 
 def _read(core: Any, graph: CheckedGraph, weights: HeldFile | None) -> Any:
@@ -245,12 +290,21 @@ def _float_product(node: Any) -> list[Any]:
 def _on(device: str) -> Callable[[Bundle, Sequence[str], OpenOptions], dict[str, OpenVinoGraph]]:
     def open_graphs(bundle: Bundle, names: Sequence[str], options: OpenOptions) -> dict[str, OpenVinoGraph]:
         precision, entries = bundle.manifest.precision, bundle.manifest.graphs
-        return {
+        graphs = {
             name: OpenVinoGraph(
-                bundle.graph(name), bundle.weights, entries[name], device=device, precision=precision, threads=options.threads
+                bundle.graph(name),
+                bundle.weights,
+                entries[name],
+                device=device,
+                precision=precision,
+                threads=options.threads,
+                large=name == "encode" and encodes_large(bundle.manifest),
             )
             for name in names
         }
+        for graph in graphs.values():
+            graph.others = [other for other in graphs.values() if other is not graph]
+        return graphs
 
     return open_graphs
 

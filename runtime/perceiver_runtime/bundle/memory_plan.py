@@ -82,6 +82,11 @@ class MemoryPlan:
             )
 
 
+def encodes_large(manifest: Manifest) -> bool:
+    """Whether one input of the usual size takes more than `KEPT` to encode; not where nothing is planned."""
+    return "memory" in manifest.choices and MemoryPlan.of(manifest).encode > KEPT
+
+
 class ArenaPolicy:
     """Which runs of a graph may keep their memory for the next one: those whose values take `KEPT` bytes at most.
 
