@@ -206,7 +206,7 @@ def test_refused(place: int, server: Server, tmp_path_factory: pytest.TempPathFa
     """One sentence that names what is wrong, and nothing of the server's files or code."""
     method, path, body, status, message = BAD[place]
     if isinstance(body, str):
-        name, shape = ("pixel_values", [1, 1, 28, 28]) if "pixels" in body else ("frames", [1, 2, 3, 40, 56])
+        name, shape = ("pixel_values", [1, 3, 28, 28]) if "pixels" in body else ("frames", [1, 2, 3, 40, 56])
         values = np.linspace(0, 255, int(np.prod(shape))).tolist()
         body = {"inputs": [{"name": name, "shape": shape, "datatype": "FP32", "data": values}]}
     reply = server.ask(method, path, body, {} if not isinstance(body, bytes) else {"Content-Type": "application/octet-stream"})

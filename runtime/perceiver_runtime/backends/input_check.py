@@ -27,8 +27,9 @@ def check_inputs(name: str, entry: GraphEntry, ranges: Mapping[str, Range], inpu
                 if sizes.setdefault(wanted, size) != size:
                     raise InputError(f"{name} takes one size {wanted}, got {sizes[wanted]} and in {spec.name} {size}")
             if not low <= size <= high:
-                allowed = str(low) if low == high else f"{low} to {high}"
-                raise InputError(f"{name} takes {spec.name} of shape {list(spec.shape)}, {wanted} {allowed}; got {list(shape)}")
+                wanted_shape = "[" + ", ".join(map(str, spec.shape)) + "]"
+                allowed = "" if isinstance(wanted, int) else f", {wanted} {low} to {high}"
+                raise InputError(f"{name} takes {spec.name} of shape {wanted_shape}{allowed}; got {list(shape)}")
 
 
 def places(inputs: Mapping[str, Array], name: str, count: int) -> Array:

@@ -75,7 +75,7 @@ class OpenVinoGraph:
             if self._sinusoids is not None:
                 _cut_waves(library, model)
             self._sized = _Sized(core, model, options) if large else None
-            self._model = None if large else _compile(core, model, options)
+            self._model: Any = None if large else _compile(core, model, options)
             if weights is not None:
                 weights.check()
         except IntegrityError:
@@ -96,11 +96,14 @@ class OpenVinoGraph:
                 raise BackendError(f"{self.name} cannot run: this pipeline was closed: load the bundle again")
             request = self._idle.pop() if self._idle else None
         try:
-            outputs, request = self._infer(request, inputs)
+            if request is None and self._sized is None:
+                with self._running:
+                    request = self._model.create_infer_request()
+            outputs = self._infer(request, inputs)
         except Exception as error:
             raise BackendError(f"{self.name} failed while running: {_first_line(error)}") from error
         with self._lock:
-            if not self._closed and self._sized is None:
+            if not self._closed and request is not None:
                 self._idle.append(request)
         for spec, output in zip(self.entry.outputs, outputs):
             if not np.isfinite(output).all():
@@ -123,21 +126,21 @@ class OpenVinoGraph:
             if self._model is not None:
                 self._model.release_memory()
 
-    def _infer(self, request: Any, inputs: Mapping[str, Tensor]) -> tuple[list[NDArray[np.float32]], Any]:
+    def _infer(self, request: Any, inputs: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
+        """By a request of the compiled model; a large one makes its own."""
         given: dict[str, Any] = {name: np.ascontiguousarray(on_host(value)) for name, value in inputs.items()}
         waves = self._sinusoids(given) if self._sinusoids is not None else {}
         given = {name: value for name, value in given.items() if name in self._inputs} | waves
         if self._sized is None:
             with self._running:
-                request = request or self._model.create_infer_request()
-                return self._outputs(request, given), request
+                return self._outputs(request, given)
         for other in self.others:
             other.release()
         with self._running:
             model = self._sized.model({name: value.shape for name, value in given.items()})
             outputs = self._outputs(model.create_infer_request(), given)
             model.release_memory()
-        return outputs, None
+        return outputs
 
     def _outputs(self, request: Any, given: Mapping[str, Any]) -> list[NDArray[np.float32]]:
         request.infer(given)
