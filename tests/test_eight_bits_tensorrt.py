@@ -25,7 +25,7 @@ from perceiver_runtime.bundle.manifest import GraphEntry, Manifest, Range
 from perceiver_runtime.bundle.reader import own_graph
 
 SHIPPED = ["flow-small", "fill-mask-small", "glosses-small", "digits-fourier", "digits-learned", "digits-conv", "clips-small"]
-SHIPPED += ["fields-small"]
+SHIPPED += ["fields-small", "commands-small"]
 NAMES = {"int8": "int8", "fp8": "fp8_e4m3"}  # as TensorRT-RTX writes them
 
 

@@ -37,12 +37,13 @@ class AttentionShape:
 
     @property
     def fusable(self) -> bool:
-        """Whether there are several heads that have, or can be padded to, one size that TensorRT fuses.
+        """Whether there are several queries, and several heads that have, or can be padded to, one size that TensorRT fuses.
 
-        Of single heads, TensorRT-RTX 1.7 fuses some and not others: do not count on it.
+        Of single heads, TensorRT-RTX 1.7 fuses some and not others: do not count on it. Of one query it makes other kernels.
         """
         return (
             self.heads > 1
+            and self.queries > 1
             and min(self.qk_size, self.v_size) >= FUSED_SIZES.start
             and max(self.qk_size, self.v_size) in FUSED_SIZES
         )
