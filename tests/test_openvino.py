@@ -85,14 +85,14 @@ def test_positions_stay_float32(small_bundle: Path, monkeypatch: pytest.MonkeyPa
     if not has_bfloat16():
         pytest.skip("this processor has no bfloat16")
     exact = error(small_bundle, "openvino-bf16")
-    monkeypatch.setattr(openvino_backend, "_sinusoids", lambda *_: None)
+    monkeypatch.setattr(openvino_backend, "sinusoids", lambda *_: None)
     assert error(small_bundle, "openvino-bf16") > 5 * exact
 
 
 def test_grids_are_computed_as_torch_does(shipped: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """With large frequencies the order of multiplications shows."""
     exact = error(shipped("multimodal"), "openvino")
-    monkeypatch.setattr(openvino_backend, "_sinusoids", lambda *_: None)
+    monkeypatch.setattr(openvino_backend, "sinusoids", lambda *_: None)
     assert error(shipped("multimodal"), "openvino") > 2 * exact
 
 
